@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A guest's model-specific registers (SDM vol. 4; KVM's own: Documentation/virt/kvm/x86/msr.rst).
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "cpuid.h"
+#include "lapic.h"
+
+struct guest_msrs;
+
+// MSRs the world switch or the VMCS keeps: the backend holds the value. The vCPU's own thread.
+enum backend_msr {
+    BACKEND_EFER,
+    BACKEND_FS_BASE,
+    BACKEND_GS_BASE,
+    BACKEND_KERNEL_GS_BASE,
+    BACKEND_STAR,
+    BACKEND_LSTAR,
+    BACKEND_CSTAR,
+    BACKEND_SYSCALL_MASK,
+    BACKEND_SYSENTER_CS,
+    BACKEND_SYSENTER_ESP,
+    BACKEND_SYSENTER_EIP,
+    BACKEND_PAT,
+    BACKEND_DEBUGCTL,
+    BACKEND_TSC_AUX,
+    BACKEND_SPEC_CTRL,
+    BACKEND_XSS,
+    BACKEND_BNDCFGS,
+    BACKEND_COUNT,
+};
+
+struct guest_msr_backend {
+    uint64_t (*get)(struct guest_msrs *msrs, enum backend_msr which);
+    // value has been checked. 0, or -1: #GP.
+    int (*set)(struct guest_msrs *msrs, enum backend_msr which, uint64_t value);
+    uint64_t (*get_tsc)(struct guest_msrs *msrs); // guest TSC now
+    // Sets the guest TSC to value now (guest or host write of IA32_TSC).
+    void (*set_tsc)(struct guest_msrs *msrs, uint64_t value, bool host_initiated);
+    void (*adjust_tsc)(struct guest_msrs *msrs, int64_t delta); // from IA32_TSC_ADJUST
+    // IA32_PRED_CMD (IBPB) and IA32_FLUSH_CMD: do it now. 0 or -1: not possible, #GP.
+    int (*command)(struct guest_msrs *msrs, uint32_t msr, uint64_t value);
+    // MSR_KVM_SYSTEM_TIME(_NEW) was written: value's bit 0 enables, the rest is the gpa.
+    void (*system_time)(struct guest_msrs *msrs, uint64_t value);
+    // MSR_KVM_WALL_CLOCK(_NEW) was written: fill struct pvclock_wall_clock at gpa now.
+    void (*wall_clock)(struct guest_msrs *msrs, uint64_t gpa);
+    // APIC base or MISC_ENABLE changed: call guest_cpuid_update, recheck MMIO owner.
+    void (*cpuid_inputs_changed)(struct guest_msrs *msrs);
+    // Host values of the feature MSRs (ARCH_CAPABILITIES); 0 where the host has none.
+    uint64_t (*host_msr)(struct guest_msrs *msrs, uint32_t msr);
+};
+
+#define GUEST_MTRR_VARIABLE 8
+#define GUEST_MC_BANKS      32
+
+// Values kept here. Reset by guest_msrs_init.
+struct guest_msrs {
+    const struct guest_msr_backend *backend;
+    const struct guest_cpuid *cpuid;
+    struct lapic *lapic; // NULL: no in-kernel local APIC (x2APIC range #GPs, APIC_BASE is kept)
+    uint64_t apic_base;  // only without lapic
+    uint64_t tsc_adjust;
+    uint64_t misc_enable;
+    uint64_t platform_info;
+    uint64_t misc_features;
+    uint64_t arch_capabilities;
+    uint64_t perf_capabilities;
+    uint64_t microcode_revision;
+    uint64_t smi_count;
+    uint64_t smbase;
+    uint64_t feature_control;
+    uint64_t power_ctl;
+    uint64_t mtrr_def_type;
+    uint64_t mtrr_fixed[11];
+    uint64_t mtrr_variable[GUEST_MTRR_VARIABLE][2]; // base, mask
+    uint64_t mcg_cap, mcg_status, mcg_ctl, mcg_ext_ctl;
+    uint64_t mc_banks[GUEST_MC_BANKS][4]; // CTL, STATUS, ADDR, MISC
+    uint64_t mc_ctl2[GUEST_MC_BANKS];
+    uint64_t kvm_wall_clock, kvm_system_time, kvm_async_pf, kvm_async_pf_int, kvm_async_pf_ack;
+    uint64_t kvm_steal_time, kvm_pv_eoi, kvm_poll_control, kvm_migration_control;
+    bool enforce_pv_features; // KVM_CAP_ENFORCE_PV_FEATURE_CPUID
+};
+
+void guest_msrs_init(struct guest_msrs *msrs, const struct guest_msr_backend *backend,
+                     const struct guest_cpuid *cpuid, struct lapic *lapic);
+
+#define GUEST_MSR_UNKNOWN (-2) // no such MSR: #GP, or to user space by KVM_CAP_X86_USER_SPACE_MSR
+#define GUEST_MSR_INVALID (-1) // #GP
+// host_initiated: KVM_GET/SET_MSRS (skips guest-only checks and CPUID gating, as KVM).
+int guest_msr_read(struct guest_msrs *msrs, uint32_t index, uint64_t *value, bool host_initiated);
+int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, bool host_initiated);
+
+// KVM_GET_MSR_INDEX_LIST / KVM_GET_MSR_FEATURE_INDEX_LIST.
+extern const uint32_t guest_msr_index_list[];
+extern const uint32_t guest_msr_index_count;
+extern const uint32_t guest_msr_feature_list[];
+extern const uint32_t guest_msr_feature_count;
+// Value of a feature MSR for KVM_GET_MSRS on /dev/kvm. host_msr reads the host's (0 if none).
+int guest_msr_feature(uint32_t index, uint64_t (*host_msr)(uint32_t index), uint64_t *value);
+// KVM_X86_SETUP_MCE: 0 or -EINVAL.
+int guest_msrs_setup_mce(struct guest_msrs *msrs, uint64_t mcg_cap);
