@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Open files: what an fd refers to. Every kind (initrd file, pipe, eventfd, KVM VM ...) is an ops table and an object.
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct file;
+struct memory_object;
+struct poll_table;
+struct stat;
+
+// A caller's buffers: user memory (the usual) or kernel memory, as scattered pieces. Copies move the cursor.
+struct io_buffer;
+int io_copy_to(struct io_buffer *buffer, const void *from, size_t size);   // file -> caller; 0 or -EFAULT
+int io_copy_from(struct io_buffer *buffer, void *to, size_t size);         // caller -> file
+size_t io_remaining(const struct io_buffer *buffer);
+
+// NULL members: read/write -EINVAL, ioctl -ENOTTY, map -ENODEV, poll always ready, seek -ESPIPE.
+struct file_ops {
+    const char *name;
+    // offset NULL: use and move file->offset (streams ignore it). Bytes or -errno. May wait unless O_NONBLOCK.
+    int64_t (*read)(struct file *file, struct io_buffer *buffer, uint64_t *offset);
+    int64_t (*write)(struct file *file, struct io_buffer *buffer, uint64_t *offset);
+    int64_t (*ioctl)(struct file *file, unsigned command, uint64_t argument);
+    // The object to map for [offset, offset + size) and the offset in it. Takes a reference for the caller. prot/flags as mmap.
+    int (*map)(struct file *file, uint64_t offset, uint64_t size, int prot, int flags,
+               struct memory_object **object, uint64_t *object_offset);
+    // Adds waiters through the table (may be NULL: just look); returns the EPOLL* events that are ready.
+    unsigned (*poll)(struct file *file, struct poll_table *table);
+    int64_t (*seek)(struct file *file, int64_t offset, int whence);
+    int (*status)(struct file *file, struct stat *status);
+    int (*truncate)(struct file *file, uint64_t size);
+    void (*release)(struct file *file); // last reference gone; may wait
+};
+
+struct file {
+    const struct file_ops *ops;
+    atomic_uint references;
+    uint32_t flags;      // O_ACCMODE, O_NONBLOCK, O_APPEND (not O_CLOEXEC: the fd's)
+    _Atomic uint64_t offset;
+    void *object;        // the kind's own
+};
+
+// NULL: no memory (the caller still owns object).
+struct file *file_create(const struct file_ops *ops, void *object, uint32_t flags);
+void file_get(struct file *file);
+void file_put(struct file *file);
+
+struct wait_queue;
+// For poll methods: registers the polling thread or epoll on the queue.
+void poll_wait(struct poll_table *table, struct wait_queue *queue);
+
+// The fd table of the current process.
+int fd_install(struct file *file, bool close_on_exec); // consumes the reference on success; fd or -EMFILE/-ENOMEM
+// Takes a reference; NULL: not open.
+struct file *fd_get(int fd);
+int fd_close(int fd);
+// Creates an unnamed file of these ops and installs it. fd or -errno (object then still the caller's).
+int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool close_on_exec);
+
+// Paths: an initrd read-only root with a RAM overlay, plus device nodes that other parts register at start.
+// Opens `path` relative to the current process's working directory. File or NULL with *error.
+struct file *path_open(const char *path, int flags, int mode, int *error);
+// A device node (for example "/dev/kvm"): open makes the file.
+void device_register(const char *path, struct file *(*open)(int flags, int *error));

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A process's address space: mappings (VMAs), its page table, faults, and those who must hear of pages going away.
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "core/list.h"
+#include "core/mm/account.h"
+#include "core/sched/spinlock.h"
+
+#define USER_END 0x00007ffffffff000ull
+
+struct memory_object;
+struct file;
+
+enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_EXECUTE = 4 };
+
+// Told after user page-table entries in [start, end) are gone or lose write permission and before their pages are freed. Called
+// without the address space's lock; must take the range out of its own tables and return only when no CPU can
+// use it any more (a VM: EPT entries zapped, INVEPT done).
+struct address_space_listener {
+    struct list node;
+    void (*invalidate)(struct address_space_listener *listener, uint64_t start, uint64_t end);
+};
+
+struct address_space {
+    atomic_uint references;
+    struct spinlock lock;
+    struct list mappings;          // struct mapping, sorted by address (owner may replace by a tree)
+    struct list listeners;
+    uint64_t page_table;           // physical address of the PML4 (CR3)
+    atomic_ulong cpus[4];          // bit per CPU that has it loaded
+    uint64_t brk_start, brk_end, map_top;
+    struct memory_account *account;
+    void *cached;                  // owner's: last mapping found
+};
+
+struct address_space *address_space_create(struct memory_account *account); // NULL: no memory
+void address_space_get(struct address_space *space);
+void address_space_put(struct address_space *space); // last one tears it down
+// Loads it on this CPU (thread switch, exec). NULL: kernel only.
+void address_space_switch(struct address_space *space);
+
+// As mmap(2): prot and flags are PROT_*, MAP_*; object NULL for anonymous; takes its own reference on object. Address or -errno.
+int64_t address_space_map(struct address_space *space, uint64_t address, uint64_t size, int prot, int flags,
+                          struct memory_object *object, uint64_t offset);
+int address_space_unmap(struct address_space *space, uint64_t address, uint64_t size);
+int address_space_protect(struct address_space *space, uint64_t address, uint64_t size, int prot);
+int address_space_advise(struct address_space *space, uint64_t address, uint64_t size, int advice);
+uint64_t address_space_brk(struct address_space *space, uint64_t end);
+
+// A user page fault. 0: mapped, go on. -EFAULT: SIGSEGV (no mapping or no right; *mapped says which), -ENXIO: SIGBUS, -ENOMEM: out of memory.
+int address_space_fault(struct address_space *space, uint64_t address, enum access access);
+
+struct user_page {
+    uint64_t physical;  // of the page that contains address, aligned to size
+    uint64_t size;      // 4 KiB, 2 MiB or 1 GiB: how much around it maps contiguously in this address space
+    bool writable;
+};
+// The page behind a user address, made present for `access` if need be (as address_space_fault; same errors). For stage-2
+// faults: the result is valid until the listener's invalidate runs, so callers compare a sequence number under their own lock.
+int address_space_page(struct address_space *space, uint64_t address, enum access access, struct user_page *page);
+
+void address_space_listen(struct address_space *space, struct address_space_listener *listener);
+void address_space_unlisten(struct address_space *space, struct address_space_listener *listener);

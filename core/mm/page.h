@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Physical pages: a buddy allocator over all RAM, with a reference count a page. Pure code: the unit tests run it on a
+// fake RAM of their own; page_to_virtual is direct map in the kernel, an offset in tests.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "core/mm/account.h"
+
+#define PAGE_SHIFT 12
+#define PAGE_SIZE  4096ul
+#define PAGE_MASK  (~(PAGE_SIZE - 1))
+#define PAGE_ORDER_2M 9
+#define PAGE_ORDER_1G 18
+#define PHYSICAL_NONE UINT64_MAX
+
+// Called once: ranges of free RAM are added; the page array itself is carved from the first big enough.
+void page_init(uint64_t highest_physical, uint64_t array_physical);
+size_t page_array_size(uint64_t highest_physical); // bytes
+void page_add_free(uint64_t base, uint64_t size);
+
+// 2^order contiguous, naturally aligned pages with reference count 1 each as one block; physical address or PHYSICAL_NONE.
+uint64_t page_alloc(unsigned order);
+uint64_t page_alloc_zeroed(unsigned order);
+// Splits a block so that each of its 4 KiB pages has its own reference count (for huge page -> 4 KiB demotion).
+void page_split(uint64_t physical, unsigned order);
+void page_get(uint64_t physical);
+// Drops a reference; frees the block (its order is remembered) when it was the last.
+void page_put(uint64_t physical);
+uint32_t page_references(uint64_t physical);
+
+size_t page_total(void); // bytes of RAM given to the allocator
+size_t page_free_bytes(void);
+
+extern uint64_t direct_map_base; // DIRECT_MAP_BASE in the kernel
+
+static inline void *page_to_virtual(uint64_t physical) {
+    return (void *)(uintptr_t)(direct_map_base + physical);
+}
+
+static inline uint64_t virtual_to_page(const void *address) {
+    return (uint64_t)(uintptr_t)address - direct_map_base;
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The guest's RAM: one host mapping, seen by the guest below the hole and above 4 GiB.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct guest_memory {
+    uint8_t *host;      // RAM's first byte; 2 MiB aligned so that large pages fit
+    uint64_t size;      // bytes
+    uint64_t low_size;  // bytes from guest address 0
+    uint64_t high_size; // bytes from HOLE_END; 0 where all fits below the hole
+    void *mapping;      // what to unmap
+    size_t mapping_size;
+};
+
+// Reserves size bytes of zeroed RAM; exits with a message where that fails.
+void memory_create(struct guest_memory *memory, uint64_t size);
+
+void memory_destroy(struct guest_memory *memory);
+
+// Host address of [address, address + length) of guest memory, NULL unless all of it is RAM in one
+// piece.
+void *memory_pointer(const struct guest_memory *memory, uint64_t address, uint64_t length);
+
+// Copies into RAM at a guest address; a range that is not RAM is a fatal error naming what.
+void memory_write(const struct guest_memory *memory, uint64_t address, const void *data,
+                  uint64_t length, const char *what);

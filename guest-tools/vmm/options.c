@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Parsing and checking of the command line.
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "guest_layout.h"
+
+#define EXIT_USAGE 2
+
+static const char usage_text[] =
+    "Usage: vmm --kernel FILE [option]...\n"
+    "Runs one virtual machine on the KVM API until it powers off.\n"
+    "\n"
+    "  --kernel FILE      Linux bzImage, or ELF image with a PVH entry\n"
+    "  --initrd FILE      initial RAM disk\n"
+    "  --cmdline TEXT     the kernel's command line\n"
+    "  --cpus N           virtual CPUs (default 1)\n"
+    "  --memory SIZE      RAM, with suffix K, M or G (default 256M)\n"
+    "  --serial MODE      COM1: tty (default; standard input and output), file=PATH, null, off\n"
+    "  --help, --version\n"
+    "\n"
+    "On a terminal, Ctrl-] ends the virtual machine.\n"
+    "Exit status: 0 guest powered off or was ended, 1 it or its monitor failed, 2 bad usage.\n";
+
+static _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void usage_error(const char *format, ...) {
+    va_list args;
+
+    fputs("vmm: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputs("\nTry 'vmm --help'.\n", stderr);
+    exit(EXIT_USAGE);
+}
+
+static uint64_t parse_number(const char *text, const char **end) {
+    char *rest;
+
+    if (*text < '0' || *text > '9') {
+        *end = text;
+        return 0;
+    }
+    errno = 0;
+    uint64_t value = strtoull(text, &rest, 0);
+    *end = errno ? text : rest;
+    return value;
+}
+
+// cloud-hypervisor writes --memory size=1G and --cpus boot=2; both forms are accepted.
+static const char *skip_prefix(const char *text, const char *prefix) {
+    size_t length = strlen(prefix);
+
+    return strncmp(text, prefix, length) == 0 ? text + length : text;
+}
+
+static uint64_t parse_memory(const char *argument) {
+    static const struct {
+        char suffix;
+        unsigned shift;
+    } units[] = {{'K', 10}, {'k', 10}, {'M', 20}, {'m', 20}, {'G', 30}, {'g', 30}, {'\0', 0}};
+    const char *text = skip_prefix(argument, "size=");
+    const char *end;
+    uint64_t value = parse_number(text, &end);
+
+    for (size_t i = 0; end != text && i < sizeof(units) / sizeof(units[0]); i++) {
+        if (*end != units[i].suffix || (*end && end[1])) {
+            continue;
+        }
+        if (value > MEMORY_MAX >> units[i].shift) {
+            usage_error("--memory %s: more than %llu GiB", argument, MEMORY_MAX >> 30);
+        }
+        value <<= units[i].shift;
+        if (value < MEMORY_MIN) {
+            usage_error("--memory %s: less than %llu MiB", argument, MEMORY_MIN >> 20);
+        }
+        if (value % GUEST_PAGE_SIZE) {
+            usage_error("--memory %s: no multiple of 4 KiB", argument);
+        }
+        return value;
+    }
+    usage_error("--memory %s: not a size such as 256M or 1G", argument);
+}
+
+static unsigned parse_cpus(const char *argument) {
+    const char *text = skip_prefix(argument, "boot=");
+    const char *end;
+    uint64_t value = parse_number(text, &end);
+
+    if (end == text || *end) {
+        usage_error("--cpus %s: not a number", argument);
+    }
+    if (value < 1 || value > VCPUS_MAX) {
+        usage_error("--cpus %s: must be 1 to %u", argument, VCPUS_MAX);
+    }
+    return (unsigned)value;
+}
+
+static void parse_serial(struct options *options, const char *argument) {
+    static const struct {
+        const char *name;
+        enum serial_mode mode;
+    } modes[] = {{"off", SERIAL_OFF}, {"null", SERIAL_NULL}, {"tty", SERIAL_TTY}};
+    const char *path = skip_prefix(argument, "file=");
+
+    if (path != argument && *path) {
+        options->serial = SERIAL_FILE;
+        options->serial_path = path;
+        return;
+    }
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (strcmp(argument, modes[i].name) == 0) {
+            options->serial = modes[i].mode;
+            return;
+        }
+    }
+    usage_error("--serial %s: must be tty, file=PATH, null or off", argument);
+}
+
+void options_parse(struct options *options, int argc, char **argv) {
+    static const struct option table[] = {
+        {"kernel", required_argument, NULL, 'k'},    {"initrd", required_argument, NULL, 'i'},
+        {"initramfs", required_argument, NULL, 'i'}, {"cmdline", required_argument, NULL, 'c'},
+        {"cpus", required_argument, NULL, 'n'},      {"memory", required_argument, NULL, 'm'},
+        {"serial", required_argument, NULL, 's'},    {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    *options = (struct options){
+        .cmdline = "", .memory_bytes = 256ull << 20, .cpus = 1, .serial = SERIAL_TTY};
+    while ((option = getopt_long(argc, argv, "hV", table, NULL)) != -1) {
+        switch (option) {
+        case 'k':
+            options->kernel = optarg;
+            break;
+        case 'i':
+            options->initrd = optarg;
+            break;
+        case 'c':
+            options->cmdline = optarg;
+            break;
+        case 'n':
+            options->cpus = parse_cpus(optarg);
+            break;
+        case 'm':
+            options->memory_bytes = parse_memory(optarg);
+            break;
+        case 's':
+            parse_serial(options, optarg);
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            exit(0);
+        case 'V':
+            puts("vmm (Ashlar) 0.1");
+            exit(0);
+        default: // getopt_long has said what is wrong.
+            fputs("Try 'vmm --help'.\n", stderr);
+            exit(EXIT_USAGE);
+        }
+    }
+    if (optind < argc) {
+        usage_error("unexpected argument '%s'", argv[optind]);
+    }
+    if (!options->kernel) {
+        usage_error("--kernel is missing");
+    }
+}
