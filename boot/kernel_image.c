@@ -8,8 +8,6 @@
 #define PAGE_SIZE 4096ull
 #define KERNEL_MAX_SIZE (1ull << 30) // the loader maps one page directory at KERNEL_BASE
 
-_Static_assert(EM_X86_64 == EM_X86_64_MACHINE, "ELF machine number");
-
 static bool in_file(uint64_t offset, uint64_t length, size_t size) {
     return offset <= size && length <= size - offset;
 }
