@@ -24,14 +24,19 @@ struct ioapic {
     uint64_t base;
     uint32_t ioregsel;
     uint32_t id;
-    uint32_t irr;                          // pins with an undelivered request or high level line
-    uint64_t redirection[IOAPIC_PINS];     // as the guest reads it, status bits included
-    uint8_t line_sources[IOAPIC_PINS];     // bit enum irq_source: who asserts
+    uint32_t irr;            // pins whose line is high
+    uint32_t edge_delivered; // of these, edge pins whose interrupt has been sent
+    uint64_t redirection[IOAPIC_PINS]; // as the guest reads it, status bits included
+    uint8_t line_sources[IOAPIC_PINS]; // bit enum irq_source: who asserts
+    uint32_t watched_pins;   // pins whose edge interrupts report acknowledged too (the PIT's)
+    uint32_t eoi_watch[8];   // their vectors; struct lapic's eoi_watch points here
     const struct ioapic_ops *ops;
 };
 
 void ioapic_init(struct ioapic *ioapic, const struct ioapic_ops *ops);
 void ioapic_reset(struct ioapic *ioapic);
+// Asks for acknowledged on edge pins too: mask bit n is pin n.
+void ioapic_watch(struct ioapic *ioapic, uint32_t pins);
 // Result as KVM_IRQ_LINE_STATUS: < 0 masked or no destination, 0 coalesced, > 0 delivered.
 int ioapic_set_line(struct ioapic *ioapic, unsigned pin, enum irq_source source, bool level);
 // A local APIC EOIed level vector: clears remote IRR, delivers again where the line is still high.

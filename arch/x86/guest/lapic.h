@@ -55,7 +55,7 @@ struct lapic_ops {
     uint64_t (*guest_tsc)(struct lapic *lapic); // TSC as the guest reads it
     // The guest sent an IPI: hand it to lapic_route over the VM's local APICs.
     void (*send)(struct lapic *lapic, const struct lapic_message *message);
-    // A level-triggered vector was EOIed (not called when the guest suppresses EOI broadcast).
+    // A level-triggered (or eoi_watch) vector was EOIed: ioapic_eoi, or KVM_EXIT_IOAPIC_EOI.
     void (*eoi_broadcast)(struct lapic *lapic, uint8_t vector);
     // lapic_timer_deadline changed: arm or cancel the host timer.
     void (*timer_changed)(struct lapic *lapic);
@@ -82,6 +82,7 @@ struct lapic {
     uint64_t timer_period_ns;  // initial count * divider; 0: stopped
     uint64_t timer_deadline_ns; // absolute; LAPIC_NEVER if none
     uint64_t tsc_deadline;      // IA32_TSC_DEADLINE; 0: disarmed
+    const uint32_t *eoi_watch;  // 256 bits or NULL: edge vectors whose EOI is broadcast as well
     uint32_t arbitration;       // deliveries got by lowest priority, to spread them
     const struct lapic_ops *ops;
 };
@@ -128,9 +129,9 @@ struct lapic_set {
     struct lapic *const *lapics;
     uint32_t count;
 };
-// Finds the destinations (one by lowest priority) and calls deliver for each. Returns how many
-// deliveries were not ignored by their APIC (deliver returns lapic_deliver's effect), -1 if no
-// APIC matched (KVM_IRQ_LINE_STATUS' -1).
+// Finds the destinations (one by lowest priority) and calls deliver for each (which calls
+// lapic_deliver, acts on the effect and returns it). Returns how many were neither ignored nor
+// coalesced, -1 if no APIC matched (the values of KVM_IRQ_LINE_STATUS).
 int lapic_route(const struct lapic_set *set, const struct lapic *source,
                 const struct lapic_message *message, void *context,
                 enum lapic_effect (*deliver)(void *context, struct lapic *lapic,
