@@ -159,6 +159,11 @@ struct virt_ops {
     void (*flush_guest_tlb)(struct virt_vcpu *vcpu);   // guest-linear mappings (INVVPID) at next entry
     void (*msr_filter_changed)(struct virt_vcpu *vcpu, bool intercept_all);
     uint64_t (*max_tsc_khz)(void);                     // 0: no scaling
+    // The hardware half of struct guest_msr_backend (core/kvm builds the whole): values the VMCS/VMCB or the world switch keeps.
+    uint64_t (*get_msr)(struct virt_vcpu *vcpu, enum backend_msr which);
+    int (*set_msr)(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value); // 0, or -1: #GP
+    int (*msr_command)(struct virt_vcpu *vcpu, uint32_t msr, uint64_t value);       // IA32_PRED_CMD, IA32_FLUSH_CMD
+    uint64_t (*host_msr)(uint32_t msr);                                             // feature MSRs; 0: none
 };
 
 // The back end in use; NULL when the machine has none (config virt = optional).
