@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Builds Ashlar into $(OUT), runs it in an emulator, and tests it. `make help` lists the targets.
+
+OUT ?= out
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+# Every Debian package that building, running and testing need.
+PACKAGES := gcc libc6-dev linux-libc-dev binutils nasm gnu-efi python3 mtools dosfstools cpio xz-utils \
+	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 seabios \
+	check pkg-config libasan8 libubsan1 clang clang-format clang-tidy cppcheck
+
+CC := gcc
+NASM := nasm
+PYTHON := python3
+
+WARNINGS := -Wall -Wextra -Werror
+C_COMMON := -std=gnu17 -O2 -I. -MMD -MP $(WARNINGS)
+
+# --- the packages ----------------------------------------------------------------------------------------------------
+
+DEPS := $(OUT)/packages.stamp
+$(DEPS): Makefile tests/machine/install-packages.sh
+	@mkdir -p $(@D)
+	@tests/machine/install-packages.sh $(PACKAGES)
+	@touch $@
+
+# --- the loader ------------------------------------------------------------------------------------------------------
+
+BOOT_SOURCES := $(wildcard boot/*.c) core/config.c
+BOOT_OBJECTS := $(BOOT_SOURCES:%.c=$(OUT)/boot-obj/%.o)
+BOOT_CFLAGS := $(C_COMMON) -ffreestanding -fpic -fshort-wchar -mno-red-zone -maccumulate-outgoing-args \
+	-mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables -DGNU_EFI_USE_MS_ABI \
+	-isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+# gnu-efi's linker script folds .rodata and .bss into .data.
+EFI_SECTIONS := .text .sdata .data .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc
+
+$(OUT)/boot-obj/%.o: %.c | $(DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(BOOT_CFLAGS) -c $< -o $@
+
+$(OUT)/loader.so: $(BOOT_OBJECTS)
+	ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -T /usr/lib/elf_x86_64_efi.lds \
+		/usr/lib/crt0-efi-x86_64.o $^ -L/usr/lib -lgnuefi -lefi -o $@
+
+$(OUT)/BOOTX64.EFI: $(OUT)/loader.so
+	objcopy $(foreach section,$(EFI_SECTIONS),-j '$(section)') --target=efi-app-x86_64 --subsystem=10 $< $@
+
+# --- the kernel ------------------------------------------------------------------------------------------------------
+
+KERNEL_C := $(shell find arch core -name '*.c' | sort)
+KERNEL_ASM := $(shell find arch core -name '*.asm' | sort)
+KERNEL_OBJECTS := $(KERNEL_C:%.c=$(OUT)/kernel-obj/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel-obj/%.asm.o)
+KERNEL_CFLAGS := $(C_COMMON) -g -ffreestanding -mgeneral-regs-only -mcmodel=kernel -mno-red-zone -fno-pic -fno-pie \
+	-fno-stack-protector -fno-asynchronous-unwind-tables -fno-common -fno-strict-aliasing
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+$(OUT)/kernel-obj/%.o: %.c | $(DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(KERNEL_CFLAGS) -c $< -o $@
+
+$(OUT)/kernel-obj/%.asm.o: %.asm | $(DEPS)
+	@mkdir -p $(@D)
+	$(NASM) -f elf64 -g -F dwarf -I . -MD $(@:.o=.d) -MP -MT $@ $< -o $@
+
+# The list of objects: a file that is gone must bring a new link.
+$(OUT)/kernel.objects: FORCE
+	@mkdir -p $(@D)
+	@echo '$(KERNEL_OBJECTS)' | cmp -s - $@ || echo '$(KERNEL_OBJECTS)' > $@
+
+$(OUT)/kernel.debug: $(KERNEL_OBJECTS) linker.ld $(OUT)/kernel.objects
+	ld -nostdlib -static -no-pie -z noexecstack -z max-page-size=4096 --build-id=none \
+		-T linker.ld $(KERNEL_OBJECTS) -o $@
+
+$(OUT)/kernel.elf: $(OUT)/kernel.debug
+	objcopy --strip-all $< $@
+
+# --- programs of ring 3 ----------------------------------------------------------------------------------------------
+
+PROGRAM_CFLAGS := $(C_COMMON)
+GUEST_TOOLS := $(sort $(patsubst guest-tools/%/,%,$(dir $(wildcard guest-tools/*/*.c))))
+BINARIES := $(GUEST_TOOLS:%=$(OUT)/bin/%)
+TEST_PROGRAMS := $(patsubst tests/programs/%.c,$(OUT)/tests/%,$(wildcard tests/programs/*.c))
+BENCH := $(if $(wildcard tests/bench/*.c),$(OUT)/tests/bench)
+
+$(OUT)/program-obj/%.o: %.c | $(DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(PROGRAM_CFLAGS) -c $< -o $@
+
+define program_rule
+$(1): $(patsubst %.c,$(OUT)/program-obj/%.o,$(2))
+	@mkdir -p $$(@D)
+	$(CC) -static -s -pthread $$^ -o $$@
+endef
+$(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c))))
+$(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c))))
+$(if $(BENCH),$(eval $(call program_rule,$(BENCH),$(wildcard tests/bench/*.c))))
+
+GUEST_IMAGE := $(if $(wildcard guest-tools/guest-image.sh),$(OUT)/guest/guest.stamp)
+$(OUT)/guest/guest.stamp: guest-tools/guest-image.sh | $(DEPS)
+	@mkdir -p $(@D)
+	guest-tools/guest-image.sh $(@D)
+	@touch $@
+
+SELFTESTS := $(if $(wildcard tests/selftests/build.sh),$(OUT)/selftests/selftests.stamp)
+$(OUT)/selftests/selftests.stamp: $(wildcard tests/selftests/*) | $(DEPS)
+	@mkdir -p $(@D)
+	tests/selftests/build.sh $(@D)
+	@touch $@
+
+# --- what is built ---------------------------------------------------------------------------------------------------
+
+SYSTEM := $(OUT)/BOOTX64.EFI $(OUT)/kernel.elf $(BINARIES)
+
+.PHONY: all run run-machine image test unit fuzz machine-test bench count selftests lint clean deps help FORCE
+all: $(SYSTEM) $(GUEST_IMAGE) $(TEST_PROGRAMS) $(BENCH)
+
+help:
+	@echo 'make                  build everything into $(OUT)/'
+	@echo 'make run              boot to the shell of a Linux guest; GUEST_CPUS= GUEST_MEMORY= GUEST_CMDLINE='
+	@echo 'make run PROGRAM=path ARGS="..." FILES="a b"'
+	@echo '                      boot with a static Linux program; its exit status is that of make'
+	@echo '                      both: CPUS=2 MEMORY=512 (MiB) MACHINE=kvm|bochs|tcg TIMEOUT= (seconds)'
+	@echo 'make image            $(OUT)/ashlar.img, a GPT disk image for a USB stick'
+	@echo 'make test             lint, unit tests, fuzzers, machine tests; make bench, make count, make clean'
+
+deps: $(DEPS)
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+CPUS ?= 2
+MEMORY ?= 512
+export OUT CPUS MEMORY MACHINE TIMEOUT PROGRAM ARGS FILES GUEST_CPUS GUEST_MEMORY GUEST_CMDLINE
+
+# make itself can end with 0, 1 or 2 only; a function loaded into it lets it end with the program's own status.
+$(OUT)/exit_status.so: tests/machine/exit_status.c | $(DEPS)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O2 $(WARNINGS) -shared -fPIC $< -o $@
+
+RUN_STATUS := $(OUT)/run.status.$(shell echo $$PPID)
+run-machine: $(SYSTEM) $(if $(PROGRAM),,$(GUEST_IMAGE)) $(OUT)/exit_status.so
+	@$(PYTHON) tests/machine/run.py; echo $$? > $(RUN_STATUS)
+
+run: run-machine
+	$(eval load $(OUT)/exit_status.so)$(exit-with-status $(RUN_STATUS))
+
+image: $(SYSTEM) $(GUEST_IMAGE)
+	$(PYTHON) tests/machine/image.py $(OUT)/ashlar.img
+
+bench: $(SYSTEM) $(BENCH)
+	@PROGRAM=$(BENCH) $(PYTHON) tests/machine/run.py
+
+# --- tests -----------------------------------------------------------------------------------------------------------
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+HOST_CFLAGS := $(C_COMMON) -g -O1 $(SANITIZE)
+
+# The sources that a test needs: the .c beside each header it includes, and those it names in a line `// Sources: ...`.
+sources_of = $(sort $(shell sed -nE 's:^\#include "(\.\./)*((arch|core|boot)/.*)\.h"$$:\2.c:p; s:^// Sources\: (.*)$$:\1:p' \
+	$(1) /dev/null | xargs -rn1 | xargs -r ls -d 2>/dev/null))
+
+UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_SOURCES := $(call sources_of,$(UNIT_TESTS))
+UNIT_OBJECTS := $(UNIT_TESTS:%.c=$(OUT)/unit-obj/%.o) $(OUT)/unit-obj/tests/unit/main.o
+UNIT_CFLAGS = $(HOST_CFLAGS) -I$(OUT)/unit $(shell pkg-config --cflags check)
+
+$(OUT)/unit/suites.inc: FORCE
+	@mkdir -p $(@D)
+	@printf 'SUITE(%s)\n' $(UNIT_TESTS:tests/unit/test_%.c=%) | cmp -s - $@ || \
+		printf 'SUITE(%s)\n' $(UNIT_TESTS:tests/unit/test_%.c=%) > $@
+
+$(OUT)/unit-obj/%.o: %.c | $(DEPS) $(OUT)/unit/suites.inc
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) -c $< -o $@
+
+# An archive: only what the tests call is linked, so a test may replace a function of the kernel by its own.
+$(OUT)/unit/kernel.a: $(UNIT_SOURCES:%.c=$(OUT)/unit-obj/%.o)
+	@mkdir -p $(@D)
+	rm -f $@ && ar rcs $@ $^
+
+$(OUT)/unit/unit: $(UNIT_OBJECTS) $(OUT)/unit/kernel.a
+	$(CC) $(SANITIZE) $(UNIT_OBJECTS) $(OUT)/unit/kernel.a $$(pkg-config --libs check) -pthread -o $@
+
+unit: $(OUT)/unit/unit
+	$(OUT)/unit/unit
+
+FUZZERS := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. -MMD -MP $(WARNINGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+
+define fuzz_rule
+$(OUT)/fuzz-obj/$(1)/%.o: %.c | $(DEPS)
+	@mkdir -p $$(@D)
+	clang $(FUZZ_CFLAGS) -c $$< -o $$@
+$(OUT)/fuzz/$(1): $(patsubst %.c,$(OUT)/fuzz-obj/$(1)/%.o,tests/fuzz/$(1).c $(call sources_of,tests/fuzz/$(1).c))
+	@mkdir -p $$(@D)
+	clang -fsanitize=fuzzer,address,undefined $$^ -o $$@
+endef
+$(foreach fuzzer,$(FUZZERS),$(eval $(call fuzz_rule,$(notdir $(fuzzer)))))
+
+fuzz: $(FUZZERS)
+
+selftests: $(SELFTESTS)
+
+machine-test: all $(SELFTESTS)
+	$(PYTHON) tests/machine/test.py
+
+test: all $(SELFTESTS) $(OUT)/unit/unit $(FUZZERS)
+	@$(PYTHON) tests/run.py
+
+count:
+	@$(PYTHON) tests/count.py
+
+# --- lint ------------------------------------------------------------------------------------------------------------
+
+ALL_C := $(sort $(shell find arch boot core drivers guest-tools tests -name '*.c'))
+ALL_H := $(sort $(shell find arch boot core drivers guest-tools tests -name '*.h'))
+LINT_STAMPS := $(ALL_C:%.c=$(OUT)/lint/%.tidy)
+lint_flags = $(filter-out -MMD -MP -maccumulate-outgoing-args,$(strip \
+	$(if $(filter arch/% core/%,$(1)),$(KERNEL_CFLAGS),$(if $(filter boot/%,$(1)),$(BOOT_CFLAGS),\
+	$(if $(filter tests/unit/%,$(1)),$(UNIT_CFLAGS),$(PROGRAM_CFLAGS))))))
+
+$(OUT)/lint/%.tidy: %.c .clang-tidy $(ALL_H) | $(DEPS) $(OUT)/unit/suites.inc
+	@mkdir -p $(@D)
+	@clang-tidy --quiet $< -- $(call lint_flags,$<) 2> $@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+$(OUT)/lint/format.stamp: $(ALL_C) $(ALL_H) .clang-format | $(DEPS)
+	@mkdir -p $(@D)
+	clang-format --dry-run -Werror $(ALL_C) $(ALL_H)
+	@touch $@
+
+$(OUT)/lint/cppcheck.stamp: $(ALL_C) $(ALL_H) | $(DEPS)
+	@mkdir -p $(@D)
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --suppress=missingIncludeSystem \
+		--enable=warning,portability -I. $(ALL_C)
+	@touch $@
+
+lint: $(OUT)/lint/format.stamp $(OUT)/lint/cppcheck.stamp $(LINT_STAMPS)
+
+clean:
+	rm -rf $(OUT)
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

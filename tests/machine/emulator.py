@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The emulators that can be Ashlar's machine, each with COM1 as a two-way socket."""
+
+import json
+import os
+import pty
+import select
+import socket
+import subprocess
+import threading
+import time
+
+import kvm_capability
+
+CONNECT_TIMEOUT = 20  # seconds until an emulator must have opened its serial line
+
+
+class EmulatorError(Exception):
+    """The emulator could not be started."""
+
+
+def _drain(descriptor):
+    """Reads DESCRIPTOR to nowhere until it ends: an unread pty stops an emulator that writes to it."""
+
+    def loop():
+        try:
+            while os.read(descriptor, 4096):
+                pass
+        except OSError:
+            pass
+
+    threading.Thread(target=loop, daemon=True).start()
+
+
+class Emulator:
+    """One run. `serial` is the connected socket; wait() tells how the machine ended."""
+
+    def __init__(self, directory, image, cpus, memory):
+        self.directory = directory
+        self.image = image
+        self.cpus = cpus
+        self.memory = memory
+        self.process = None
+        self.serial = None
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def start(self):
+        try:
+            self._start()
+            self.serial = self._connect()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _attempt(self):
+        raise NotImplementedError
+
+    def _start(self):
+        raise NotImplementedError
+
+    def _connect(self):
+        deadline = time.monotonic() + CONNECT_TIMEOUT
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise EmulatorError(self._last_words())
+            try:
+                return self._attempt()
+            except OSError:
+                time.sleep(0.05)
+        raise EmulatorError("the emulator does not open its serial line")
+
+    def _last_words(self):
+        try:
+            with open(self.path("emulator.log"), errors="replace") as log:
+                lines = [line.strip() for line in log if line.strip()]
+        except OSError:
+            lines = []
+        return "the emulator ended: " + " | ".join(lines[-3:] or ["no message"])
+
+    def running(self):
+        return self.process.poll() is None
+
+    def powered_off(self):
+        """After the end: whether the machine switched itself off, rather than reset or died."""
+        raise NotImplementedError
+
+    def stop(self):
+        """Ends the emulator however it feels; a wedged Bochs ignores SIGTERM."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+        if self.process is not None:
+            self.process.wait()
+        if self.serial is not None:
+            self.serial.close()
+
+
+class Bochs(Emulator):
+    name = "Bochs"
+    cpu_model = "corei7_icelake_u"
+    ips = 50000000
+
+    def _configuration(self, port):
+        sectors = os.path.getsize(self.image) // 512
+        return "\n".join((
+            "plugin_ctrl: unmapped=1, biosdev=1, speaker=0, extfpuirq=1, parallel=0, serial=1, e1000=1",
+            "display_library: term",
+            f"cpu: model={self.cpu_model}, count={self.cpus}, ips={self.ips}, reset_on_triple_fault=0",
+            f"memory: guest={self.memory}, host={self.memory}",
+            "romimage: file=/usr/share/ovmf/OVMF.fd",
+            "vgaromimage: file=/usr/share/vgabios/vgabios.bin",
+            "pci: enabled=1, chipset=i440fx, slot1=e1000",
+            f"e1000: enabled=1, mac=52:54:00:12:34:56, ethmod=slirp, ethdev={self.directory}",
+            "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
+            f"ata0-master: type=disk, path={self.image}, mode=flat, cylinders={sectors // (16 * 63)},"
+            " heads=16, spt=63",
+            f"com1: enabled=1, mode=socket-server, dev=localhost:{port}",
+            f"log: {self.path('emulator.log')}",
+            "panic: action=fatal",
+            "error: action=report",
+            "info: action=report",
+            "debug: action=ignore",
+            "clock: sync=none",
+        )) + "\n"
+
+    @staticmethod
+    def _free_port():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    def _start(self):
+        self.port = self._free_port()
+        with open(self.path("bochsrc"), "w") as target:
+            target.write(self._configuration(self.port))
+        with open(self.path("debugger"), "w") as target:
+            target.write("c\n")  # Debian's Bochs stops at its debugger's prompt otherwise
+        master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            ["bochs", "-q", "-f", self.path("bochsrc"), "-rc", self.path("debugger")],
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            env=dict(os.environ, TERM="xterm"))
+        os.close(slave)
+        self._drain_screen(master)
+
+    @staticmethod
+    def _drain_screen(master):
+        """Bochs's `term` display opens a pty of its own and names it on the terminal."""
+
+        def loop():
+            text = b""
+            screen = None
+            try:
+                while True:
+                    data = os.read(master, 4096)
+                    if not data:
+                        return
+                    if screen is not None:
+                        continue
+                    text += data
+                    at = text.find(b"/dev/pts/")
+                    if at >= 0 and len(text) > at + 9:
+                        digits = text[at + 9:].lstrip(b"0123456789")
+                        if digits:
+                            name = text[at:len(text) - len(digits)].decode()
+                            screen = os.open(name, os.O_RDONLY | os.O_NOCTTY)
+                            _drain(screen)
+            except OSError:
+                pass
+
+        threading.Thread(target=loop, daemon=True).start()
+
+    def _attempt(self):
+        return socket.create_connection(("localhost", self.port))
+
+    def powered_off(self):
+        try:
+            with open(self.path("emulator.log"), errors="replace") as log:
+                return "Shutdown port: shutdown requested" in log.read()
+        except OSError:
+            return False
+
+
+class Qemu(Emulator):
+    acceleration = ()
+
+    def _start(self):
+        self.monitor = None
+        with open(self.path("emulator.log"), "w") as log:
+            self.process = subprocess.Popen(
+                ["qemu-system-x86_64", *self.acceleration, "-machine", "q35", "-nodefaults",
+                 "-smp", str(self.cpus), "-m", str(self.memory), "-bios", "/usr/share/ovmf/OVMF.fd",
+                 "-vga", "std", "-display", "none", "-no-reboot",
+                 "-drive", f"file={self.image},format=raw,if=ide",
+                 "-chardev", f"socket,id=com1,path={self.path('com1')},server=on,wait=on",
+                 "-serial", "chardev:com1",
+                 "-qmp", f"unix:{self.path('qmp')},server=on,wait=on"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def _attempt(self):
+        serial = socket.socket(socket.AF_UNIX)
+        try:
+            serial.connect(self.path("com1"))
+        except OSError:
+            serial.close()
+            raise
+        self._open_monitor()
+        return serial
+
+    def _open_monitor(self):
+        deadline = time.monotonic() + CONNECT_TIMEOUT
+        while True:
+            self.monitor = socket.socket(socket.AF_UNIX)
+            try:
+                self.monitor.connect(self.path("qmp"))
+                break
+            except OSError as error:
+                self.monitor.close()
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise EmulatorError(self._last_words()) from error
+                time.sleep(0.02)
+        self.monitor.sendall(b'{"execute": "qmp_capabilities"}\n')
+
+    def powered_off(self):
+        """QEMU's monitor has named the reason of the end."""
+        text = b""
+        while select.select([self.monitor], [], [], 1)[0]:
+            try:
+                data = self.monitor.recv(65536)
+            except OSError:
+                break
+            if not data:
+                break
+            text += data
+        for line in text.splitlines():
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue
+            if message.get("event") == "SHUTDOWN":
+                return message["data"].get("reason") == "guest-shutdown"
+        return False
+
+    def stop(self):
+        super().stop()
+        if getattr(self, "monitor", None) is not None:
+            self.monitor.close()
+
+
+class QemuKvm(Qemu):
+    name = "QEMU with nested KVM"
+    acceleration = ("-accel", "kvm", "-cpu", "host")
+
+
+class QemuTcg(Qemu):
+    name = "QEMU TCG (no VT-x)"
+    acceleration = ("-accel", "tcg", "-cpu", "max")
+
+
+MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg}
+
+
+def choose(name=""):
+    """The class for MACHINE=NAME; without a name the best that the host offers."""
+    if not name:
+        name = "kvm" if kvm_capability.offers_vmx() else "bochs"
+    if name not in MACHINES:
+        raise EmulatorError(f"MACHINE={name}: not one of {', '.join(MACHINES)}")
+    return MACHINES[name]

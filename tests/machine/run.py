@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`make run`: boots Ashlar in an emulator with the terminal as its console.
+
+Settings come from the environment, named as make's variables. The exit status is that of the program which init ran,
+0 after a plain run's power-off, 1 with a message when the machine died, 124 after TIMEOUT."""
+
+import os
+import shutil
+import sys
+import tempfile
+import termios
+import time
+import tty
+
+import boot_disk
+import emulator
+import session
+
+ESCAPE = 0x01  # Ctrl-A
+HIGH_WATER = 4096  # bytes of input held here before reading of standard input stops
+LOADER_TIMEOUT = 300  # seconds until the loader's first line
+TIMED_OUT = 124  # as timeout(1)
+
+
+def setting(name, default=""):
+    return os.environ.get(name) or default
+
+
+def number(name, default, low, high):
+    text = setting(name, str(default))
+    if not text.isdigit() or not low <= int(text) <= high:
+        raise ValueError(f"{name}={text}: not a number from {low} to {high}")
+    return int(text)
+
+
+class Terminal:
+    """Standard input in raw mode while it is a terminal; Ctrl-A x leaves, Ctrl-A Ctrl-A is one Ctrl-A."""
+
+    def __init__(self):
+        self.descriptor = sys.stdin.fileno()
+        self.raw = os.isatty(self.descriptor)
+        self.open = True
+        self._escaped = False
+        self._saved = None
+
+    def __enter__(self):
+        if self.raw:
+            self._saved = termios.tcgetattr(self.descriptor)
+            tty.setraw(self.descriptor)
+        return self
+
+    def __exit__(self, *_):
+        if self._saved is not None:
+            termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._saved)
+
+    def read(self):
+        """The next input, b"" at its end, None where the user leaves."""
+        try:
+            data = os.read(self.descriptor, 1024)
+        except OSError:
+            data = b""
+        if not data:
+            self.open = False
+        if not self.raw:
+            return data
+        result = bytearray()
+        for byte in data:
+            if self._escaped:
+                self._escaped = False
+                if byte in b"xX":
+                    return None
+                result.append(byte)
+            elif byte == ESCAPE:
+                self._escaped = True
+            else:
+                result.append(byte)
+        return bytes(result)
+
+
+def write_output(data):
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(1, view):]
+        except BlockingIOError:
+            time.sleep(0.01)
+
+
+def interact(machine, terminal, timeout):
+    """Runs to the end. Returns (status, message)."""
+    started = time.monotonic()
+    while not machine.ended():
+        if timeout and time.monotonic() - started > timeout:
+            return TIMED_OUT, f"no end within TIMEOUT={timeout} seconds"
+        if not machine.log and time.monotonic() - started > LOADER_TIMEOUT:
+            return 1, "firmware did not start the loader"
+        wanted = terminal.open and machine.backlog() < HIGH_WATER
+        if machine.step(0.25, [terminal.descriptor] if wanted else []):
+            data = terminal.read()
+            if data is None:
+                return 1, "left by Ctrl-A x"
+            machine.send(data)
+    return machine.verdict()
+
+
+def prepare(directory, out):
+    program = setting("PROGRAM")
+    files = setting("FILES").split()
+    for path in ([program] if program else []) + files:
+        if not os.path.exists(path):
+            raise ValueError(f"{path}: no such file")
+    config = boot_disk.make_config({
+        "program": f"/work/{os.path.basename(program)}" if program else None,
+        "args": setting("ARGS") if program else None,
+        "guest.cpus": setting("GUEST_CPUS"),
+        "guest.memory": setting("GUEST_MEMORY"),
+        "guest.cmdline": setting("GUEST_CMDLINE"),
+        "autostart": None if program else "yes",
+    })
+    initrd = boot_disk.make_initrd(out, program or None, files, guest=not program)
+    return boot_disk.make_image(directory, out, initrd, config)
+
+
+def keep_log(directory, out):
+    """The last run's log where people look for it."""
+    try:
+        shutil.copyfile(os.path.join(directory, "serial.log"), os.path.join(out, "run/serial.log"))
+    except OSError:
+        pass
+
+
+def run(directory, out):
+    kind = emulator.choose(setting("MACHINE"))
+    machine = kind(directory, prepare(directory, out), number("CPUS", 2, 1, 64),
+                   number("MEMORY", 512, 64, 1 << 20))
+    timeout = number("TIMEOUT", 0, 0, 1 << 30)
+    with session.SlotLock(), Terminal() as terminal:
+        leave = ", Ctrl-A x leaves" if terminal.raw else ""
+        print(f"Starting {kind.name} ({machine.cpus} CPUs, {machine.memory} MiB{leave})\r",
+              file=sys.stderr, flush=True)
+        machine.start()
+        try:
+            return interact(session.Session(machine, write_output), terminal, timeout)
+        finally:
+            machine.stop()
+
+
+def main():
+    out = setting("OUT", "out")
+    runs = os.path.abspath(os.path.join(out, "run"))
+    os.makedirs(runs, exist_ok=True)
+    directory = tempfile.mkdtemp(dir=runs)
+    try:
+        status, message = run(directory, out)
+    except KeyboardInterrupt:
+        status, message = 130, "interrupted"
+    except (ValueError, RuntimeError, OSError, emulator.EmulatorError) as error:
+        status, message = 1, str(error)
+    keep_log(directory, out)
+    if message:
+        print(f"\nmake run: {message}; the whole log is {out}/run/serial.log", file=sys.stderr)
+    if status == 0 or not setting("KEEP"):
+        shutil.rmtree(directory, ignore_errors=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
