@@ -15,14 +15,14 @@ struct pvclock_vcpu_time_info {
     int8_t tsc_shift;
     uint8_t flags;
     uint8_t pad[2];
-} __attribute__((packed));
+} __attribute__((packed, aligned(4)));
 _Static_assert(sizeof(struct pvclock_vcpu_time_info) == 32, "guest ABI");
 
 struct pvclock_wall_clock {
     uint32_t version;
     uint32_t sec;
     uint32_t nsec;
-} __attribute__((packed));
+} __attribute__((packed, aligned(4)));
 _Static_assert(sizeof(struct pvclock_wall_clock) == 12, "guest ABI");
 
 #define PVCLOCK_TSC_STABLE    0x01

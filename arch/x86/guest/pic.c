@@ -144,7 +144,7 @@ static void clear_isr(struct pic *pic, unsigned index, unsigned irq) {
 
 static void initialize(struct pic *pic, unsigned index, uint8_t icw1) {
     struct kvm_pic_state *chip = &pic->chips[index];
-    uint8_t pending = chip->isr | (chip->elcr ? 0 : chip->irr);
+    uint8_t pending = chip->isr;
     uint8_t elcr = chip->elcr, mask = chip->elcr_mask, lines = chip->last_irr, base = chip->irq_base;
 
     *chip = (struct kvm_pic_state){

@@ -13,8 +13,9 @@ struct pit;
 
 struct pit_ops {
     uint64_t (*now_ns)(struct pit *pit); // host monotonic time
-    // Channel 0's interrupt line to GSI 0: an edge is true then false.
-    void (*set_irq)(struct pit *pit, bool level);
+    // Channel 0's line to GSI 0 (IRQ_SOURCE_PIT): an edge is true then false. Returns as
+    // KVM_IRQ_LINE_STATUS (the highest of the controllers' results): < 0 masked everywhere.
+    int (*set_irq)(struct pit *pit, bool level);
     // pit_deadline changed: arm or cancel the host timer.
     void (*timer_changed)(struct pit *pit);
 };
@@ -25,7 +26,7 @@ struct pit {
     bool speaker_data_on;
     bool speaker_dummy; // KVM_PIT_SPEAKER_DUMMY: port 0x61 is ours
     bool reinject;      // ticks missed are delivered later, one an acknowledge
-    bool irq_outstanding;
+    bool irq_outstanding; // sent and not yet acknowledged (reinject mode)
     uint32_t pending_ticks;
     uint64_t deadline_ns; // next channel 0 edge, PIT_NEVER if none
     uint64_t period_ns;   // 0: one-shot

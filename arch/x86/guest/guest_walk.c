@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Software walk of a guest's page tables.
+#include "guest_walk.h"
+
+#define CR0_WP    (1ull << 16)
+#define CR0_PG    (1ull << 31)
+#define CR4_PSE   (1ull << 4)
+#define CR4_PAE   (1ull << 5)
+#define CR4_LA57  (1ull << 12)
+#define CR4_SMEP  (1ull << 20)
+#define CR4_SMAP  (1ull << 21)
+#define CR4_PKE   (1ull << 22)
+#define EFER_LMA  (1ull << 10)
+#define EFER_NXE  (1ull << 11)
+#define RFLAGS_AC (1ull << 18)
+
+#define PTE_PRESENT  (1ull << 0)
+#define PTE_WRITABLE (1ull << 1)
+#define PTE_USER     (1ull << 2)
+#define PTE_ACCESSED (1ull << 5)
+#define PTE_DIRTY    (1ull << 6)
+#define PTE_LARGE    (1ull << 7)
+#define PTE_NX       (1ull << 63)
+
+#define PF_PRESENT  (1u << 0)
+#define PF_WRITE    (1u << 1)
+#define PF_USER     (1u << 2)
+#define PF_RESERVED (1u << 3)
+#define PF_FETCH    (1u << 4)
+#define PF_KEY      (1u << 5)
+
+// An entry changed under the walk: look again, but not for ever.
+#define MAX_RETRIES 8
+#define RETRY       1
+
+struct walk {
+    const struct guest_paging *paging;
+    const struct guest_walk_ops *ops;
+    void *context;
+    uint64_t linear;
+    unsigned access;
+    unsigned levels;       // 2..5
+    unsigned entry_size;   // 4 or 8
+    unsigned index_bits;   // 10 or 9
+    uint64_t address_mask; // of a table's address in an entry
+    bool user;             // a user-mode access
+    bool writable, user_page, no_execute; // combined rights so far
+};
+
+static bool long_mode(const struct guest_paging *paging) {
+    return paging->efer & EFER_LMA;
+}
+
+bool guest_canonical(const struct guest_paging *paging, uint64_t linear) {
+    unsigned unused = paging->cr4 & CR4_LA57 ? 7 : 16;
+
+    if (!long_mode(paging))
+        return true;
+    return (uint64_t)((int64_t)(linear << unused) >> unused) == linear;
+}
+
+static int page_fault(const struct walk *walk, uint32_t code, struct guest_exception *exception) {
+    bool reports_fetch = (walk->paging->cr4 & CR4_SMEP) ||
+                         ((walk->paging->efer & EFER_NXE) && walk->entry_size == 8);
+
+    if (walk->access & GUEST_WRITE)
+        code |= PF_WRITE;
+    if (walk->user)
+        code |= PF_USER;
+    if ((walk->access & GUEST_FETCH) && reports_fetch)
+        code |= PF_FETCH;
+    *exception = (struct guest_exception){
+        .vector = GUEST_PF, .has_error_code = true, .error_code = code, .cr2 = walk->linear};
+    return -1;
+}
+
+static void set_up(struct walk *walk) {
+    const struct guest_paging *paging = walk->paging;
+    uint64_t physical = (1ull << paging->physical_bits) - 1;
+
+    walk->writable = walk->user_page = true;
+    walk->entry_size = 8;
+    walk->index_bits = 9;
+    walk->address_mask = physical & ~0xfffull & ~PTE_NX;
+    if (long_mode(paging)) {
+        walk->levels = paging->cr4 & CR4_LA57 ? 5 : 4;
+    } else if (paging->cr4 & CR4_PAE) {
+        walk->levels = 3;
+    } else {
+        walk->levels = 2;
+        walk->entry_size = 4;
+        walk->index_bits = 10;
+        walk->address_mask = 0xfffff000;
+    }
+    walk->user = paging->cpl == 3 && !(walk->access & GUEST_IMPLICIT);
+}
+
+static unsigned level_shift(const struct walk *walk, unsigned level) {
+    return 12 + walk->index_bits * (level - 1);
+}
+
+static bool is_leaf(const struct walk *walk, unsigned level, uint64_t entry) {
+    if (level == 1)
+        return true;
+    if (!(entry & PTE_LARGE))
+        return false;
+    if (walk->entry_size == 4)
+        return level == 2 && (walk->paging->cr4 & CR4_PSE);
+    if (level == 2)
+        return true;
+    return level == 3 && walk->levels > 3 && walk->paging->gbpages;
+}
+
+// Reserved bits of a present entry (SDM vol. 3 tables 4-3 to 4-19).
+static uint64_t reserved_bits(const struct walk *walk, unsigned level, bool leaf) {
+    uint64_t above = ~((1ull << walk->paging->physical_bits) - 1) & ~PTE_NX;
+    uint64_t reserved;
+
+    if (walk->entry_size == 4) {
+        if (!leaf || level == 1)
+            return 0;
+        // PSE-36: bits 20:13 are address bits 39:32 as far as the processor has them.
+        unsigned extra = walk->paging->physical_bits > 40 ? 8
+                         : walk->paging->physical_bits > 32 ? walk->paging->physical_bits - 32u
+                                                            : 0;
+        return (0x1ffull << 13) & ~(((1ull << extra) - 1) << 13);
+    }
+    // Bits 62:52 are software's or ignored in 4-level paging, reserved in PAE's.
+    reserved = walk->levels > 3 ? above & ((1ull << 52) - 1) : above;
+    if (!(walk->paging->efer & EFER_NXE))
+        reserved |= PTE_NX;
+    if (walk->levels == 3 && level == 3) // PDPTE
+        return (above | PTE_NX | 0x1e6) & ~PTE_PRESENT;
+    if (level >= 4 || (level == 3 && !walk->paging->gbpages))
+        reserved |= PTE_LARGE;
+    if (leaf && level > 1)
+        reserved |= ((1ull << level_shift(walk, level)) - 1) & ~0x1fffull;
+    return reserved;
+}
+
+static uint64_t leaf_address(const struct walk *walk, unsigned level, uint64_t entry) {
+    uint64_t offset_mask = (1ull << level_shift(walk, level)) - 1;
+    uint64_t frame = entry & walk->address_mask & ~offset_mask;
+
+    if (walk->entry_size == 4 && level == 2)
+        frame |= ((entry >> 13) & 0xff) << 32;
+    return frame | (walk->linear & offset_mask);
+}
+
+// Protection keys (SDM vol. 3 4.6.2): data accesses to user pages.
+static bool key_denies(const struct walk *walk, uint64_t leaf, bool user_page) {
+    uint32_t rights;
+
+    if (!(walk->paging->cr4 & CR4_PKE) || walk->levels < 4 || !user_page ||
+        (walk->access & GUEST_FETCH))
+        return false;
+    rights = walk->paging->pkru >> (2 * ((leaf >> 59) & 15)) & 3;
+    if (rights & 1)
+        return true;
+    return (rights & 2) && (walk->access & GUEST_WRITE) &&
+           (walk->user || (walk->paging->cr0 & CR0_WP));
+}
+
+// Access rights (SDM vol. 3 4.6.1). Error-code bits if denied, 0 if allowed.
+static uint32_t denied(const struct walk *walk, uint64_t leaf) {
+    const struct guest_paging *paging = walk->paging;
+
+    if (walk->access & GUEST_NO_CHECK)
+        return 0;
+    if (walk->access & GUEST_FETCH) {
+        if (walk->no_execute || (walk->user && !walk->user_page) ||
+            (!walk->user && walk->user_page && (paging->cr4 & CR4_SMEP)))
+            return PF_PRESENT;
+        return 0;
+    }
+    if (walk->user && !walk->user_page)
+        return PF_PRESENT;
+    if (!walk->user && walk->user_page && (paging->cr4 & CR4_SMAP) &&
+        ((walk->access & GUEST_IMPLICIT) || !(paging->rflags & RFLAGS_AC)))
+        return PF_PRESENT;
+    if ((walk->access & GUEST_WRITE) && !walk->writable &&
+        (walk->user || (paging->cr0 & CR0_WP)))
+        return PF_PRESENT;
+    return key_denies(walk, leaf, walk->user_page) ? PF_PRESENT | PF_KEY : 0;
+}
+
+static int set_bits(struct walk *walk, uint64_t gpa, uint64_t entry, uint64_t bits) {
+    if ((walk->access & GUEST_NO_SET_AD) || (entry & bits) == bits)
+        return 0;
+    return walk->ops->exchange(walk->context, gpa, entry, entry | bits, walk->entry_size) ? 0
+                                                                                          : RETRY;
+}
+
+// One pass. 0, RETRY, or -1 with the exception.
+static int walk_once(struct walk *walk, struct guest_translation *translation,
+                     struct guest_exception *exception) {
+    uint64_t table = walk->paging->cr3 & walk->address_mask;
+    uint64_t gpas[5], entries[5];
+
+    if (walk->levels == 3) // PAE: CR3 points to 32 bytes
+        table = walk->paging->cr3 & 0xffffffe0;
+    for (unsigned level = walk->levels;; level--) {
+        unsigned index_mask = (1u << walk->index_bits) - 1;
+        if (walk->levels == 3 && level == 3)
+            index_mask = 3;
+        uint64_t index = (walk->linear >> level_shift(walk, level)) & index_mask;
+        uint64_t gpa = table + index * walk->entry_size, entry = 0;
+
+        if (!walk->ops->read(walk->context, gpa, &entry, walk->entry_size))
+            return page_fault(walk, 0, exception);
+        gpas[level - 1] = gpa;
+        entries[level - 1] = entry;
+        if (!(entry & PTE_PRESENT))
+            return page_fault(walk, 0, exception);
+        bool leaf = is_leaf(walk, level, entry);
+        if (entry & reserved_bits(walk, level, leaf))
+            return page_fault(walk, PF_PRESENT | PF_RESERVED, exception);
+        if (walk->levels != 3 || level != 3) { // a PDPTE of PAE has no rights
+            walk->writable &= (entry & PTE_WRITABLE) != 0;
+            walk->user_page &= (entry & PTE_USER) != 0;
+            walk->no_execute |= walk->entry_size == 8 && (entry & PTE_NX);
+        }
+        if (!leaf) {
+            table = entry & walk->address_mask;
+            continue;
+        }
+        uint32_t code = denied(walk, entry);
+        if (code)
+            return page_fault(walk, code, exception);
+        for (unsigned up = walk->levels; up >= level; up--) {
+            uint64_t bits = PTE_ACCESSED;
+            if (walk->levels == 3 && up == 3)
+                continue;
+            if (up == level && (walk->access & GUEST_WRITE))
+                bits |= PTE_DIRTY;
+            if (set_bits(walk, gpas[up - 1], entries[up - 1], bits))
+                return RETRY;
+        }
+        *translation = (struct guest_translation){
+            .gpa = leaf_address(walk, level, entry),
+            .page_size = 1ull << level_shift(walk, level),
+            .writable = walk->writable,
+            .user = walk->user_page,
+        };
+        return 0;
+    }
+}
+
+int guest_walk(const struct guest_paging *paging, const struct guest_walk_ops *ops, void *context,
+               uint64_t linear, unsigned access, struct guest_translation *translation,
+               struct guest_exception *exception) {
+    struct walk walk;
+
+    if (!(paging->cr0 & CR0_PG)) {
+        *translation = (struct guest_translation){
+            .gpa = linear, .page_size = 4096, .writable = true, .user = true};
+        return 0;
+    }
+    for (unsigned attempt = 0; attempt < MAX_RETRIES; attempt++) {
+        walk = (struct walk){.paging = paging,
+                             .ops = ops,
+                             .context = context,
+                             .linear = linear,
+                             .access = access};
+        set_up(&walk);
+        int result = walk_once(&walk, translation, exception);
+        if (result != RETRY)
+            return result;
+    }
+    return page_fault(&walk, 0, exception);
+}
