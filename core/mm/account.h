@@ -6,7 +6,7 @@
 
 struct memory_account {
     atomic_size_t used;  // bytes
-    size_t limit;        // bytes
+    size_t limit;        // bytes; 0: none
 };
 
 // Returns 0 or -ENOMEM (limit reached; nothing charged). account NULL is the kernel itself: never refused, still counted.

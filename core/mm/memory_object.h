@@ -2,6 +2,7 @@
 // What a shared or file mapping shows: pages by index, made on demand.
 #pragma once
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "core/sched/spinlock.h"

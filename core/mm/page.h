@@ -21,8 +21,15 @@ void page_add_free(uint64_t base, uint64_t size);
 // 2^order contiguous, naturally aligned pages with reference count 1 each as one block; physical address or PHYSICAL_NONE.
 uint64_t page_alloc(unsigned order);
 uint64_t page_alloc_zeroed(unsigned order);
-// Splits a block so that each of its 4 KiB pages has its own reference count (for huge page -> 4 KiB demotion).
+// What a block is for: kernel memory, a page of a memory object, or private memory of one address space (which pays for it).
+enum page_use { PAGE_KERNEL = 2, PAGE_SHARED, PAGE_ANONYMOUS };
+uint64_t page_alloc_for(unsigned order, enum page_use use); // content undefined
+// The use of the block that holds `physical`; 0: not of the allocator (MMIO, the initrd).
+unsigned page_use(uint64_t physical);
+// Splits a block so that each of its 4 KiB pages has its own reference count (for huge page -> 4 KiB demotion). Each starts
+// with the block's count, so nobody but the caller may hold references on it.
 void page_split(uint64_t physical, unsigned order);
+// A reference on the block that `physical` lies in (any of its pages). No effect on memory that is not the allocator's.
 void page_get(uint64_t physical);
 // Drops a reference; frees the block (its order is remembered) when it was the last.
 void page_put(uint64_t physical);
@@ -30,6 +37,18 @@ uint32_t page_references(uint64_t physical);
 
 size_t page_total(void); // bytes of RAM given to the allocator
 size_t page_free_bytes(void);
+size_t page_user_bytes(void); // in blocks that are PAGE_SHARED or PAGE_ANONYMOUS
+
+// size: a multiple of 8 bytes. String instructions: the fastest way in every machine and emulator we know.
+static inline void page_clear(void *to, size_t size) {
+    size_t words = size / 8;
+    __asm__ volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(0ul) : "memory");
+}
+
+static inline void page_copy(void *to, const void *from, size_t size) {
+    size_t words = size / 8;
+    __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+}
 
 extern uint64_t direct_map_base; // DIRECT_MAP_BASE in the kernel
 

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The page array and the buddy allocator over it. Free blocks are linked through their own first bytes.
+#include "core/mm/page.h"
+#include <stdatomic.h>
+#include "core/list.h"
+#include "core/log.h"
+#include "core/mm/heap.h"
+#include "core/sched/spinlock.h"
+
+// Only the first page of a block has a state; the others are PAGE_NONE, so that the head of the block around a page can
+// be found by looking at ever larger alignments. What the allocator never got is PAGE_NONE too.
+enum { PAGE_NONE, PAGE_FREE /* then enum page_use */ };
+enum { ORDERS = PAGE_ORDER_1G + 1 };
+
+struct page {
+    _Atomic uint32_t references;
+    _Atomic uint16_t tag; // state << 8 | order: one word, since page_get looks without the lock
+    uint16_t reserved;
+};
+_Static_assert(sizeof(struct page) == 8, "the page array is sized by this");
+
+static struct {
+    struct spinlock lock;
+    struct page *pages;
+    uint64_t count;
+    struct list free[ORDERS];
+    uint32_t nonempty; // bit per order
+    size_t total, free_bytes, user_bytes;
+} ram;
+
+size_t page_array_size(uint64_t highest_physical) {
+    return ((highest_physical >> PAGE_SHIFT) * sizeof(struct page) + PAGE_SIZE - 1) & PAGE_MASK;
+}
+
+void page_init(uint64_t highest_physical, uint64_t array_physical) {
+    ram.pages = page_to_virtual(array_physical);
+    ram.count = highest_physical >> PAGE_SHIFT;
+    page_clear(ram.pages, page_array_size(highest_physical));
+    for (unsigned order = 0; order < ORDERS; order++)
+        list_init(&ram.free[order]);
+    ram.nonempty = 0;
+    ram.total = ram.free_bytes = ram.user_bytes = 0;
+    kernel_memory_add(page_array_size(highest_physical));
+}
+
+static inline unsigned tag_state(uint16_t tag) {
+    return tag >> 8;
+}
+
+static inline unsigned tag_order(uint16_t tag) {
+    return tag & 0xff;
+}
+
+static inline uint16_t tag_of(uint64_t pfn) {
+    return atomic_load_explicit(&ram.pages[pfn].tag, memory_order_relaxed);
+}
+
+static inline void tag_set(uint64_t pfn, unsigned state, unsigned order) {
+    atomic_store_explicit(&ram.pages[pfn].tag, (uint16_t)(state << 8 | order), memory_order_relaxed);
+}
+
+static struct list *free_node(uint64_t pfn) {
+    return page_to_virtual(pfn << PAGE_SHIFT);
+}
+
+static void free_push(uint64_t pfn, unsigned order) {
+    tag_set(pfn, PAGE_FREE, order);
+    list_push_front(&ram.free[order], free_node(pfn));
+    ram.nonempty |= 1u << order;
+}
+
+static void free_take(uint64_t pfn, unsigned order) {
+    list_remove(free_node(pfn));
+    tag_set(pfn, PAGE_NONE, 0);
+    if (list_empty(&ram.free[order]))
+        ram.nonempty &= ~(1u << order);
+}
+
+// Lock held. Joins the block with its free buddies.
+static void block_free(uint64_t pfn, unsigned order) {
+    ram.free_bytes += PAGE_SIZE << order;
+    tag_set(pfn, PAGE_NONE, 0);
+    for (; order < PAGE_ORDER_1G; order++) {
+        uint64_t buddy = pfn ^ (1ull << order);
+        if (buddy >= ram.count || tag_of(buddy) != (PAGE_FREE << 8 | order))
+            break;
+        free_take(buddy, order);
+        pfn &= ~(1ull << order);
+    }
+    free_push(pfn, order);
+}
+
+void page_add_free(uint64_t base, uint64_t size) {
+    uint64_t pfn = (base + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    uint64_t end = (base + size) >> PAGE_SHIFT;
+    if (end > ram.count)
+        end = ram.count;
+    // Page 0 stays out: physical address 0 is too easily taken for "none".
+    if (pfn == 0)
+        pfn = 1;
+    spin_lock(&ram.lock);
+    while (pfn < end) {
+        unsigned order = (unsigned)__builtin_ctzll(pfn);
+        if (order > PAGE_ORDER_1G)
+            order = PAGE_ORDER_1G;
+        while (pfn + (1ull << order) > end)
+            order--;
+        ram.total += PAGE_SIZE << order;
+        block_free(pfn, order);
+        pfn += 1ull << order;
+    }
+    spin_unlock(&ram.lock);
+}
+
+uint64_t page_alloc_for(unsigned order, enum page_use use) {
+    if (order > PAGE_ORDER_1G)
+        return PHYSICAL_NONE;
+    spin_lock(&ram.lock);
+    uint32_t enough = ram.nonempty >> order << order;
+    if (!enough) {
+        spin_unlock(&ram.lock);
+        return PHYSICAL_NONE;
+    }
+    unsigned found = (unsigned)__builtin_ctz(enough);
+    uint64_t physical = virtual_to_page(ram.free[found].next), pfn = physical >> PAGE_SHIFT;
+    free_take(pfn, found);
+    while (found > order) {
+        found--;
+        free_push(pfn + (1ull << found), found);
+    }
+    ram.free_bytes -= PAGE_SIZE << order;
+    if (use != PAGE_KERNEL)
+        ram.user_bytes += PAGE_SIZE << order;
+    atomic_store_explicit(&ram.pages[pfn].references, 1, memory_order_relaxed);
+    tag_set(pfn, use, order);
+    spin_unlock(&ram.lock);
+    return physical;
+}
+
+uint64_t page_alloc(unsigned order) {
+    return page_alloc_for(order, PAGE_KERNEL);
+}
+
+uint64_t page_alloc_zeroed(unsigned order) {
+    uint64_t physical = page_alloc(order);
+    if (physical != PHYSICAL_NONE)
+        page_clear(page_to_virtual(physical), PAGE_SIZE << order);
+    return physical;
+}
+
+// First page of the allocated block around `physical`; ram.count: there is none.
+static uint64_t block_of(uint64_t physical) {
+    uint64_t pfn = physical >> PAGE_SHIFT;
+    if (pfn >= ram.count)
+        return ram.count;
+    for (unsigned order = 0; order < ORDERS; order++) {
+        uint64_t head = pfn >> order << order;
+        uint16_t tag = tag_of(head);
+        if (tag_state(tag) > PAGE_FREE && tag_order(tag) >= order)
+            return head;
+    }
+    return ram.count;
+}
+
+unsigned page_use(uint64_t physical) {
+    uint64_t pfn = block_of(physical);
+    return pfn < ram.count ? tag_state(tag_of(pfn)) : 0;
+}
+
+void page_split(uint64_t physical, unsigned order) {
+    uint64_t pfn = physical >> PAGE_SHIFT;
+    uint16_t tag = tag_of(pfn);
+    ASSERT(tag_state(tag) > PAGE_FREE && tag_order(tag) == order);
+    uint32_t references = atomic_load_explicit(&ram.pages[pfn].references, memory_order_relaxed);
+    // From the end, so that a page finds either the whole block or itself at any time.
+    for (uint64_t i = 1ull << order; i-- > 0;) {
+        atomic_store_explicit(&ram.pages[pfn + i].references, references, memory_order_relaxed);
+        tag_set(pfn + i, tag_state(tag), 0);
+    }
+}
+
+void page_get(uint64_t physical) {
+    uint64_t pfn = block_of(physical);
+    if (pfn < ram.count)
+        atomic_fetch_add_explicit(&ram.pages[pfn].references, 1, memory_order_relaxed);
+}
+
+void page_put(uint64_t physical) {
+    uint64_t pfn = block_of(physical);
+    if (pfn >= ram.count)
+        return;
+    uint32_t before =
+        atomic_fetch_sub_explicit(&ram.pages[pfn].references, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    if (before > 1)
+        return;
+    uint16_t tag = tag_of(pfn);
+    spin_lock(&ram.lock);
+    if (tag_state(tag) != PAGE_KERNEL)
+        ram.user_bytes -= PAGE_SIZE << tag_order(tag);
+    block_free(pfn, tag_order(tag));
+    spin_unlock(&ram.lock);
+}
+
+uint32_t page_references(uint64_t physical) {
+    uint64_t pfn = block_of(physical);
+    if (pfn >= ram.count)
+        return 0;
+    return atomic_load_explicit(&ram.pages[pfn].references, memory_order_relaxed);
+}
+
+size_t page_total(void) {
+    return ram.total;
+}
+
+size_t page_free_bytes(void) {
+    return ram.free_bytes;
+}
+
+size_t page_user_bytes(void) {
+    return ram.user_bytes;
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Radix tree of 512-entry nodes. A slot is 0, a node's address, or a page's physical address with bit 0 set (in a slot
+// of level 1: a 2 MiB block).
+#include "core/mm/page_tree.h"
+#include <asm/errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include "core/mm/heap.h"
+
+enum { NODE_BITS = 9, NODE_SLOTS = 1 << NODE_BITS, MAX_HEIGHT = 5 };
+#define SLOT_PAGE 1ull
+
+static bool slot_is_page(uint64_t slot) {
+    return slot & SLOT_PAGE;
+}
+
+static uint64_t *slot_node(uint64_t slot) {
+    return (uint64_t *)(uintptr_t)slot;
+}
+
+static bool covers(unsigned height, uint64_t index) {
+    return height >= MAX_HEIGHT || index >> (height * NODE_BITS) == 0;
+}
+
+static unsigned slot_number(uint64_t index, unsigned level) {
+    return index >> (level * NODE_BITS) & (NODE_SLOTS - 1);
+}
+
+uint64_t page_tree_find(const struct page_tree *tree, uint64_t index, unsigned *order) {
+    if (!covers(tree->height, index))
+        return PHYSICAL_NONE;
+    uint64_t slot = tree->root;
+    unsigned level = tree->height;
+    while (slot && !slot_is_page(slot)) {
+        level--;
+        slot = slot_node(slot)[slot_number(index, level)];
+    }
+    if (!slot)
+        return PHYSICAL_NONE;
+    *order = level * NODE_BITS;
+    uint64_t within = index & ((1ull << *order) - 1);
+    return (slot & ~SLOT_PAGE) + (within << PAGE_SHIFT);
+}
+
+static uint64_t *node_create(void) {
+    return heap_alloc(PAGE_SIZE);
+}
+
+// Adds levels above the root until `index` fits, at least `height` of them.
+static int grow(struct page_tree *tree, uint64_t index, unsigned height) {
+    while (!covers(tree->height, index) || tree->height < height) {
+        if (tree->root) {
+            uint64_t *node = node_create();
+            if (!node)
+                return -ENOMEM;
+            node[0] = tree->root;
+            tree->root = (uintptr_t)node;
+        }
+        tree->height++;
+    }
+    return 0;
+}
+
+int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uint64_t physical) {
+    unsigned target = order / NODE_BITS;
+    if (index >> (MAX_HEIGHT * NODE_BITS))
+        return -ENOMEM;
+    if (grow(tree, index, target))
+        return -ENOMEM;
+    uint64_t *slot = &tree->root;
+    for (unsigned level = tree->height; level > target; level--) {
+        if (slot_is_page(*slot))
+            return -EEXIST;
+        if (!*slot) {
+            uint64_t *node = node_create();
+            if (!node)
+                return -ENOMEM;
+            *slot = (uintptr_t)node;
+        }
+        slot = &slot_node(*slot)[slot_number(index, level - 1)];
+    }
+    if (*slot)
+        return -EEXIST;
+    *slot = physical | SLOT_PAGE;
+    return 0;
+}
+
+// Drops what lies at or behind `first`, an index relative to the slot. True: the slot is empty now. Depth is at most MAX_HEIGHT.
+static bool slot_truncate(uint64_t *slot, unsigned level, uint64_t first) {
+    if (!*slot)
+        return true;
+    if (slot_is_page(*slot)) {
+        if (first > 0)
+            return false;
+        page_put(*slot & ~SLOT_PAGE);
+        *slot = 0;
+        return true;
+    }
+    uint64_t *node = slot_node(*slot);
+    unsigned shift = (level - 1) * NODE_BITS;
+    bool empty = true;
+    for (unsigned i = 0; i < NODE_SLOTS; i++) {
+        uint64_t base = (uint64_t)i << shift, end = base + (1ull << shift);
+        if (first >= end)
+            empty = empty && !node[i];
+        else
+            empty = slot_truncate(&node[i], level - 1, first > base ? first - base : 0) && empty;
+    }
+    if (empty) {
+        heap_free(node);
+        *slot = 0;
+    }
+    return empty;
+}
+
+void page_tree_truncate(struct page_tree *tree, uint64_t first) {
+    if (slot_truncate(&tree->root, tree->height, first))
+        tree->height = 0;
+}

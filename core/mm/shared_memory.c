@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Shared anonymous memory: memfd and MAP_SHARED|MAP_ANONYMOUS. Pages are made zeroed on first touch.
+#include <asm/errno.h>
+#include <stdbool.h>
+#include "core/list.h"
+#include "core/mm/heap.h"
+#include "core/mm/memory_object.h"
+#include "core/mm/page.h"
+#include "core/mm/page_tree.h"
+#include "core/string.h"
+
+struct shared_memory {
+    struct memory_object object; // its lock guards the rest
+    struct page_tree pages;
+    uint64_t size; // bytes
+    bool huge;
+};
+
+enum { HUGE_PAGES = 1 << PAGE_ORDER_2M };
+// Far above any RAM, and what the page tree can index.
+static const uint64_t size_limit = 1ull << 56;
+
+static const struct memory_object_ops shared_memory_ops;
+
+static struct shared_memory *shared_memory_of(struct memory_object *object) {
+    return container_of(object, struct shared_memory, object);
+}
+
+// Lock held. Makes the block or page around `index`.
+static int make_page(struct shared_memory *memory, uint64_t index, unsigned order) {
+    uint64_t physical = page_alloc_for(order, PAGE_SHARED);
+    if (physical == PHYSICAL_NONE)
+        return -ENOMEM;
+    page_clear(page_to_virtual(physical), PAGE_SIZE << order);
+    int error = page_tree_insert(&memory->pages, index >> order << order, order, physical);
+    if (error)
+        page_put(physical);
+    return error;
+}
+
+static int find_or_make(struct shared_memory *memory, uint64_t index, uint64_t *physical,
+                        unsigned *order) {
+    uint64_t pages = (memory->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    if (index >= pages)
+        return -EFAULT;
+    *physical = page_tree_find(&memory->pages, index, order);
+    if (*physical != PHYSICAL_NONE)
+        return 0;
+    int error = -ENOMEM;
+    if (memory->huge && (index | (HUGE_PAGES - 1)) < pages)
+        error = make_page(memory, index, PAGE_ORDER_2M);
+    if (error)
+        error = make_page(memory, index, 0);
+    if (error)
+        return error;
+    *physical = page_tree_find(&memory->pages, index, order);
+    return 0;
+}
+
+static int shared_memory_page(struct memory_object *object, uint64_t index, uint64_t *physical,
+                              unsigned *order) {
+    spin_lock(&object->lock);
+    int error = find_or_make(shared_memory_of(object), index, physical, order);
+    spin_unlock(&object->lock);
+    return error;
+}
+
+static void shared_memory_destroy(struct memory_object *object) {
+    struct shared_memory *memory = shared_memory_of(object);
+    page_tree_truncate(&memory->pages, 0);
+    heap_free(memory);
+}
+
+static const struct memory_object_ops shared_memory_ops = {
+    .page = shared_memory_page,
+    .destroy = shared_memory_destroy,
+};
+
+struct memory_object *shared_memory_create(bool huge) {
+    struct shared_memory *memory = heap_new(struct shared_memory);
+    if (!memory)
+        return NULL;
+    memory->object.ops = &shared_memory_ops;
+    atomic_store(&memory->object.references, 1);
+    memory->huge = huge;
+    return &memory->object;
+}
+
+uint64_t shared_memory_size(struct memory_object *object) {
+    return shared_memory_of(object)->size;
+}
+
+// Lock held. Zeroes what the last page holds behind the new end: growing again must show zeroes.
+static void clear_tail(struct shared_memory *memory, uint64_t size) {
+    size_t within = size & (PAGE_SIZE - 1);
+    unsigned order;
+    uint64_t index = size >> PAGE_SHIFT;
+    uint64_t physical = page_tree_find(&memory->pages, index, &order);
+    if (physical == PHYSICAL_NONE)
+        return;
+    if (within)
+        memset((char *)page_to_virtual(physical) + within, 0, PAGE_SIZE - within);
+    // The rest of a 2 MiB block that stays because it begins before the end.
+    for (uint64_t next = within ? index + 1 : index; order && next & (HUGE_PAGES - 1); next++)
+        page_clear(page_to_virtual(physical + ((next - index) << PAGE_SHIFT)), PAGE_SIZE);
+}
+
+int shared_memory_resize(struct memory_object *object, uint64_t size) {
+    struct shared_memory *memory = shared_memory_of(object);
+    if (size > size_limit)
+        return -EFBIG;
+    spin_lock(&object->lock);
+    if (size < memory->size) {
+        clear_tail(memory, size);
+        page_tree_truncate(&memory->pages, (size + PAGE_SIZE - 1) >> PAGE_SHIFT);
+    }
+    memory->size = size;
+    spin_unlock(&object->lock);
+    return 0;
+}
+
+// A reference on page `index` for a copy outside the lock. *physical PHYSICAL_NONE: a hole (only if !make).
+static int page_hold(struct shared_memory *memory, uint64_t index, bool make, uint64_t *physical) {
+    unsigned order;
+    int error = 0;
+    spin_lock(&memory->object.lock);
+    if (make)
+        error = find_or_make(memory, index, physical, &order);
+    else
+        *physical = page_tree_find(&memory->pages, index, &order);
+    if (!error && *physical != PHYSICAL_NONE)
+        page_get(*physical);
+    spin_unlock(&memory->object.lock);
+    return error;
+}
+
+static size_t piece_at(uint64_t offset, size_t left) {
+    size_t rest = PAGE_SIZE - (offset & (PAGE_SIZE - 1));
+    return left < rest ? left : rest;
+}
+
+int64_t shared_memory_read(struct memory_object *object, uint64_t offset, void *to, size_t size) {
+    struct shared_memory *memory = shared_memory_of(object);
+    uint64_t end = memory->size;
+    if (offset >= end)
+        return 0;
+    if (size > end - offset)
+        size = end - offset;
+    for (size_t done = 0; done < size;) {
+        uint64_t at = offset + done, physical;
+        size_t piece = piece_at(at, size - done);
+        page_hold(memory, at >> PAGE_SHIFT, false, &physical);
+        if (physical == PHYSICAL_NONE) {
+            memset((char *)to + done, 0, piece);
+        } else {
+            char *from = page_to_virtual(physical & PAGE_MASK);
+            memcpy((char *)to + done, from + (at & (PAGE_SIZE - 1)), piece);
+            page_put(physical);
+        }
+        done += piece;
+    }
+    return (int64_t)size;
+}
+
+int64_t shared_memory_write(struct memory_object *object, uint64_t offset, const void *from,
+                            size_t size) {
+    struct shared_memory *memory = shared_memory_of(object);
+    if (offset > size_limit || size > size_limit - offset)
+        return -EFBIG;
+    spin_lock(&object->lock);
+    if (memory->size < offset + size)
+        memory->size = offset + size;
+    spin_unlock(&object->lock);
+    size_t done = 0;
+    while (done < size) {
+        uint64_t at = offset + done, physical;
+        size_t piece = piece_at(at, size - done);
+        int error = page_hold(memory, at >> PAGE_SHIFT, true, &physical);
+        if (error)
+            return done ? (int64_t)done : error;
+        char *to = page_to_virtual(physical);
+        memcpy(to + (at & (PAGE_SIZE - 1)), (const char *)from + done, piece);
+        page_put(physical);
+        done += piece;
+    }
+    return (int64_t)size;
+}
