@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The loader's messages: firmware console, and COM1 where the firmware's console does not already go there.
+// The loader's messages: firmware console, and COM1 where the firmware's console does not already
+// go there.
 #include "boot/console.h"
 #include <stdarg.h>
 #include <stdbool.h>
@@ -7,7 +8,8 @@
 #include <stdint.h>
 
 #define COM1 0x3f8
-#define COM1_SPIN_LIMIT 100000 // status reads to wait for the transmitter; a missing UART must not hang the loader
+#define COM1_SPIN_LIMIT                                                                            \
+    100000 // status reads to wait for the transmitter; a missing UART must not hang the loader
 
 static EFI_SYSTEM_TABLE *system_table;
 static bool firmware_console;
@@ -28,9 +30,9 @@ static void serial_start(void) {
     port_write(COM1 + 3, 0x80); // divisor latch
     port_write(COM1 + 0, 0x01); // 115200 baud
     port_write(COM1 + 1, 0x00);
-    port_write(COM1 + 3, 0x03); // 8N1
-    port_write(COM1 + 2, 0x07); // FIFOs on and empty
-    port_write(COM1 + 4, 0x03); // DTR, RTS
+    port_write(COM1 + 3, 0x03);                  // 8N1
+    port_write(COM1 + 2, 0x07);                  // FIFOs on and empty
+    port_write(COM1 + 4, 0x03);                  // DTR, RTS
     serial_direct = port_read(COM1 + 5) != 0xff; // nothing there: the bus floats
 }
 
@@ -42,7 +44,8 @@ static void serial_put(char c) {
     port_write(COM1, (uint8_t)c);
 }
 
-// Whether the firmware's console includes a UART: UEFI 2.10 section 3.3 (ConOut), 10.3.4.15 (UART device path).
+// Whether the firmware's console includes a UART: UEFI 2.10 section 3.3 (ConOut), 10.3.4.15 (UART
+// device path).
 static bool firmware_console_is_serial(void) {
     static EFI_GUID global_variable = EFI_GLOBAL_VARIABLE;
     static uint8_t path[2048];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The loader's messages: firmware console, and COM1 where the firmware's console does not already go there.
+// The loader's messages: firmware console, and COM1 where the firmware's console does not already
+// go there.
 #pragma once
 #include <efi.h>
 
@@ -8,6 +9,6 @@ void console_start(EFI_SYSTEM_TABLE *system_table);
 // After ExitBootServices only COM1 is left.
 void console_leave_firmware(void);
 
-// Conversions: %s string, %S string of a given length (size_t, const char *), %u unsigned long, %x the same in hex.
-// Ends no line by itself.
+// Conversions: %s string, %S string of a given length (size_t, const char *), %u unsigned long, %x
+// the same in hex. Ends no line by itself.
 void console_print(const char *format, ...);

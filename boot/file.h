@@ -11,6 +11,7 @@ struct file_content {
     uint64_t size;      // bytes
 };
 
-// Reads file->path whole into pages of TYPE. On failure says why on the console and returns the firmware's status.
+// Reads file->path whole into pages of TYPE. On failure says why on the console and returns the
+// firmware's status.
 EFI_STATUS file_read(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table, struct file_content *file,
                      enum boot_memory_type type);

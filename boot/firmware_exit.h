@@ -13,12 +13,12 @@ struct firmware_map {
 // Takes pages for the map's buffer. To be called once, before firmware_exit.
 EFI_STATUS firmware_map_start(EFI_BOOT_SERVICES *services, struct firmware_map *map);
 
-// Reads the firmware's map and converts it into info->memory, the loader's allocations marked. On failure says why on
-// the console.
+// Reads the firmware's map and converts it into info->memory, the loader's allocations marked. On
+// failure says why on the console.
 EFI_STATUS firmware_map_read(EFI_BOOT_SERVICES *services, struct firmware_map *map,
                              struct boot_info *info);
 
-// Ends boot services; info->memory is the final map afterwards and interrupts are off. On failure firmware is still
-// there in part only; the status says why.
+// Ends boot services; info->memory is the final map afterwards and interrupts are off. On failure
+// firmware is still there in part only; the status says why.
 EFI_STATUS firmware_exit(EFI_HANDLE image, EFI_BOOT_SERVICES *services, struct firmware_map *map,
                          struct boot_info *info);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Checks that the initrd is a whole newc archive, so that a damaged one is named before firmware is left behind.
+// Checks that the initrd is a whole newc archive, so that a damaged one is named before firmware is
+// left behind.
 #include "boot/initrd.h"
 #include <stdbool.h>
 
 // The newc header: the magic and 13 fields of 8 hexadecimal digits (cpio(5)).
-#define HEADER_SIZE 110
+#define HEADER_SIZE    110
 #define FIELD_FILESIZE 6
 #define FIELD_NAMESIZE 11
 

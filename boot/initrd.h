@@ -4,6 +4,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Walks the headers of the archive (SIZE bytes, any content). Returns NULL, or the reason why it is damaged with the
-// byte offset of the bad entry in *offset.
+// Walks the headers of the archive (SIZE bytes, any content). Returns NULL, or the reason why it is
+// damaged with the byte offset of the bad entry in *offset.
 const char *initrd_check(const uint8_t *archive, size_t size, size_t *offset);

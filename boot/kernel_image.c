@@ -5,7 +5,7 @@
 #include <linux/elf.h>
 #include <stdbool.h>
 
-#define PAGE_SIZE 4096ull
+#define PAGE_SIZE       4096ull
 #define KERNEL_MAX_SIZE (1ull << 30) // the loader maps one page directory at KERNEL_BASE
 
 static bool in_file(uint64_t offset, uint64_t length, size_t size) {

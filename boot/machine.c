@@ -3,9 +3,14 @@
 #include "boot/machine.h"
 #include <stdbool.h>
 
-// EFI_MP_SERVICES_PROTOCOL, UEFI Platform Initialization 1.7, volume 2, section 13.4; gnu-efi has no header for it.
+// EFI_MP_SERVICES_PROTOCOL, UEFI Platform Initialization 1.7, volume 2, section 13.4; gnu-efi has
+// no header for it.
 #define MP_SERVICES_GUID                                                                           \
-    {0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}}
+    {                                                                                              \
+        0x3fdda605, 0xa76e, 0x4f46, {                                                              \
+            0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08                                         \
+        }                                                                                          \
+    }
 #define PROCESSOR_IS_BSP  1u
 #define PROCESSOR_ENABLED 2u
 
@@ -19,7 +24,8 @@ struct processor_information {
 
 struct mp_services {
     EFI_STATUS(EFIAPI *get_number)(struct mp_services *, UINTN *all, UINTN *enabled);
-    EFI_STATUS(EFIAPI *get_information)(struct mp_services *, UINTN, struct processor_information *);
+    EFI_STATUS(EFIAPI *get_information)
+    (struct mp_services *, UINTN, struct processor_information *);
 };
 
 static bool guid_equal(const EFI_GUID *a, const EFI_GUID *b) {
@@ -64,7 +70,8 @@ static bool pixel_format(const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode,
         framebuffer->red_shift = (uint32_t)__builtin_ctz(mask->RedMask);
         framebuffer->green_shift = (uint32_t)__builtin_ctz(mask->GreenMask);
         framebuffer->blue_shift = (uint32_t)__builtin_ctz(mask->BlueMask);
-        // Only 8-bit colours in 32-bit pixels: the top bit of a pixel belongs to a mask or is reserved.
+        // Only 8-bit colours in 32-bit pixels: the top bit of a pixel belongs to a mask or is
+        // reserved.
         return mask->RedMask >> framebuffer->red_shift == 0xff &&
                mask->GreenMask >> framebuffer->green_shift == 0xff &&
                mask->BlueMask >> framebuffer->blue_shift == 0xff &&

@@ -4,5 +4,6 @@
 #include "boot/boot_info.h"
 #include <efi.h>
 
-// Fills acpi_rsdp, efi_system_table, framebuffer, cpu_count and cpu_apic_id of *info; what is absent stays 0.
+// Fills acpi_rsdp, efi_system_table, framebuffer, cpu_count and cpu_apic_id of *info; what is
+// absent stays 0.
 void machine_describe(EFI_SYSTEM_TABLE *system_table, struct boot_info *info);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The UEFI loader, \EFI\BOOT\BOOTX64.EFI: reads kernel, initrd and configuration, describes the machine to the kernel,
-// leaves the firmware and jumps. Whatever is wrong is said in one line, and the loader returns to the firmware.
+// The UEFI loader, \EFI\BOOT\BOOTX64.EFI: reads kernel, initrd and configuration, describes the
+// machine to the kernel, leaves the firmware and jumps. Whatever is wrong is said in one line, and
+// the loader returns to the firmware.
 #include "boot/allocation.h"
 #include "boot/console.h"
 #include "boot/file.h"
@@ -11,12 +12,12 @@
 #include "boot/page_tables.h"
 #include "core/config.h"
 
-#define GIB              (1ull << 30)
-#define KERNEL_ALIGN     (2ull << 20)
-#define STACK_SIZE       (64ull << 10)
-#define MINIMUM_FREE     (24ull << 20) // what the kernel, init and one small program need
-#define READING_TIME     (3 * 1000000) // microseconds for which an error stays on the screen
-#define CR4_LA57         (1ull << 12)
+#define GIB          (1ull << 30)
+#define KERNEL_ALIGN (2ull << 20)
+#define STACK_SIZE   (64ull << 10)
+#define MINIMUM_FREE (24ull << 20) // what the kernel, init and one small program need
+#define READING_TIME (3 * 1000000) // microseconds for which an error stays on the screen
+#define CR4_LA57     (1ull << 12)
 
 struct loader {
     EFI_HANDLE image;
@@ -37,8 +38,7 @@ static EFI_STATUS too_little_memory(const char *purpose, uint64_t size) {
 
 static EFI_STATUS load_config(struct loader *loader) {
     struct file_content *file = &loader->config_file;
-    EFI_STATUS status =
-        file_read(loader->image, loader->system_table, file, BOOT_MEMORY_KERNEL);
+    EFI_STATUS status = file_read(loader->image, loader->system_table, file, BOOT_MEMORY_KERNEL);
     if (EFI_ERROR(status))
         return status;
     struct config config;
@@ -76,8 +76,7 @@ static EFI_STATUS load_kernel(struct loader *loader) {
 
 static EFI_STATUS load_initrd(struct loader *loader) {
     struct file_content *file = &loader->initrd_file;
-    EFI_STATUS status =
-        file_read(loader->image, loader->system_table, file, BOOT_MEMORY_INITRD);
+    EFI_STATUS status = file_read(loader->image, loader->system_table, file, BOOT_MEMORY_INITRD);
     if (EFI_ERROR(status))
         return status;
     size_t offset;
@@ -118,16 +117,16 @@ static EFI_STATUS prepare_start(struct loader *loader) {
         return status;
     uint64_t top = memory_top(loader->info);
     uint64_t size = page_tables_size(top);
-    void *tables = allocation_take(loader->services, size, EFI_PAGE_SIZE, 4 * GIB,
-                                   BOOT_MEMORY_LOADER);
+    void *tables =
+        allocation_take(loader->services, size, EFI_PAGE_SIZE, 4 * GIB, BOOT_MEMORY_LOADER);
     if (!tables)
         return too_little_memory("page tables", size);
-    void *stack = allocation_take(loader->services, STACK_SIZE, EFI_PAGE_SIZE, 4 * GIB,
-                                  BOOT_MEMORY_LOADER);
+    void *stack =
+        allocation_take(loader->services, STACK_SIZE, EFI_PAGE_SIZE, 4 * GIB, BOOT_MEMORY_LOADER);
     if (!stack)
         return too_little_memory("a stack", STACK_SIZE);
-    loader->cr3 = page_tables_build(tables, top, loader->info->kernel_physical,
-                                    loader->info->kernel_size);
+    loader->cr3 =
+        page_tables_build(tables, top, loader->info->kernel_physical, loader->info->kernel_size);
     loader->stack_top = (uint64_t)stack + STACK_SIZE;
 
     status = firmware_map_read(loader->services, &loader->map, loader->info);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A sorted list of physical memory ranges without overlap. Pure code: also built for the unit tests.
+// A sorted list of physical memory ranges without overlap. Pure code: also built for the unit
+// tests.
 #include "boot/memory_map.h"
 #include <asm/errno.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Four-level tables of 2 MiB pages (SDM volume 3, section 4.5), the same physical range seen twice: identity and
-// direct map share their lower tables.
+// Four-level tables of 2 MiB pages (SDM volume 3, section 4.5), the same physical range seen twice:
+// identity and direct map share their lower tables.
 #include "boot/page_tables.h"
 #include "boot/boot_info.h"
 

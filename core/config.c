@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The parser of ashlar.conf and the table of the keys it knows. Calls no library, so that the loader can use it.
+// The parser of ashlar.conf and the table of the keys it knows. Calls no library, so that the
+// loader can use it.
 #include "core/config.h"
 #include <asm/errno.h>
 
@@ -7,7 +8,7 @@
 
 struct config_rule {
     const char *name;
-    unsigned long minimum, maximum;     // numeric key when maximum is not 0
+    unsigned long minimum, maximum;      // numeric key when maximum is not 0
     const char *words[CONFIG_MAX_WORDS]; // choice when words[0] is not NULL
 };
 

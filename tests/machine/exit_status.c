@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A function for GNU make, $(exit-with-status FILE): ends make with the status written in FILE, which it removes.
+// A function for GNU make, $(exit-with-status FILE): ends make with the status written in FILE,
+// which it removes.
 #include <gnumake.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Runs the suite of every tests/unit/test_<name>.c; the build writes their list, suites.inc.
+#include <check.h>
+#include <stdlib.h>
+
+#define SUITE(name) Suite *name##_suite(void);
+#include "suites.inc"
+#undef SUITE
+
+#define SUITE(name) name##_suite,
+static Suite *(*const suites[])(void) = {
+#include "suites.inc"
+};
+#undef SUITE
+
+int main(void) {
+    SRunner *runner = srunner_create(NULL);
+    for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
+        srunner_add_suite(runner, suites[i]());
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
