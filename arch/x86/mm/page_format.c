@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The page-table formats.
+#include "arch/x86/mm/page_format.h"
+
+#define NO_EXECUTE (1ull << 63)
+
+// SDM 3A 4.5.4; the memory types by PAT as set in cpu_control.c: entry 1 (PWT) is WC, entry 3 (PCD, PWT) is UC.
+const struct page_format host_format = {
+    .present = 1,
+    .table_bits = 0x7,
+    .large = 1 << 7,
+    .accessed = 1 << 5,
+    .dirty = 1 << 6,
+    .read = 1,
+    .write = 1 << 1,
+    .user = 1 << 2,
+    .no_execute = NO_EXECUTE,
+    .global = 1 << 8,
+    .uncached = 0x18,
+    .write_combining = 0x08,
+    .largest = 1ull << 30,
+};
+
+// SDM 3C 29.3.2: read, write, execute in bits 2:0, memory type in 5:3 (0 UC, 1 WC, 6 WB).
+#define EPT_FORMAT(size)                                                                           \
+    {                                                                                              \
+        .present = 0x7, .table_bits = 0x7, .large = 1 << 7, .accessed = 1 << 8, .dirty = 1 << 9,   \
+        .read = 1, .write = 1 << 1, .execute = 1 << 2, .uncached = 0 << 3,                         \
+        .write_combining = 1 << 3, .write_back = 6 << 3, .largest = (size),                        \
+    }
+const struct page_format ept_format = EPT_FORMAT(2 << 20);
+const struct page_format ept_format_1g = EPT_FORMAT(1 << 30);
+
+// AMD APM 2 15.25.5: an ordinary long-mode table whose accesses are all user accesses.
+const struct page_format npt_format = {
+    .present = 1,
+    .table_bits = 0x7,
+    .large = 1 << 7,
+    .accessed = 1 << 5,
+    .dirty = 1 << 6,
+    .read = 1 | 1 << 2,
+    .write = 1 << 1,
+    .no_execute = NO_EXECUTE,
+    .uncached = 0x18,
+    .write_combining = 0x08,
+    .largest = 1ull << 30,
+};

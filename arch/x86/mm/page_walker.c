@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The page-table walker.
+#include "arch/x86/mm/page_walker.h"
+#include <asm/errno.h>
+#include "core/mm/page.h"
+
+enum { LEVELS = 4, INDEX_BITS = 9, ENTRIES = 512 };
+
+static unsigned level_shift(unsigned level) {
+    return PAGE_SHIFT + (level - 1) * INDEX_BITS;
+}
+
+static uint64_t *entry_at(uint64_t table, unsigned level, uint64_t address) {
+    uint64_t *entries = page_to_virtual(table & PAGE_ENTRY_ADDRESS);
+    return &entries[address >> level_shift(level) & (ENTRIES - 1)];
+}
+
+static uint64_t entry_load(const uint64_t *entry) {
+    return __atomic_load_n(entry, __ATOMIC_RELAXED);
+}
+
+static bool is_leaf(const struct page_format *format, uint64_t entry, unsigned level) {
+    return level == 1 || (entry & format->large);
+}
+
+static unsigned level_of_size(uint64_t size) {
+    return size == 1ull << level_shift(3) ? 3 : size == 1ull << level_shift(2) ? 2 : 1;
+}
+
+static uint64_t type_mask(const struct page_format *format) {
+    return format->uncached | format->write_combining | format->write_back;
+}
+
+static uint64_t rights_mask(const struct page_format *format) {
+    return format->read | format->write | format->user | format->no_execute | format->execute |
+           format->global | type_mask(format);
+}
+
+static uint64_t encode_rights(const struct page_format *format, unsigned flags) {
+    uint64_t entry = format->read;
+    entry |= flags & PAGING_WRITE ? format->write : 0;
+    entry |= flags & PAGING_USER ? format->user : 0;
+    entry |= flags & PAGING_EXECUTE ? format->execute : format->no_execute;
+    entry |= flags & PAGING_GLOBAL ? format->global : 0;
+    if (flags & PAGING_UNCACHED)
+        entry |= format->uncached;
+    else if (flags & PAGING_WRITE_COMBINING)
+        entry |= format->write_combining;
+    else
+        entry |= format->write_back;
+    return entry;
+}
+
+static unsigned decode_rights(const struct page_format *format, uint64_t entry) {
+    unsigned flags = entry & format->write ? PAGING_WRITE : 0;
+    flags |= entry & format->user ? PAGING_USER : 0;
+    bool execute = format->execute ? entry & format->execute : !(entry & format->no_execute);
+    flags |= execute ? PAGING_EXECUTE : 0;
+    flags |= entry & format->global ? PAGING_GLOBAL : 0;
+    uint64_t type = entry & type_mask(format);
+    if (type == format->uncached)
+        flags |= PAGING_UNCACHED;
+    else if (type == format->write_combining)
+        flags |= PAGING_WRITE_COMBINING;
+    return flags;
+}
+
+static struct page_table_entry decode(const struct page_format *format, uint64_t entry,
+                                      unsigned level) {
+    uint64_t size = 1ull << level_shift(level);
+    return (struct page_table_entry){
+        .physical = entry & PAGE_ENTRY_ADDRESS & ~(size - 1),
+        .size = size,
+        .flags = decode_rights(format, entry),
+        .accessed = entry & format->accessed,
+        .dirty = entry & format->dirty,
+    };
+}
+
+// The entry where the walk for address ends: a leaf, or not present. *level says where.
+static uint64_t *walk(const struct page_format *format, uint64_t root, uint64_t address,
+                      unsigned *level) {
+    uint64_t table = root;
+    for (*level = LEVELS;; --*level) {
+        uint64_t *entry = entry_at(table, *level, address);
+        uint64_t value = entry_load(entry);
+        if (!(value & format->present) || is_leaf(format, value, *level))
+            return entry;
+        table = value;
+    }
+}
+
+int page_walker_map(const struct page_format *format, uint64_t root, uint64_t address,
+                    uint64_t physical, uint64_t size, unsigned flags) {
+    unsigned target = level_of_size(size);
+    uint64_t table = root;
+    for (unsigned level = LEVELS;; level--) {
+        uint64_t *entry = entry_at(table, level, address);
+        uint64_t value = entry_load(entry);
+        bool present = value & format->present;
+        if (level == target) {
+            if (present && !is_leaf(format, value, level))
+                return -EEXIST;
+            value = physical | encode_rights(format, flags) | (level > 1 ? format->large : 0);
+            __atomic_store_n(entry, value, __ATOMIC_RELEASE);
+            return 0;
+        }
+        if (!present) {
+            uint64_t fresh = page_alloc_zeroed(0);
+            if (fresh == PHYSICAL_NONE)
+                return -ENOMEM;
+            value = fresh | format->table_bits;
+            __atomic_store_n(entry, value, __ATOMIC_RELEASE);
+        } else if (is_leaf(format, value, level)) {
+            return -EEXIST;
+        }
+        table = value;
+    }
+}
+
+struct page_table_entry page_walker_lookup(const struct page_format *format, uint64_t root,
+                                           uint64_t address) {
+    unsigned level;
+    uint64_t value = entry_load(walk(format, root, address, &level));
+    if (value & format->present)
+        return decode(format, value, level);
+    uint64_t span = 1ull << level_shift(level);
+    return (struct page_table_entry){.hole_size = span - (address & (span - 1))};
+}
+
+struct page_table_entry page_walker_unmap(const struct page_format *format, uint64_t root,
+                                          uint64_t address) {
+    unsigned level;
+    uint64_t *entry = walk(format, root, address, &level);
+    uint64_t value = entry_load(entry);
+    if (!(value & format->present)) {
+        uint64_t span = 1ull << level_shift(level);
+        return (struct page_table_entry){.hole_size = span - (address & (span - 1))};
+    }
+    return decode(format, __atomic_exchange_n(entry, 0, __ATOMIC_ACQ_REL), level);
+}
+
+// Replaces the bits of mask in the leaf at address. The entry before, 0: none there.
+static uint64_t update_leaf(const struct page_format *format, uint64_t root, uint64_t address,
+                            uint64_t mask, uint64_t bits, unsigned *level) {
+    uint64_t *entry = walk(format, root, address, level);
+    uint64_t value = entry_load(entry);
+    do {
+        if (!(value & format->present))
+            return 0;
+    } while (!__atomic_compare_exchange_n(entry, &value, (value & ~mask) | bits, false,
+                                          __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    return value;
+}
+
+bool page_walker_protect(const struct page_format *format, uint64_t root, uint64_t address,
+                         unsigned flags) {
+    unsigned level;
+    return update_leaf(format, root, address, rights_mask(format), encode_rights(format, flags),
+                       &level) != 0;
+}
+
+struct page_table_entry page_walker_clear_marks(const struct page_format *format, uint64_t root,
+                                                uint64_t address, bool accessed, bool dirty) {
+    uint64_t mask = (accessed ? format->accessed : 0) | (dirty ? format->dirty : 0);
+    unsigned level;
+    uint64_t value = update_leaf(format, root, address, mask, 0, &level);
+    return value ? decode(format, value, level) : (struct page_table_entry){0};
+}
+
+int page_walker_split(const struct page_format *format, uint64_t root, uint64_t address) {
+    unsigned level;
+    uint64_t *entry = walk(format, root, address, &level);
+    uint64_t value = entry_load(entry);
+    if (!(value & format->present) || level == 1)
+        return 0;
+    uint64_t table = page_alloc_zeroed(0);
+    if (table == PHYSICAL_NONE)
+        return -ENOMEM;
+    uint64_t *leaves = page_to_virtual(table);
+    for (;;) {
+        uint64_t piece = level == 2 ? value & ~format->large : value;
+        for (unsigned i = 0; i < ENTRIES; i++)
+            leaves[i] = piece + ((uint64_t)i << level_shift(level - 1));
+        // The CPU may mark the large leaf dirty until the moment it is replaced.
+        if (__atomic_compare_exchange_n(entry, &value, table | format->table_bits, false,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+            return 0;
+    }
+}
+
+bool page_walker_zap(const struct page_format *format, uint64_t root, uint64_t address,
+                     uint64_t size) {
+    bool any = false;
+    for (uint64_t end = address + size; address < end;) {
+        struct page_table_entry was = page_walker_unmap(format, root, address);
+        any |= was.size != 0;
+        address = was.size ? (address & ~(was.size - 1)) + was.size : address + was.hole_size;
+    }
+    return any;
+}
+
+bool page_walker_allows(const struct page_format *format, uint64_t size) {
+    return size <= format->largest;
+}
+
+uint64_t page_walker_create(const struct page_format *format) {
+    (void)format;
+    return page_alloc_zeroed(0);
+}
+
+static void free_table(const struct page_format *format, uint64_t table, unsigned level) {
+    uint64_t *entries = page_to_virtual(table);
+    for (unsigned i = 0; level > 1 && i < ENTRIES; i++)
+        if ((entries[i] & format->present) && !is_leaf(format, entries[i], level))
+            free_table(format, entries[i] & PAGE_ENTRY_ADDRESS, level - 1);
+    page_put(table);
+}
+
+void page_walker_free_tables(const struct page_format *format, uint64_t root, unsigned first,
+                             unsigned last) {
+    uint64_t *entries = page_to_virtual(root);
+    for (unsigned i = first; i <= last; i++) {
+        if (!(entries[i] & format->present))
+            continue;
+        free_table(format, entries[i] & PAGE_ENTRY_ADDRESS, LEVELS - 1);
+        entries[i] = 0;
+    }
+}
+
+void page_walker_destroy(const struct page_format *format, uint64_t root) {
+    free_table(format, root, LEVELS);
+}
