@@ -18,11 +18,10 @@ struct cpuid_host {
     cpuid_reader read;
     uint64_t xcr0;  // XCR0 bits a guest may set
     uint64_t xss;   // IA32_XSS bits a guest may set
-    uint32_t tsc_khz; // for leaf 0x15/0x40000010-like hints; 0 unknown
-    bool rdtscp, invpcid, xsaves, rdrand_exiting_off, waitpkg, enqcmd; // VMX controls present
-    bool x2apic_emulated;  // in-kernel local APIC: X2APIC and TSC_DEADLINE may be offered
-    bool tsc_stable;       // KVM_FEATURE_CLOCKSOURCE_STABLE_BIT
-    bool unrestricted;     // EPT etc. (information)
+    bool rdtscp, invpcid, xsaves, waitpkg; // enabled by the VMX controls
+    bool spec_ctrl;       // IA32_SPEC_CTRL is switched with the guest
+    bool x2apic_emulated; // in-kernel local APIC: X2APIC and TSC_DEADLINE may be offered
+    bool tsc_stable;      // KVM_FEATURE_CLOCKSOURCE_STABLE_BIT
 };
 
 #define CPUID_MAX_ENTRIES 256 // KVM_SET_CPUID2's limit, as KVM_MAX_CPUID_ENTRIES
@@ -65,29 +64,34 @@ enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 
 #define CPUID_DIRECT_LEAVES 0x28
 
-// A vCPU's table. entries is the owner's storage for count entries, sorted by guest_cpuid_set.
+// Entries of one leaf lie in [first, end); end 0: none.
+struct cpuid_leaf {
+    uint8_t first;
+    uint16_t end;
+};
+
+// A vCPU's table. entries is the owner's storage, kept in the VMM's order (KVM_GET_CPUID2).
 struct guest_cpuid {
     struct kvm_cpuid_entry2 *entries;
     uint32_t count;
-    uint32_t max_basic, max_extended;
-    uint32_t hypervisor_base, hypervisor_max; // the 0x4000xx00 range found, 0: none
-    uint8_t out_of_range; // index + 1 of the highest basic leaf; 0: zeros (not Intel)
-    // index + 1 of the first entry of the leaf; 0: none.
-    uint8_t basic[CPUID_DIRECT_LEAVES];
-    uint8_t hypervisor[CPUID_DIRECT_LEAVES]; // 0x40000000..
-    uint8_t extended[CPUID_DIRECT_LEAVES];   // 0x80000000..
+    uint32_t max_basic;
+    bool intel;             // vendor string GenuineIntel
+    bool redirect;          // leaves out of range give the highest basic leaf (all but AMD, Hygon)
     uint8_t physical_bits, linear_bits;
-    uint32_t kvm_features; // leaf 0x40000001 EAX (wherever the KVM signature is), 0 if none
+    struct cpuid_leaf basic[CPUID_DIRECT_LEAVES];
+    struct cpuid_leaf hypervisor[CPUID_DIRECT_LEAVES]; // 0x40000000..
+    struct cpuid_leaf extended[CPUID_DIRECT_LEAVES];   // 0x80000000..
+    uint32_t kvm_features;  // KVM's feature leaf EAX (wherever its signature is), 0 if none
     uint64_t xcr0_allowed, xss_allowed; // leaf 0xD
-    uint64_t cr4_allowed; // CR4 bits this CPUID allows (all others reserved)
-    uint64_t efer_allowed; // EFER bits this CPUID allows
-    bool intel;            // vendor string GenuineIntel
+    // CR4 and EFER bits the table allows; all ones for an empty table (KVM_SET_SREGS before
+    // KVM_SET_CPUID2 is bounded by the host only).
+    uint64_t cr4_allowed, efer_allowed;
 };
 
 // Checks a table as KVM_SET_CPUID2 does: count, address widths (0, 48 or 57 linear bits).
 // 0 or -EINVAL. Duplicates are allowed: the first counts.
 int guest_cpuid_check(const struct kvm_cpuid_entry2 *entries, uint32_t count);
-// Adopts entries (owner's storage; sorted in place, flags kept) and builds the index.
+// Adopts entries (owner's storage, NULL with count 0) and builds the index.
 void guest_cpuid_set(struct guest_cpuid *cpuid, struct kvm_cpuid_entry2 *entries, uint32_t count);
 
 // What makes leaves change while the guest runs.
@@ -105,3 +109,5 @@ const struct kvm_cpuid_entry2 *guest_cpuid_find(const struct guest_cpuid *cpuid,
 void guest_cpuid_query(const struct guest_cpuid *cpuid, uint32_t leaf, uint32_t subleaf,
                        struct cpuid_regs *regs);
 bool guest_cpuid_has(const struct guest_cpuid *cpuid, uint64_t feature);
+// May the guest load XCR0 with value (SDM vol. 1 13.3)?
+bool guest_cpuid_xcr0_valid(const struct guest_cpuid *cpuid, uint64_t value);
