@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`make test`: lint, unit tests, short fuzzer runs and machine tests; the last line counts them all."""
+
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "machine"))
+import test as machine_tests  # noqa: E402  (after the path is set)
+
+FUZZ_RUNS = 50000
+FUZZ_SECONDS = 30
+
+
+class Totals:
+    passed = 0
+    failed = 0
+
+    def add(self, name, good, output=""):
+        if good:
+            self.passed += 1
+            print(f"ok {name}")
+        else:
+            self.failed += 1
+            print(f"FAIL {name}")
+            for line in output.rstrip("\n").split("\n")[-40:]:
+                print(f"    | {line}")
+        sys.stdout.flush()
+
+
+def execute(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", check=False)
+    return done.returncode, done.stdout
+
+
+def lint(totals):
+    status, output = execute(os.environ.get("MAKE", "make"), "--no-print-directory", "-k",
+                             f"-j{os.cpu_count()}", "lint")
+    totals.add("lint", status == 0, output)
+
+
+def unit(totals, out):
+    status, output = execute(os.path.join(out, "unit/unit"))
+    summary = re.search(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)", output)
+    if not summary:
+        totals.add("unit tests", False, output)
+        return
+    checks, failures, errors = map(int, summary.groups())
+    totals.passed += checks - failures - errors
+    totals.failed += failures + errors
+    print(f"unit tests: {checks - failures - errors} of {checks} pass")
+    if status != 0:
+        print(output)
+
+
+def fuzz(totals, out):
+    directory = os.path.join(out, "fuzz")
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+        path = os.path.join(directory, name)
+        if not name.startswith("fuzz_") or not os.access(path, os.X_OK) or os.path.isdir(path):
+            continue
+        status, output = execute(path, "-seed=1", f"-runs={FUZZ_RUNS}",
+                                 f"-max_total_time={FUZZ_SECONDS}", f"-artifact_prefix={directory}/")
+        totals.add(name, status == 0, output)
+
+
+def main():
+    out = os.environ.get("OUT") or "out"
+    totals = Totals()
+    lint(totals)
+    unit(totals, out)
+    fuzz(totals, out)
+    passed, failed = machine_tests.run_all()
+    totals.passed += passed
+    totals.failed += failed
+    print(f"{totals.passed} passed, {totals.failed} failed")
+    return 0 if totals.failed == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
