@@ -31,13 +31,13 @@
 #define HIGH_RAM_START      0x100000ull
 
 // Ports and interrupt lines.
-#define SERIAL_PORT         0x3f8
-#define SERIAL_PORTS        8
-#define SERIAL_IRQ          4
-#define I8042_DATA_PORT     0x60
-#define I8042_COMMAND_PORT  0x64
-#define SLEEP_CONTROL_PORT  0x600
-#define SLEEP_STATUS_PORT   0x601
-#define RESET_PORT          0xcf9
-#define RESET_VALUE         0x06
-#define SLEEP_TYPE_S5       5
+#define SERIAL_PORT        0x3f8
+#define SERIAL_PORTS       8
+#define SERIAL_IRQ         4
+#define I8042_DATA_PORT    0x60
+#define I8042_COMMAND_PORT 0x64
+#define SLEEP_CONTROL_PORT 0x600
+#define SLEEP_STATUS_PORT  0x601
+#define RESET_PORT         0xcf9
+#define RESET_VALUE        0x06
+#define SLEEP_TYPE_S5      5

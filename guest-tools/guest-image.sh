@@ -1,0 +1,85 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Makes the guest: guest-image.sh OUT_DIR writes vmlinuz (Debian's cloud kernel, unmodified) and
+# initrd.img (busybox with a shell on the serial console) there. Does nothing where both are there
+# and newer than this script.
+set -eu
+
+out=${1:?usage: guest-image.sh OUT_DIR}
+if [ -s "$out/vmlinuz" ] && [ -s "$out/initrd.img" ] && [ "$out/initrd.img" -nt "$0" ]; then
+    exit 0
+fi
+
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+work=$(mktemp -d "$out/.work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+download() {
+    # An index older than the mirror names files that are gone: fetch a new one and try again.
+    apt-get -qq download "$1" 2>download.log && return
+    { apt-get -qq update || sudo apt-get -qq update; } 2>>download.log || true
+    apt-get -qq download "$1" 2>>download.log && return
+    cat download.log >&2
+    echo "guest-image.sh: cannot download Debian's package $1" >&2
+    exit 1
+}
+
+# The metapackage's dependency names the version.
+kernel=$(apt-cache depends linux-image-cloud-amd64 |
+    awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
+if [ -z "$kernel" ]; then
+    echo "guest-image.sh: Debian's package linux-image-cloud-amd64 is not known here" >&2
+    exit 1
+fi
+download "$kernel"
+download busybox-static
+mkdir packages root
+for package in ./*.deb; do
+    dpkg-deb -x "$package" packages
+done
+
+mkdir -p root/bin root/dev root/etc root/proc root/root root/sys root/tmp root/usr
+cp packages/bin/busybox root/bin/busybox
+for applet in $(root/bin/busybox --list); do
+    [ "$applet" = busybox ] || ln -s busybox "root/bin/$applet"
+done
+ln -s bin root/sbin
+ln -s ../bin root/usr/bin
+ln -s ../bin root/usr/sbin
+
+# busybox's init runs what follows and makes poweroff and reboot work.
+ln -s bin/busybox root/init
+cat >root/etc/inittab <<'END'
+::sysinit:/etc/startup
+ttyS0::respawn:-/bin/sh
+::ctrlaltdel:/bin/reboot
+END
+cat >root/etc/startup <<'END'
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+hostname guest
+# Flow control lets the monitor hold input back while nobody reads it.
+stty -F /dev/ttyS0 crtscts
+[ -x /etc/startup.local ] && . /etc/startup.local
+echo "Linux $(uname -r) on $(nproc) CPUs, $(awk '$1 == "MemTotal:" { print int($2 / 1024) }' \
+/proc/meminfo) MiB. poweroff ends this machine."
+END
+cat >root/etc/profile <<'END'
+export PATH=/bin HOME=/root TERM=${TERM:-vt100}
+export PS1='guest:\w\$ '
+cd
+END
+echo 'root:x:0:0:root:/root:/bin/sh' >root/etc/passwd
+echo 'root:x:0:' >root/etc/group
+chmod 755 root/etc/startup
+
+# devtmpfs is mounted by init, which needs a console before.
+(cd root && find . -print | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >initrd.img
+cp packages/boot/vmlinuz-* "$out/vmlinuz"
+mv initrd.img "$out/initrd.img"

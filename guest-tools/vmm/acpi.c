@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// ACPI 6.4 tables of a hardware-reduced machine: local APICs, one I/O APIC, PIC and PIT, COM1,
+// sleep and reset registers. ISA interrupts are wired to the I/O APIC pin of the same number, so
+// the MADT needs no override.
+#include "acpi.h"
+
+#include <string.h>
+
+#include "aml.h"
+#include "error.h"
+#include "guest_layout.h"
+
+struct __attribute__((packed)) table_header {
+    char signature[4];
+    uint32_t length;
+    uint8_t revision;
+    uint8_t checksum;
+    char oem_id[6];
+    char oem_table_id[8];
+    uint32_t oem_revision;
+    char creator_id[4];
+    uint32_t creator_revision;
+};
+
+struct __attribute__((packed)) generic_address {
+    uint8_t space, bit_width, bit_offset, access_size;
+    uint64_t address;
+};
+
+struct __attribute__((packed)) rsdp {
+    char signature[8];
+    uint8_t checksum;
+    char oem_id[6];
+    uint8_t revision;
+    uint32_t rsdt;
+    uint32_t length;
+    uint64_t xsdt;
+    uint8_t extended_checksum;
+    uint8_t reserved[3];
+};
+
+struct __attribute__((packed)) fadt {
+    struct table_header header;
+    uint32_t firmware_control, dsdt;
+    uint8_t reserved0, preferred_profile;
+    uint8_t legacy_registers[109 - 46]; // SCI_INT to CENTURY: none on this machine
+    uint16_t boot_architecture;
+    uint8_t reserved1;
+    uint32_t flags;
+    struct generic_address reset_register;
+    uint8_t reset_value;
+    uint16_t arm_boot_architecture;
+    uint8_t minor_revision;
+    uint64_t x_firmware_control, x_dsdt;
+    struct generic_address extended_blocks[8]; // PM1a_EVT to GPE1: none
+    struct generic_address sleep_control, sleep_status;
+    uint64_t hypervisor_vendor;
+};
+
+_Static_assert(sizeof(struct rsdp) == 36, "table 5.3");
+_Static_assert(sizeof(struct fadt) == 276, "table 5.9");
+_Static_assert(offsetof(struct fadt, boot_architecture) == 109, "table 5.9");
+_Static_assert(offsetof(struct fadt, sleep_control) == 244, "table 5.9");
+
+struct __attribute__((packed)) madt {
+    struct table_header header;
+    uint32_t local_apic_address;
+    uint32_t flags;
+};
+
+struct __attribute__((packed)) madt_local_apic {
+    uint8_t type, length, processor_uid, apic_id;
+    uint32_t flags;
+};
+
+struct __attribute__((packed)) madt_local_x2apic {
+    uint8_t type, length;
+    uint16_t reserved;
+    uint32_t apic_id, flags, processor_uid;
+};
+
+struct __attribute__((packed)) madt_io_apic {
+    uint8_t type, length, id, reserved;
+    uint32_t address, gsi_base;
+};
+
+enum {
+    SPACE_SYSTEM_IO = 1,
+    ACCESS_BYTE = 1,
+    MADT_PCAT_COMPAT = 1 << 0,
+    MADT_LOCAL_APIC = 0,
+    MADT_IO_APIC = 1,
+    MADT_LOCAL_X2APIC = 9,
+    MADT_ENABLED = 1 << 0,
+    BOOT_LEGACY_DEVICES = 1 << 0, // COM1; the 8042 bit stays clear
+    BOOT_NO_VGA = 1 << 2,
+    BOOT_NO_CMOS_RTC = 1 << 5,
+    FADT_WBINVD = 1 << 0,
+    FADT_NO_POWER_BUTTON = 1 << 4, // no fixed button; a control method would have to name one
+    FADT_NO_SLEEP_BUTTON = 1 << 5,
+    FADT_RESET_REGISTER = 1 << 10,
+    FADT_HEADLESS = 1 << 12,
+    FADT_HARDWARE_REDUCED = 1 << 20,
+    LAST_XAPIC_ID = 254,
+};
+
+// Tables are put one behind the other; addresses below 4 GiB, so 32-bit fields would do as well.
+struct table_area {
+    const struct guest_memory *memory;
+    uint64_t next;
+};
+
+static uint8_t checksum(const void *data, size_t length) {
+    const uint8_t *bytes = data;
+    uint8_t sum = 0;
+
+    while (length-- > 0) {
+        sum = (uint8_t)(sum + *bytes++);
+    }
+    return (uint8_t)-sum;
+}
+
+static void fill_header(struct table_header *header, const char *signature, uint8_t revision,
+                        size_t length) {
+    *header = (struct table_header){
+        .length = (uint32_t)length, .revision = revision, .oem_revision = 1, .creator_revision = 1};
+    memcpy(header->signature, signature, sizeof(header->signature));
+    memcpy(header->oem_id, "ASHLAR", sizeof(header->oem_id));
+    memcpy(header->oem_table_id, "ASHLRVMM", sizeof(header->oem_table_id));
+    memcpy(header->creator_id, "ASHL", sizeof(header->creator_id));
+}
+
+// Completes a table that begins with its header and copies it to the guest. Returns its address.
+static uint64_t place_table(struct table_area *area, void *table, size_t length) {
+    struct table_header *header = table;
+    uint64_t address = area->next;
+
+    header->checksum = 0;
+    header->checksum = checksum(table, length);
+    if (length > ACPI_END - address) {
+        fatal("the ACPI tables do not fit into their place");
+    }
+    memory_write(area->memory, address, table, length, "ACPI table");
+    area->next = (address + length + 15) & ~15ull;
+    return address;
+}
+
+static uint64_t write_dsdt(struct table_area *area, bool serial) {
+    static const uint8_t s5[] = {SLEEP_TYPE_S5, 0, 0, 0};
+    uint8_t table[512];
+    struct aml aml = {
+        .data = table, .used = sizeof(struct table_header), .capacity = sizeof(table)};
+
+    if (serial) {
+        size_t bus = aml_scope(&aml, "\\_SB_");
+        size_t device = aml_device(&aml, "COM1");
+        aml_name_eisa_id(&aml, "_HID", "PNP0501");
+        aml_name_integer(&aml, "_UID", 0);
+        aml_port_resources(&aml, SERIAL_PORT, SERIAL_PORTS, SERIAL_IRQ);
+        aml_end(&aml, device);
+        aml_end(&aml, bus);
+    }
+    aml_name_byte_package(&aml, "_S5_", s5, sizeof(s5));
+    fill_header((struct table_header *)table, "DSDT", 2, aml.used);
+    return place_table(area, table, aml.used);
+}
+
+static struct generic_address port_register(uint16_t port) {
+    return (struct generic_address){
+        .space = SPACE_SYSTEM_IO, .bit_width = 8, .access_size = ACCESS_BYTE, .address = port};
+}
+
+static uint64_t write_fadt(struct table_area *area, uint64_t dsdt, bool serial) {
+    struct fadt fadt = {
+        .dsdt = (uint32_t)dsdt,
+        .x_dsdt = dsdt,
+        .boot_architecture =
+            (uint16_t)((serial ? BOOT_LEGACY_DEVICES : 0) | BOOT_NO_VGA | BOOT_NO_CMOS_RTC),
+        .flags = FADT_WBINVD | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_RESET_REGISTER |
+                 FADT_HEADLESS | FADT_HARDWARE_REDUCED,
+        .reset_register = port_register(RESET_PORT),
+        .reset_value = RESET_VALUE,
+        .minor_revision = 4,
+        .sleep_control = port_register(SLEEP_CONTROL_PORT),
+        .sleep_status = port_register(SLEEP_STATUS_PORT),
+    };
+
+    memcpy(&fadt.hypervisor_vendor, "Ashlar\0", sizeof(fadt.hypervisor_vendor));
+    fill_header(&fadt.header, "FACP", 6, sizeof(fadt));
+    return place_table(area, &fadt, sizeof(fadt));
+}
+
+static uint64_t write_madt(struct table_area *area, unsigned cpus) {
+    uint8_t table[sizeof(struct madt) + VCPUS_MAX * sizeof(struct madt_local_x2apic) +
+                  sizeof(struct madt_io_apic)];
+    struct aml bytes = {.data = table, .capacity = sizeof(table)};
+    struct madt madt = {.local_apic_address = LOCAL_APIC_ADDRESS, .flags = MADT_PCAT_COMPAT};
+    const struct madt_io_apic io_apic = {
+        .type = MADT_IO_APIC, .length = sizeof(io_apic), .address = IOAPIC_ADDRESS};
+
+    aml_bytes(&bytes, &madt, sizeof(madt));
+    for (unsigned id = 0; id < cpus; id++) {
+        if (id <= LAST_XAPIC_ID) {
+            const struct madt_local_apic entry = {.type = MADT_LOCAL_APIC,
+                                                  .length = sizeof(entry),
+                                                  .processor_uid = (uint8_t)id,
+                                                  .apic_id = (uint8_t)id,
+                                                  .flags = MADT_ENABLED};
+            aml_bytes(&bytes, &entry, sizeof(entry));
+        } else {
+            const struct madt_local_x2apic entry = {.type = MADT_LOCAL_X2APIC,
+                                                    .length = sizeof(entry),
+                                                    .processor_uid = id,
+                                                    .apic_id = id,
+                                                    .flags = MADT_ENABLED};
+            aml_bytes(&bytes, &entry, sizeof(entry));
+        }
+    }
+    aml_bytes(&bytes, &io_apic, sizeof(io_apic));
+    fill_header(&madt.header, "APIC", 5, bytes.used);
+    memcpy(table, &madt.header, sizeof(madt.header));
+    return place_table(area, table, bytes.used);
+}
+
+void acpi_write_tables(const struct guest_memory *memory, unsigned cpus, bool serial) {
+    struct table_area area = {.memory = memory, .next = ACPI_ADDRESS + 64};
+    struct __attribute__((packed)) {
+        struct table_header header;
+        uint64_t tables[2];
+    } xsdt;
+    struct rsdp rsdp = {.revision = 2, .length = sizeof(rsdp)};
+
+    uint64_t dsdt = write_dsdt(&area, serial);
+    xsdt.tables[0] = write_fadt(&area, dsdt, serial);
+    xsdt.tables[1] = write_madt(&area, cpus);
+    fill_header(&xsdt.header, "XSDT", 1, sizeof(xsdt));
+    rsdp.xsdt = place_table(&area, &xsdt, sizeof(xsdt));
+
+    memcpy(rsdp.signature, "RSD PTR ", sizeof(rsdp.signature));
+    memcpy(rsdp.oem_id, "ASHLAR", sizeof(rsdp.oem_id));
+    rsdp.checksum = checksum(&rsdp, 20); // The part ACPI 1.0 knew.
+    rsdp.extended_checksum = checksum(&rsdp, sizeof(rsdp));
+    memory_write(memory, ACPI_ADDRESS, &rsdp, sizeof(rsdp), "ACPI root pointer");
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// An emitter of ACPI Machine Language: ACPI specification 6.4, chapter 20.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Bytes are appended to data until capacity, which is a fatal error to exceed.
+struct aml {
+    uint8_t *data;
+    size_t used;
+    size_t capacity;
+};
+
+void aml_bytes(struct aml *aml, const void *bytes, size_t length);
+
+// Opens an object whose body ends at the matching aml_end, to which the result is passed.
+// Names are one segment of four characters, or "\\_SB_" for the root's child.
+size_t aml_scope(struct aml *aml, const char *path);
+size_t aml_device(struct aml *aml, const char *name);
+void aml_end(struct aml *aml, size_t start);
+
+// Name (name, value).
+void aml_name_integer(struct aml *aml, const char *name, uint32_t value);
+void aml_name_eisa_id(struct aml *aml, const char *name, const char id[7]);
+void aml_name_byte_package(struct aml *aml, const char *name, const uint8_t *values, uint8_t count);
+
+// _CRS with one block of ports and one edge-triggered, active-high, exclusive interrupt.
+void aml_port_resources(struct aml *aml, uint16_t port, uint8_t ports, uint32_t interrupt);

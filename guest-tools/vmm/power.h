@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The ways a guest ends its machine: ACPI's sleep control register, the reset control register at
+// 0xcf9 and the keyboard controller's reset line.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bus.h"
+
+struct power {
+    void (*end)(void *context, bool reset);
+    void *context;
+    uint8_t reset_control;
+};
+
+// Attaches the registers. end is called on a vCPU thread when the guest asks for power-off
+// (reset false) or a reset.
+void power_attach(struct power *power, struct bus *ports, void (*end)(void *context, bool reset),
+                  void *context);

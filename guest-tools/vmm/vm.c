@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Creation of the machine's parts, and the main loop that serves the console while vCPUs run.
+#include "vm.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "acpi.h"
+#include "error.h"
+#include "guest_layout.h"
+#include "terminal.h"
+#include "vcpu.h"
+
+static void add_memory_slot(struct vm *vm, uint32_t slot, uint64_t address, uint64_t size) {
+    struct kvm_userspace_memory_region region = {
+        .slot = slot,
+        .guest_phys_addr = address,
+        .memory_size = size,
+        .userspace_addr = (uintptr_t)memory_pointer(&vm->memory, address, size),
+    };
+
+    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) < 0) {
+        fatal_errno("KVM_SET_USER_MEMORY_REGION for %llu MiB at %#llx",
+                    (unsigned long long)(size >> 20), (unsigned long long)address);
+    }
+}
+
+// Interrupt controllers and timer live in the kernel: an interrupt costs no exit to this program.
+static void create_irqchip(struct vm *vm) {
+    uint64_t identity_map = IDENTITY_MAP_ADDRESS;
+    struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+
+    if (ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_ADDRESS) < 0) {
+        fatal_errno("KVM_SET_TSS_ADDR");
+    }
+    if (ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0) {
+        fatal_errno("KVM_SET_IDENTITY_MAP_ADDR");
+    }
+    if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0) {
+        fatal_errno("KVM_CREATE_IRQCHIP");
+    }
+    if (ioctl(vm->fd, KVM_CREATE_PIT2, &pit) < 0) {
+        fatal_errno("KVM_CREATE_PIT2");
+    }
+}
+
+// APIC ids that do not fit into eight bits need x2APIC's wide format.
+static void enable_wide_apic_ids(struct vm *vm) {
+    struct kvm_enable_cap cap = {
+        .cap = KVM_CAP_X2APIC_API,
+        .args = {KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK},
+    };
+
+    if (vm->cpus > 255 && ioctl(vm->fd, KVM_ENABLE_CAP, &cap) < 0) {
+        fatal_errno("%u CPUs need KVM_CAP_X2APIC_API", vm->cpus);
+    }
+}
+
+static void set_serial_irq(void *context, bool level) {
+    vm_set_irq(context, SERIAL_IRQ, level);
+}
+
+static void serial_room(void *context) {
+    vm_wake(context);
+}
+
+static void end_by_power(void *context, bool reset) {
+    vm_end(context, reset ? VM_RESET : VM_POWERED_OFF);
+}
+
+static void attach_devices(struct vm *vm, const struct options *options) {
+    power_attach(&vm->power, &vm->ports, end_by_power, vm);
+    if (options->serial != SERIAL_OFF) {
+        const struct serial_backend backend = {.output_fd = terminal_output(),
+                                               .context = vm,
+                                               .set_irq = set_serial_irq,
+                                               .room = serial_room};
+        serial_attach(&vm->serial, &vm->ports, SERIAL_PORT, &backend);
+    }
+}
+
+static void check_cpu_count(int kvm_fd, unsigned cpus) {
+    int most = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+
+    if (most <= 0) {
+        most = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_VCPUS);
+    }
+    if (most > 0 && cpus > (unsigned)most) {
+        fatal("--cpus %u: this system runs at most %d a virtual machine", cpus, most);
+    }
+}
+
+void vm_create(struct vm *vm, int kvm_fd, const struct options *options) {
+    memset(vm, 0, sizeof(*vm));
+    vm->kvm_fd = kvm_fd;
+    vm->cpus = options->cpus;
+    check_cpu_count(kvm_fd, options->cpus);
+    vm->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (vm->wake_fd < 0) {
+        fatal_errno("eventfd");
+    }
+    vm->fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+    if (vm->fd < 0) {
+        fatal_errno("KVM_CREATE_VM");
+    }
+    int run_size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (run_size < (int)sizeof(struct kvm_run)) {
+        fatal_errno("KVM_GET_VCPU_MMAP_SIZE");
+    }
+    vm->run_size = (size_t)run_size;
+
+    enable_wide_apic_ids(vm);
+    create_irqchip(vm);
+    memory_create(&vm->memory, options->memory_bytes);
+    add_memory_slot(vm, 0, 0, vm->memory.low_size);
+    if (vm->memory.high_size) {
+        add_memory_slot(vm, 1, HOLE_END, vm->memory.high_size);
+    }
+    attach_devices(vm, options);
+
+    struct kernel_entry entry = kernel_load(&vm->memory, options);
+    acpi_write_tables(&vm->memory, vm->cpus, options->serial != SERIAL_OFF);
+    vm->vcpus = calloc(vm->cpus, sizeof(*vm->vcpus));
+    if (!vm->vcpus) {
+        fatal("out of memory");
+    }
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        vcpu_create(&vm->vcpus[i], vm, i);
+    }
+    vcpu_set_entry(&vm->vcpus[0], &entry);
+}
+
+void vm_wake(struct vm *vm) {
+    const uint64_t one = 1;
+
+    // It can only fail by being signalled already.
+    if (write(vm->wake_fd, &one, sizeof(one)) < 0) {
+        return;
+    }
+}
+
+void vm_end(struct vm *vm, enum vm_outcome outcome) {
+    enum vm_outcome running = VM_RUNNING;
+
+    if (__atomic_compare_exchange_n((enum vm_outcome *)&vm->outcome, &running, outcome, false,
+                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        vm_wake(vm);
+    }
+}
+
+void vm_set_irq(struct vm *vm, uint32_t line, bool level) {
+    struct kvm_irq_level irq = {.irq = line, .level = level};
+
+    if (ioctl(vm->fd, KVM_IRQ_LINE, &irq) < 0) {
+        fatal_errno("KVM_IRQ_LINE %u", line);
+    }
+}
+
+// Hands what is typed to COM1, never more than it has room for: the rest waits where it comes from.
+static void pump_input(struct vm *vm) {
+    uint8_t bytes[SERIAL_FIFO_SIZE];
+    size_t room = serial_room_left(&vm->serial);
+
+    if (room == 0) {
+        return;
+    }
+    switch (terminal_read(bytes, &room)) {
+    case TERMINAL_INPUT:
+        serial_receive(&vm->serial, bytes, room);
+        break;
+    case TERMINAL_ESCAPE:
+        vm_end(vm, VM_ENDED);
+        break;
+    case TERMINAL_END_OF_INPUT:
+        break;
+    }
+}
+
+static void serve_until_ended(struct vm *vm) {
+    struct pollfd fds[2] = {{.fd = vm->wake_fd, .events = POLLIN}, {.events = POLLIN}};
+
+    while (vm->outcome == VM_RUNNING) {
+        uint64_t count;
+        bool listening = terminal_input() >= 0 && serial_room_left(&vm->serial) > 0;
+
+        fds[1].fd = listening ? terminal_input() : -1;
+        fds[1].revents = 0;
+        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+            fatal_errno("poll");
+        }
+        if (read(vm->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR) {
+            fatal_errno("eventfd");
+        }
+        if (fds[1].revents) {
+            pump_input(vm);
+        }
+    }
+}
+
+enum vm_outcome vm_run(struct vm *vm) {
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        vcpu_start(&vm->vcpus[i]);
+    }
+    serve_until_ended(vm);
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        vcpu_stop(&vm->vcpus[i]);
+    }
+    return vm->outcome;
+}
+
+void vm_destroy(struct vm *vm) {
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        vcpu_destroy(&vm->vcpus[i]);
+    }
+    free(vm->vcpus);
+    close(vm->fd);
+    close(vm->wake_fd);
+    memory_destroy(&vm->memory);
+}

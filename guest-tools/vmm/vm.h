@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// One virtual machine from its creation to its end, on the KVM API.
+#pragma once
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bus.h"
+#include "guest_kernel.h"
+#include "memory.h"
+#include "options.h"
+#include "power.h"
+#include "serial.h"
+
+enum vm_outcome {
+    VM_RUNNING,
+    VM_POWERED_OFF,
+    VM_RESET,  // the guest asked for a reboot
+    VM_ENDED,  // from the terminal or by a signal
+    VM_FAILED, // said why
+};
+
+struct vcpu {
+    struct vm *vm;
+    unsigned index; // also its APIC id
+    int fd;
+    struct kvm_run *run;
+    pthread_t thread;
+};
+
+struct vm {
+    int kvm_fd;
+    int fd;
+    int wake_fd; // eventfd: the main loop has something to look at
+    size_t run_size;
+    struct guest_memory memory;
+    struct bus ports;
+    struct bus mmio;
+    struct serial serial;
+    struct power power;
+    unsigned cpus;
+    struct vcpu *vcpus;
+    _Atomic enum vm_outcome outcome;
+};
+
+// Makes the machine and loads its kernel; exits with a message where something is missing.
+void vm_create(struct vm *vm, int kvm_fd, const struct options *options);
+
+// Runs it until it ends. Returns how.
+enum vm_outcome vm_run(struct vm *vm);
+
+void vm_destroy(struct vm *vm);
+
+// Ends the machine's run for the given reason; the first reason given stays. Any thread or signal
+// handler.
+void vm_end(struct vm *vm, enum vm_outcome outcome);
+
+// Wakes the main loop. Any thread or signal handler.
+void vm_wake(struct vm *vm);
+
+// Sets an interrupt line of the in-kernel controllers.
+void vm_set_irq(struct vm *vm, uint32_t line, bool level);
