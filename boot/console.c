@@ -14,6 +14,8 @@
 static EFI_SYSTEM_TABLE *system_table;
 static bool firmware_console;
 static bool serial_direct;
+static CHAR16 pending[128]; // for the firmware's console, which is slow a call, not a character
+static unsigned pending_count;
 
 static void port_write(uint16_t port, uint8_t value) {
     __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
@@ -71,6 +73,13 @@ void console_start(EFI_SYSTEM_TABLE *table) {
         serial_start();
 }
 
+static void flush(void) {
+    pending[pending_count] = 0;
+    if (firmware_console && pending_count > 0)
+        system_table->ConOut->OutputString(system_table->ConOut, pending);
+    pending_count = 0;
+}
+
 void console_leave_firmware(void) {
     firmware_console = false;
     if (!serial_direct)
@@ -80,10 +89,9 @@ void console_leave_firmware(void) {
 static void put(char c) {
     if (c == '\n')
         put('\r');
-    if (firmware_console) {
-        CHAR16 text[2] = {(CHAR16)(unsigned char)c, 0};
-        system_table->ConOut->OutputString(system_table->ConOut, text);
-    }
+    if (pending_count == sizeof(pending) / sizeof(pending[0]) - 1)
+        flush();
+    pending[pending_count++] = (CHAR16)(unsigned char)c;
     if (serial_direct)
         serial_put(c);
 }
@@ -135,4 +143,5 @@ void console_print(const char *format, ...) {
         }
     }
     va_end(arguments);
+    flush();
 }

@@ -42,33 +42,37 @@ class Emulator:
         self.memory = memory
         self.process = None
         self.serial = None
+        self.listener = None
 
     def path(self, name):
         return os.path.join(self.directory, name)
 
     def start(self):
         try:
-            self._start()
-            self.serial = self._connect()
+            # The emulator connects to us, so no port is raced for. TCP, because a Unix socket holds only a few hundred
+            # writes of one byte and QEMU throws away what does not fit.
+            self.listener = socket.create_server(("127.0.0.1", 0), backlog=1)
+            self.listener.settimeout(0.1)
+            self._start(self.listener.getsockname()[1])
+            self.serial = self._accept()
         except BaseException:
             self.stop()
             raise
 
-    def _attempt(self):
+    def _start(self, port):
+        """Starts the process, whose COM1 connects to PORT."""
         raise NotImplementedError
 
-    def _start(self):
-        raise NotImplementedError
-
-    def _connect(self):
+    def _accept(self):
         deadline = time.monotonic() + CONNECT_TIMEOUT
         while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise EmulatorError(self._last_words())
             try:
-                return self._attempt()
-            except OSError:
-                time.sleep(0.05)
+                serial = self.listener.accept()[0]
+                serial.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return serial
+            except TimeoutError:
+                if self.process.poll() is not None:
+                    raise EmulatorError(self._last_words()) from None
         raise EmulatorError("the emulator does not open its serial line")
 
     def _last_words(self):
@@ -92,8 +96,9 @@ class Emulator:
             self.process.kill()
         if self.process is not None:
             self.process.wait()
-        if self.serial is not None:
-            self.serial.close()
+        for connection in (self.serial, self.listener):
+            if connection is not None:
+                connection.close()
 
 
 class Bochs(Emulator):
@@ -115,7 +120,7 @@ class Bochs(Emulator):
             "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
             f"ata0-master: type=disk, path={self.image}, mode=flat, cylinders={sectors // (16 * 63)},"
             " heads=16, spt=63",
-            f"com1: enabled=1, mode=socket-server, dev=localhost:{port}",
+            f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}",
             f"log: {self.path('emulator.log')}",
             "panic: action=fatal",
             "error: action=report",
@@ -124,16 +129,9 @@ class Bochs(Emulator):
             "clock: sync=none",
         )) + "\n"
 
-    @staticmethod
-    def _free_port():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return probe.getsockname()[1]
-
-    def _start(self):
-        self.port = self._free_port()
+    def _start(self, port):
         with open(self.path("bochsrc"), "w") as target:
-            target.write(self._configuration(self.port))
+            target.write(self._configuration(port))
         with open(self.path("debugger"), "w") as target:
             target.write("c\n")  # Debian's Bochs stops at its debugger's prompt otherwise
         master, slave = pty.openpty()
@@ -171,9 +169,6 @@ class Bochs(Emulator):
 
         threading.Thread(target=loop, daemon=True).start()
 
-    def _attempt(self):
-        return socket.create_connection(("localhost", self.port))
-
     def powered_off(self):
         try:
             with open(self.path("emulator.log"), errors="replace") as log:
@@ -185,41 +180,26 @@ class Bochs(Emulator):
 class Qemu(Emulator):
     acceleration = ()
 
-    def _start(self):
-        self.monitor = None
-        with open(self.path("emulator.log"), "w") as log:
+    monitor = None
+
+    def _start(self, port):
+        with open(self.path("emulator.log"), "w") as log, \
+                socket.create_server(self.path("qmp"), family=socket.AF_UNIX, backlog=1) as qmp:
+            qmp.settimeout(CONNECT_TIMEOUT)
             self.process = subprocess.Popen(
                 ["qemu-system-x86_64", *self.acceleration, "-machine", "q35", "-nodefaults",
                  "-smp", str(self.cpus), "-m", str(self.memory), "-bios", "/usr/share/ovmf/OVMF.fd",
                  "-vga", "std", "-display", "none", "-no-reboot",
                  "-drive", f"file={self.image},format=raw,if=ide",
-                 "-chardev", f"socket,id=com1,path={self.path('com1')},server=on,wait=on",
+                 "-chardev", f"socket,id=com1,host=127.0.0.1,port={port},server=off",
                  "-serial", "chardev:com1",
-                 "-qmp", f"unix:{self.path('qmp')},server=on,wait=on"],
+                 "-chardev", f"socket,id=qmp,path={self.path('qmp')},server=off",
+                 "-mon", "chardev=qmp,mode=control"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-
-    def _attempt(self):
-        serial = socket.socket(socket.AF_UNIX)
-        try:
-            serial.connect(self.path("com1"))
-        except OSError:
-            serial.close()
-            raise
-        self._open_monitor()
-        return serial
-
-    def _open_monitor(self):
-        deadline = time.monotonic() + CONNECT_TIMEOUT
-        while True:
-            self.monitor = socket.socket(socket.AF_UNIX)
             try:
-                self.monitor.connect(self.path("qmp"))
-                break
-            except OSError as error:
-                self.monitor.close()
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise EmulatorError(self._last_words()) from error
-                time.sleep(0.02)
+                self.monitor = qmp.accept()[0]
+            except TimeoutError:
+                raise EmulatorError(self._last_words()) from None
         self.monitor.sendall(b'{"execute": "qmp_capabilities"}\n')
 
     def powered_off(self):
@@ -244,7 +224,7 @@ class Qemu(Emulator):
 
     def stop(self):
         super().stop()
-        if getattr(self, "monitor", None) is not None:
+        if self.monitor is not None:
             self.monitor.close()
 
 

@@ -5,10 +5,12 @@ Settings come from the environment, named as make's variables. The exit status i
 0 after a plain run's power-off, 1 with a message when the machine died, 124 after TIMEOUT."""
 
 import os
+import queue
 import shutil
 import sys
 import tempfile
 import termios
+import threading
 import time
 import tty
 
@@ -77,13 +79,35 @@ class Terminal:
         return bytes(result)
 
 
-def write_output(data):
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(1, view):]
-        except BlockingIOError:
-            time.sleep(0.01)
+class Output:
+    """Standard output, written by a thread of its own: a slow terminal must not keep the serial line unread, for an
+    emulator throws away what it cannot send."""
+
+    def __init__(self):
+        self._queue = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._queue.put(None)
+        self._thread.join()
+
+    def write(self, data):
+        self._queue.put(data)
+
+    def _loop(self):
+        while (data := self._queue.get()) is not None:
+            view = memoryview(data)
+            while view:
+                try:
+                    view = view[os.write(1, view):]
+                except BlockingIOError:
+                    time.sleep(0.01)
+                except OSError:
+                    view = b""  # nobody reads any more; the run goes on
 
 
 def interact(machine, terminal, timeout):
@@ -134,13 +158,13 @@ def run(directory, out):
     machine = kind(directory, prepare(directory, out), number("CPUS", 2, 1, 64),
                    number("MEMORY", 512, 64, 1 << 20))
     timeout = number("TIMEOUT", 0, 0, 1 << 30)
-    with session.SlotLock(), Terminal() as terminal:
+    with session.SlotLock(), Terminal() as terminal, Output() as output:
         leave = ", Ctrl-A x leaves" if terminal.raw else ""
         print(f"Starting {kind.name} ({machine.cpus} CPUs, {machine.memory} MiB{leave})\r",
               file=sys.stderr, flush=True)
         machine.start()
         try:
-            return interact(session.Session(machine, write_output), terminal, timeout)
+            return interact(session.Session(machine, output.write), terminal, timeout)
         finally:
             machine.stop()
 
