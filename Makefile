@@ -17,6 +17,15 @@ CC := gcc
 NASM := nasm
 PYTHON := python3
 
+# make V=1 shows the commands.
+ifeq ($(V),1)
+Q :=
+say = @true
+else
+Q := @
+say = @printf '  %-5s %s\n' '$(1)' '$(2:$(OUT)/%=%)'
+endif
+
 WARNINGS := -Wall -Wextra -Werror
 C_COMMON := -std=gnu17 -O2 -I. -MMD -MP $(WARNINGS)
 
@@ -40,14 +49,17 @@ EFI_SECTIONS := .text .sdata .data .dynamic .dynsym .rel .rela .rel.* .rela.* .r
 
 $(OUT)/boot-obj/%.o: %.c | $(DEPS)
 	@mkdir -p $(@D)
-	$(CC) $(BOOT_CFLAGS) -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(BOOT_CFLAGS) -c $< -o $@
 
 $(OUT)/loader.so: $(BOOT_OBJECTS)
-	ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -T /usr/lib/elf_x86_64_efi.lds \
+	$(call say,LD,$@)
+	$(Q)ld -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -T /usr/lib/elf_x86_64_efi.lds \
 		/usr/lib/crt0-efi-x86_64.o $^ -L/usr/lib -lgnuefi -lefi -o $@
 
 $(OUT)/BOOTX64.EFI: $(OUT)/loader.so
-	objcopy $(foreach section,$(EFI_SECTIONS),-j '$(section)') --target=efi-app-x86_64 --subsystem=10 $< $@
+	$(call say,COPY,$@)
+	$(Q)objcopy $(foreach section,$(EFI_SECTIONS),-j '$(section)') --target=efi-app-x86_64 --subsystem=10 $< $@
 
 # --- the kernel ------------------------------------------------------------------------------------------------------
 
@@ -60,11 +72,13 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 $(OUT)/kernel-obj/%.o: %.c | $(DEPS)
 	@mkdir -p $(@D)
-	$(CC) $(KERNEL_CFLAGS) -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(KERNEL_CFLAGS) -c $< -o $@
 
 $(OUT)/kernel-obj/%.asm.o: %.asm | $(DEPS)
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -g -F dwarf -I . -MD $(@:.o=.d) -MP -MT $@ $< -o $@
+	$(call say,NASM,$@)
+	$(Q)$(NASM) -f elf64 -g -F dwarf -I . -MD $(@:.o=.d) -MP -MT $@ $< -o $@
 
 # The list of objects: a file that is gone must bring a new link.
 $(OUT)/kernel.objects: FORCE
@@ -72,11 +86,13 @@ $(OUT)/kernel.objects: FORCE
 	@echo '$(KERNEL_OBJECTS)' | cmp -s - $@ || echo '$(KERNEL_OBJECTS)' > $@
 
 $(OUT)/kernel.debug: $(KERNEL_OBJECTS) linker.ld $(OUT)/kernel.objects
-	ld -nostdlib -static -no-pie -z noexecstack -z max-page-size=4096 --build-id=none \
+	$(call say,LD,$@)
+	$(Q)ld -nostdlib -static -no-pie -z noexecstack -z max-page-size=4096 --build-id=none \
 		-T linker.ld $(KERNEL_OBJECTS) -o $@
 
 $(OUT)/kernel.elf: $(OUT)/kernel.debug
-	objcopy --strip-all $< $@
+	$(call say,COPY,$@)
+	$(Q)objcopy --strip-all $< $@
 
 # --- programs of ring 3 ----------------------------------------------------------------------------------------------
 
@@ -88,12 +104,14 @@ BENCH := $(if $(wildcard tests/bench/*.c),$(OUT)/tests/bench)
 
 $(OUT)/program-obj/%.o: %.c | $(DEPS)
 	@mkdir -p $(@D)
-	$(CC) $(PROGRAM_CFLAGS) -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(PROGRAM_CFLAGS) -c $< -o $@
 
 define program_rule
 $(1): $(patsubst %.c,$(OUT)/program-obj/%.o,$(2))
 	@mkdir -p $$(@D)
-	$(CC) -static -s -pthread $$^ -o $$@
+	$$(call say,CC,$$@)
+	$$(Q)$(CC) -static -s -pthread $$^ -o $$@
 endef
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c))))
 $(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c))))
@@ -138,7 +156,8 @@ export OUT CPUS MEMORY MACHINE TIMEOUT PROGRAM ARGS FILES GUEST_CPUS GUEST_MEMOR
 # make itself can end with 0, 1 or 2 only; a function loaded into it lets it end with the program's own status.
 $(OUT)/exit_status.so: tests/machine/exit_status.c | $(DEPS)
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -O2 $(WARNINGS) -shared -fPIC $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=gnu17 -O2 $(WARNINGS) -shared -fPIC $< -o $@
 
 RUN_STATUS := $(OUT)/run.status.$(shell echo $$PPID)
 run-machine: $(SYSTEM) $(if $(PROGRAM),,$(GUEST_IMAGE)) $(OUT)/exit_status.so
@@ -174,15 +193,18 @@ $(OUT)/unit/suites.inc: FORCE
 
 $(OUT)/unit-obj/%.o: %.c | $(DEPS) $(OUT)/unit/suites.inc
 	@mkdir -p $(@D)
-	$(CC) $(UNIT_CFLAGS) -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(UNIT_CFLAGS) -c $< -o $@
 
 # An archive: only what the tests call is linked, so a test may replace a function of the kernel by its own.
 $(OUT)/unit/kernel.a: $(UNIT_SOURCES:%.c=$(OUT)/unit-obj/%.o)
 	@mkdir -p $(@D)
-	rm -f $@ && ar rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(OUT)/unit/unit: $(UNIT_OBJECTS) $(OUT)/unit/kernel.a
-	$(CC) $(SANITIZE) $(UNIT_OBJECTS) $(OUT)/unit/kernel.a $$(pkg-config --libs check) -pthread -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(SANITIZE) $(UNIT_OBJECTS) $(OUT)/unit/kernel.a $$(pkg-config --libs check) -pthread -o $@
 
 unit: $(OUT)/unit/unit
 	$(OUT)/unit/unit
@@ -193,10 +215,12 @@ FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. -MMD -MP $(WARNINGS) -fsanitize=fuzzer,addr
 define fuzz_rule
 $(OUT)/fuzz-obj/$(1)/%.o: %.c | $(DEPS)
 	@mkdir -p $$(@D)
-	clang $(FUZZ_CFLAGS) -c $$< -o $$@
+	$$(call say,CLANG,$$@)
+	$$(Q)clang $(FUZZ_CFLAGS) -c $$< -o $$@
 $(OUT)/fuzz/$(1): $(patsubst %.c,$(OUT)/fuzz-obj/$(1)/%.o,tests/fuzz/$(1).c $(call sources_of,tests/fuzz/$(1).c))
 	@mkdir -p $$(@D)
-	clang -fsanitize=fuzzer,address,undefined $$^ -o $$@
+	$$(call say,CLANG,$$@)
+	$$(Q)clang -fsanitize=fuzzer,address,undefined $$^ -o $$@
 endef
 $(foreach fuzzer,$(FUZZERS),$(eval $(call fuzz_rule,$(notdir $(fuzzer)))))
 

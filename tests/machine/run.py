@@ -183,7 +183,7 @@ def main():
     keep_log(directory, out)
     if message:
         print(f"\nmake run: {message}; the whole log is {out}/run/serial.log", file=sys.stderr)
-    if status == 0 or not setting("KEEP"):
+    if not message and not setting("KEEP"):
         shutil.rmtree(directory, ignore_errors=True)
     return status
 
