@@ -133,7 +133,7 @@ $(OUT)/selftests/selftests.stamp: $(wildcard tests/selftests/*) | $(DEPS)
 
 SYSTEM := $(OUT)/BOOTX64.EFI $(OUT)/kernel.elf $(BINARIES)
 
-.PHONY: all run run-machine image test unit fuzz machine-test bench count selftests lint clean deps help FORCE
+.PHONY: all run run-machine image test unit fuzz machine-test bench count selftests lint format clean deps help FORCE
 all: $(SYSTEM) $(GUEST_IMAGE) $(TEST_PROGRAMS) $(BENCH)
 
 help:
@@ -263,6 +263,9 @@ $(OUT)/lint/cppcheck.stamp: $(ALL_C) $(ALL_H) | $(DEPS)
 	@touch $@
 
 lint: $(OUT)/lint/format.stamp $(OUT)/lint/cppcheck.stamp $(LINT_STAMPS)
+
+format:
+	clang-format -i $(ALL_C) $(ALL_H)
 
 clean:
 	rm -rf $(OUT)

@@ -18,7 +18,7 @@ static void add(const char *name, const char *content) {
     size += (size_t)sprintf(
         archive + size, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1, 0100644, 0,
         0, 1, 0, (unsigned)strlen(content), 0, 0, 0, 0, (unsigned)strlen(name) + 1, 0);
-    strcpy(archive + size, name);
+    memcpy(archive + size, name, strlen(name) + 1);
     size += strlen(name) + 1;
     pad();
     memcpy(archive + size, content, strlen(content));
