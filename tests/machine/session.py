@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A run of Ashlar in an emulator: the serial log from the loader's first line on, paced input, and how it ended."""
+"""A run of Ashlar in an emulator: the serial log from the loader's first line on, input, and how it ended."""
 
 import errno
 import fcntl
@@ -13,8 +13,9 @@ EXITED = re.compile(rb"^init: (.*) exited with (\d+)", re.MULTILINE)
 PANIC = re.compile(rb"^panic: .*", re.MULTILINE)
 # Input before init runs would be the firmware's: its boot menu reads the serial line too.
 READY = re.compile(rb"^init: ", re.MULTILINE)
-XON, XOFF = 0x11, 0x13
-CHUNK = 16  # bytes written at a time: a 16550's FIFO
+# The kernel runs the UART without its FIFO: an emulator then takes a byte only when the last one has been read, and what
+# waits stays in the socket. Written in small chunks, so that the rest waits here and can be counted.
+CHUNK = 64
 AFTER_PANIC = 3  # seconds of silence that end a run after a panic
 
 
@@ -51,14 +52,13 @@ class Session:
     def __init__(self, emulator, on_output=None):
         self.emulator = emulator
         self.on_output = on_output
-        self.log = bytearray()       # from the loader's first line on, XON and XOFF taken out
+        self.log = bytearray()       # from the loader's first line on
         self.closed = False
         self.panicked = None         # time of the last output after a panic
         self._raw = open(emulator.path("serial.log"), "wb", buffering=0)
         self._seen_first_line = False
         self._head = bytearray()
         self._input = bytearray()
-        self._paused = False         # XOFF received
         self._ready = False
         self._scanned = 0
 
@@ -72,7 +72,7 @@ class Session:
         return len(self._input)
 
     def _can_write(self):
-        return bool(self._input) and self._ready and not self._paused and not self.closed
+        return bool(self._input) and self._ready and not self.closed
 
     def _write(self):
         try:
@@ -97,12 +97,7 @@ class Session:
             self.closed = True
             return
         self._raw.write(data)
-        for byte in data:
-            if byte == XOFF:
-                self._paused = True
-            elif byte == XON:
-                self._paused = False
-        self._take(data.translate(None, bytes((XON, XOFF))))
+        self._take(data)
 
     def _take(self, data):
         if not self._seen_first_line:
@@ -136,8 +131,6 @@ class Session:
             self._read()
         if serial in writable:
             self._write()
-            # A UART that nobody has read yet holds 16 bytes: give the machine time to take them.
-            time.sleep(0.002)
         return [item for item in readable if item is not serial]
 
     def ended(self):
