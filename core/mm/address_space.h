@@ -7,7 +7,9 @@
 #include <stdint.h>
 #include "core/list.h"
 #include "core/mm/account.h"
+#include "core/mm/mapping.h"
 #include "core/sched/spinlock.h"
+#include "core/sched/wait.h"
 
 #define USER_END 0x00007ffffffff000ull
 
@@ -24,34 +26,51 @@ struct address_space_listener {
     void (*invalidate)(struct address_space_listener *listener, uint64_t start, uint64_t end);
 };
 
+// Two locks. Whoever changes mappings owns `changing` from start to end (mapping_change.h; waits for it, no spinlock), so changes
+// of a range happen one after another although they are done in chunks. The spinlock guards tree and page table for each
+// step; faults take only it.
 struct address_space {
     atomic_uint references;
     struct spinlock lock;
-    struct list mappings;          // struct mapping, sorted by address (owner may replace by a tree)
+    struct mapping_tree mappings;
+    struct mapping *cached;        // last one that a fault found
+    bool changing;
+    struct wait_queue changed;     // woken when `changing` ends
     struct list listeners;
+    unsigned notifying;            // walks over listeners under way: none may leave meanwhile
     uint64_t page_table;           // physical address of the PML4 (CR3)
     atomic_ulong cpus[4];          // bit per CPU that has it loaded
-    uint64_t brk_start, brk_end, map_top;
+    uint64_t brk_start, brk_end;   // set by execve, both at the end of the program's data
+    uint64_t map_top;              // mmap without an address takes the highest room below
     struct memory_account *account;
-    void *cached;                  // owner's: last mapping found
 };
 
 struct address_space *address_space_create(struct memory_account *account); // NULL: no memory
 void address_space_get(struct address_space *space);
-void address_space_put(struct address_space *space); // last one tears it down
+void address_space_put(struct address_space *space); // last one tears it down (in chunks: no lock held)
 // Loads it on this CPU (thread switch, exec). NULL: kernel only.
 void address_space_switch(struct address_space *space);
+// Makes every CPU that still has it loaded let go of it. No lock held.
+void address_space_leave(struct address_space *space);
 
+// A flag besides MAP_*: mprotect may not give this shared mapping PROT_WRITE (its file is open for reading only).
+#define ADDRESS_SPACE_MAP_NO_WRITE (1 << 30)
 // As mmap(2): prot and flags are PROT_*, MAP_*; object NULL for anonymous; takes its own reference on object. Address or -errno.
 int64_t address_space_map(struct address_space *space, uint64_t address, uint64_t size, int prot, int flags,
                           struct memory_object *object, uint64_t offset);
 int address_space_unmap(struct address_space *space, uint64_t address, uint64_t size);
 int address_space_protect(struct address_space *space, uint64_t address, uint64_t size, int prot);
 int address_space_advise(struct address_space *space, uint64_t address, uint64_t size, int advice);
+// As mremap(2), flags MREMAP_*. Address or -errno.
+int64_t address_space_remap(struct address_space *space, uint64_t address, uint64_t old_size,
+                            uint64_t new_size, unsigned flags, uint64_t new_address);
+// As brk(2): the end there is now, `end` if it could be had.
 uint64_t address_space_brk(struct address_space *space, uint64_t end);
 
-// A user page fault. 0: mapped, go on. -EFAULT: SIGSEGV (no mapping or no right; *mapped says which), -ENXIO: SIGBUS, -ENOMEM: out of memory.
+// A user page fault. 0: mapped, go on. -EFAULT: SIGSEGV (no mapping or no right; address_space_is_mapped says which), -ENXIO: SIGBUS,
+// -ENOMEM: out of memory. May wait for a change of mappings under way: no lock held.
 int address_space_fault(struct address_space *space, uint64_t address, enum access access);
+bool address_space_is_mapped(struct address_space *space, uint64_t address); // SEGV_ACCERR or SEGV_MAPERR
 
 struct user_page {
     uint64_t physical;  // of the page that contains address, aligned to size
@@ -62,5 +81,6 @@ struct user_page {
 // faults: the result is valid until the listener's invalidate runs, so callers compare a sequence number under their own lock.
 int address_space_page(struct address_space *space, uint64_t address, enum access access, struct user_page *page);
 
+// Unlisten returns when the listener is not being called and will not be. No lock held.
 void address_space_listen(struct address_space *space, struct address_space_listener *listener);
 void address_space_unlisten(struct address_space *space, struct address_space_listener *listener);
