@@ -9,8 +9,8 @@ MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/bash
 
 # Every Debian package that building, running and testing need.
-PACKAGES := gcc libc6-dev linux-libc-dev binutils nasm gnu-efi python3 mtools dosfstools cpio xz-utils \
-	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 seabios \
+PACKAGES := gcc libc6-dev linux-libc-dev binutils nasm gnu-efi python3 mtools cpio xz-utils \
+	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 \
 	check pkg-config libasan8 libubsan1 clang clang-format clang-tidy cppcheck
 
 CC := gcc
@@ -27,7 +27,7 @@ say = @printf '  %-5s %s\n' '$(1)' '$(2:$(OUT)/%=%)'
 endif
 
 WARNINGS := -Wall -Wextra -Werror
-C_COMMON := -std=gnu17 -O2 -I. -MMD -MP $(WARNINGS)
+C_COMMON := -std=gnu17 -O2 -I. -I$(OUT)/include -MMD -MP $(WARNINGS)
 
 # --- the packages ----------------------------------------------------------------------------------------------------
 
@@ -36,6 +36,15 @@ $(DEPS): Makefile tests/machine/install-packages.sh
 	@mkdir -p $(@D)
 	@tests/machine/install-packages.sh $(PACKAGES)
 	@touch $@
+
+# --- the version, for <ashlar_version.h> ------------------------------------------------------------------------------
+
+VERSION := $(or $(shell git describe --always --dirty 2>/dev/null),unknown)
+VERSION_HEADER := $(OUT)/include/ashlar_version.h
+$(VERSION_HEADER): FORCE
+	@mkdir -p $(@D)
+	@echo '#define ASHLAR_VERSION "$(VERSION)"' | cmp -s - $@ || \
+		echo '#define ASHLAR_VERSION "$(VERSION)"' > $@
 
 # --- the loader ------------------------------------------------------------------------------------------------------
 
@@ -47,7 +56,7 @@ BOOT_CFLAGS := $(C_COMMON) -ffreestanding -fpic -fshort-wchar -mno-red-zone -mac
 # gnu-efi's linker script folds .rodata and .bss into .data.
 EFI_SECTIONS := .text .sdata .data .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc
 
-$(OUT)/boot-obj/%.o: %.c | $(DEPS)
+$(OUT)/boot-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(BOOT_CFLAGS) -c $< -o $@
@@ -68,9 +77,7 @@ KERNEL_ASM := $(shell find arch core -name '*.asm' | sort)
 KERNEL_OBJECTS := $(KERNEL_C:%.c=$(OUT)/kernel-obj/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel-obj/%.asm.o)
 KERNEL_CFLAGS := $(C_COMMON) -g -ffreestanding -mgeneral-regs-only -mcmodel=kernel -mno-red-zone -fno-pic -fno-pie \
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fno-common -fno-strict-aliasing
-VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-
-$(OUT)/kernel-obj/%.o: %.c | $(DEPS)
+$(OUT)/kernel-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(KERNEL_CFLAGS) -c $< -o $@
@@ -102,7 +109,7 @@ BINARIES := $(GUEST_TOOLS:%=$(OUT)/bin/%)
 TEST_PROGRAMS := $(patsubst tests/programs/%.c,$(OUT)/tests/%,$(wildcard tests/programs/*.c))
 BENCH := $(if $(wildcard tests/bench/*.c),$(OUT)/tests/bench)
 
-$(OUT)/program-obj/%.o: %.c | $(DEPS)
+$(OUT)/program-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(PROGRAM_CFLAGS) -c $< -o $@
@@ -191,7 +198,7 @@ $(OUT)/unit/suites.inc: FORCE
 	@printf 'SUITE(%s)\n' $(UNIT_TESTS:tests/unit/test_%.c=%) | cmp -s - $@ || \
 		printf 'SUITE(%s)\n' $(UNIT_TESTS:tests/unit/test_%.c=%) > $@
 
-$(OUT)/unit-obj/%.o: %.c | $(DEPS) $(OUT)/unit/suites.inc
+$(OUT)/unit-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER) $(OUT)/unit/suites.inc
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(UNIT_CFLAGS) -c $< -o $@
@@ -210,7 +217,7 @@ unit: $(OUT)/unit/unit
 	$(OUT)/unit/unit
 
 FUZZERS := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. -MMD -MP $(WARNINGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. -I$(OUT)/include -MMD -MP $(WARNINGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 
 define fuzz_rule
 $(OUT)/fuzz-obj/$(1)/%.o: %.c | $(DEPS)
@@ -246,7 +253,7 @@ lint_flags = $(filter-out -MMD -MP -maccumulate-outgoing-args,$(strip \
 	$(if $(filter arch/% core/%,$(1)),$(KERNEL_CFLAGS),$(if $(filter boot/%,$(1)),$(BOOT_CFLAGS),\
 	$(if $(filter tests/unit/%,$(1)),$(UNIT_CFLAGS),$(PROGRAM_CFLAGS))))))
 
-$(OUT)/lint/%.tidy: %.c .clang-tidy $(ALL_H) | $(DEPS) $(OUT)/unit/suites.inc
+$(OUT)/lint/%.tidy: %.c .clang-tidy $(ALL_H) | $(DEPS) $(VERSION_HEADER) $(OUT)/unit/suites.inc
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- $(call lint_flags,$<) 2> $@.log || { cat $@.log; exit 1; }
 	@touch $@

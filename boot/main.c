@@ -11,6 +11,7 @@
 #include "boot/machine.h"
 #include "boot/page_tables.h"
 #include "core/config.h"
+#include <ashlar_version.h>
 
 #define GIB          (1ull << 30)
 #define KERNEL_ALIGN (2ull << 20)
@@ -206,7 +207,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table) {
     loader.system_table = system_table;
     loader.services = system_table->BootServices;
     console_start(system_table);
-    console_print("Ashlar loader\n");
+    console_print("Ashlar loader " ASHLAR_VERSION "\n");
     loader.services->SetWatchdogTimer(0, 0, 0, NULL);
 
     EFI_STATUS status = load(&loader);

@@ -12,6 +12,8 @@ import time
 
 import kvm_capability
 
+# An emulator must not outlive us, even where we are killed.
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 CONNECT_TIMEOUT = 20  # seconds until an emulator must have opened its serial line
 
 
@@ -136,7 +138,7 @@ class Bochs(Emulator):
             target.write("c\n")  # Debian's Bochs stops at its debugger's prompt otherwise
         master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            ["bochs", "-q", "-f", self.path("bochsrc"), "-rc", self.path("debugger")],
+            [*DIE_WITH_PARENT, "bochs", "-q", "-f", self.path("bochsrc"), "-rc", self.path("debugger")],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
             env=dict(os.environ, TERM="xterm"))
         os.close(slave)
@@ -187,7 +189,7 @@ class Qemu(Emulator):
                 socket.create_server(self.path("qmp"), family=socket.AF_UNIX, backlog=1) as qmp:
             qmp.settimeout(CONNECT_TIMEOUT)
             self.process = subprocess.Popen(
-                ["qemu-system-x86_64", *self.acceleration, "-machine", "q35", "-nodefaults",
+                [*DIE_WITH_PARENT, "qemu-system-x86_64", *self.acceleration, "-machine", "q35", "-nodefaults",
                  "-smp", str(self.cpus), "-m", str(self.memory), "-bios", "/usr/share/ovmf/OVMF.fd",
                  "-vga", "std", "-display", "none", "-no-reboot",
                  "-drive", f"file={self.image},format=raw,if=ide",

@@ -7,6 +7,7 @@ Settings come from the environment, named as make's variables. The exit status i
 import os
 import queue
 import shutil
+import signal
 import sys
 import tempfile
 import termios
@@ -169,7 +170,13 @@ def run(directory, out):
             machine.stop()
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 def main():
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, interrupted)
     out = setting("OUT", "out")
     runs = os.path.abspath(os.path.join(out, "run"))
     os.makedirs(runs, exist_ok=True)
