@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// kvmclock: the guest derives time from its TSC and a page the kernel fills once, since the host
+// TSC is the same on all CPUs and never stops (Documentation/virt/kvm/x86/msr.rst).
+#include "core/kvm/clock.h"
+#include <asm/errno.h>
+#include "arch/x86/guest/kvmclock.h"
+#include "core/kvm/vcpu.h"
+#include "core/kvm/vm.h"
+
+uint64_t clock_now(struct vm *vm) {
+    return time_now() + vm->clock_offset;
+}
+
+uint64_t clock_guest_tsc(struct vcpu *vcpu) {
+    return __builtin_ia32_rdtsc() + vcpu->virt.tsc_offset;
+}
+
+void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value) {
+    vcpu->virt.tsc_offset = value - __builtin_ia32_rdtsc();
+    virt->tsc_changed(&vcpu->virt);
+    lapic_tsc_changed(&vcpu->virt.lapic);
+    vcpu_attend(vcpu, ATTENTION_CLOCK);
+}
+
+void clock_get(struct vm *vm, struct kvm_clock_data *data) {
+    uint64_t now = time_now();
+    data->clock = now + vm->clock_offset;
+    data->flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
+    data->realtime = now + time_realtime_offset();
+    data->host_tsc = time_to_tsc(now);
+}
+
+int clock_set(struct vm *vm, const struct kvm_clock_data *data) {
+    if (data->flags & ~(uint32_t)KVM_CLOCK_REALTIME)
+        return -EINVAL;
+    uint64_t now = time_now(), clock = data->clock;
+    if (data->flags & KVM_CLOCK_REALTIME) {
+        uint64_t realtime = now + time_realtime_offset();
+        if (realtime > data->realtime)
+            clock += realtime - data->realtime;
+    }
+    vm->clock_offset = clock - now;
+    for (uint32_t id = 0; id < vm->vcpu_limit; id++)
+        if (vm->vcpus[id])
+            vcpu_attend(vm->vcpus[id], ATTENTION_CLOCK);
+    return 0;
+}
+
+void clock_system_time(struct vcpu *vcpu, uint64_t value) {
+    vcpu->clock_gpa = value;
+    if (value & 1)
+        clock_update(vcpu);
+}
+
+void clock_update(struct vcpu *vcpu) {
+    uint64_t gpa = vcpu->clock_gpa & ~1ull;
+    if (!(vcpu->clock_gpa & 1))
+        return;
+    struct pvclock_vcpu_time_info page;
+    if (vm_read_guest(vcpu->vm, gpa, &page, sizeof(page)))
+        return;
+    uint8_t flags = PVCLOCK_TSC_STABLE | (vcpu->clock_stopped ? PVCLOCK_GUEST_STOPPED : 0);
+    vcpu->clock_stopped = false;
+    uint64_t now = time_now();
+    page.version &= ~1u;
+    uint32_t version = page.version + 1; // odd: being written
+    vm_write_guest(vcpu->vm, gpa, &version, sizeof(version));
+    kvmclock_fill(&page, kvmclock_scale(vcpu->virt.tsc_khz),
+                  time_to_tsc(now) + vcpu->virt.tsc_offset, now + vcpu->vm->clock_offset, flags);
+    page.version = version + 1;
+    vm_write_guest(vcpu->vm, gpa + sizeof(version), &page.pad0, sizeof(page) - sizeof(version));
+    vm_write_guest(vcpu->vm, gpa, &page.version, sizeof(page.version));
+}
+
+void clock_wall_time(struct vcpu *vcpu, uint64_t gpa) {
+    struct pvclock_wall_clock page;
+    if (vm_read_guest(vcpu->vm, gpa, &page, sizeof(page)))
+        return;
+    // Unix time at which the guest's clock read 0.
+    kvmclock_fill_wall(&page, time_realtime_offset() - vcpu->vm->clock_offset);
+    vm_write_guest(vcpu->vm, gpa, &page, sizeof(page));
+}

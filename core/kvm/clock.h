@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// kvmclock: a VM's clock, the page each vCPU shares with its guest, and guest TSCs.
+#pragma once
+#include <stdint.h>
+#include <linux/kvm.h>
+
+struct vm;
+struct vcpu;
+
+uint64_t clock_now(struct vm *vm); // ns of guest system time
+void clock_get(struct vm *vm, struct kvm_clock_data *data);
+// 0, or -EINVAL (flags).
+int clock_set(struct vm *vm, const struct kvm_clock_data *data);
+// MSR_KVM_SYSTEM_TIME was written.
+void clock_system_time(struct vcpu *vcpu, uint64_t value);
+// MSR_KVM_WALL_CLOCK was written: fills the page now.
+void clock_wall_time(struct vcpu *vcpu, uint64_t gpa);
+// Writes the vCPU's page if it has one. The vCPU's thread, before an entry.
+void clock_update(struct vcpu *vcpu);
+uint64_t clock_guest_tsc(struct vcpu *vcpu);
+void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value);

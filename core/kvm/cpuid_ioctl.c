@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// CPUID ioctls (api.rst 4.46, 4.20, 4.60).
+#include "core/kvm/cpuid_ioctl.h"
+#include <asm/errno.h>
+#include "core/kvm/vcpu.h"
+#include "core/mm/heap.h"
+#include "core/mm/user_copy.h"
+#include "core/string.h"
+
+static uint64_t entry_address(uint64_t argument, uint32_t index) {
+    return argument + sizeof(struct kvm_cpuid2) + index * sizeof(struct kvm_cpuid_entry2);
+}
+
+static int copy_out(uint64_t argument, const struct kvm_cpuid_entry2 *entries, uint32_t count) {
+    if (copy_to_user(argument, &count, sizeof(count)))
+        return -EFAULT;
+    return copy_to_user(entry_address(argument, 0), entries, count * sizeof(*entries));
+}
+
+int64_t cpuid_system_ioctl(unsigned command, uint64_t argument) {
+    struct kvm_cpuid2 header;
+    if (copy_from_user(&header, argument, sizeof(header)))
+        return -EFAULT;
+    uint32_t count = header.nent < CPUID_MAX_ENTRIES ? header.nent : CPUID_MAX_ENTRIES;
+    struct kvm_cpuid_entry2 *entries = heap_alloc(CPUID_MAX_ENTRIES * sizeof(*entries));
+    if (!entries)
+        return -ENOMEM;
+    struct cpuid_host host = {0};
+    virt_cpuid_host(&host);
+    int64_t error = command == KVM_GET_SUPPORTED_CPUID ? cpuid_supported(&host, entries, &count)
+                                                       : cpuid_emulated(entries, &count);
+    if (!error)
+        error = copy_out(argument, entries, count);
+    heap_free(entries);
+    return error;
+}
+
+void cpuid_refresh(struct vcpu *vcpu) {
+    struct kvm_sregs sregs;
+    virt->get_sregs(&vcpu->virt, &sregs);
+    struct cpuid_dynamic dynamic = {.cr4 = sregs.cr4,
+                                    .xcr0 = vcpu->virt.xcr0,
+                                    .xss = vcpu->virt.guest_fpu.xss,
+                                    .apic_base = sregs.apic_base,
+                                    .misc_enable = vcpu->virt.msrs.misc_enable};
+    guest_cpuid_update(&vcpu->virt.cpuid, &dynamic);
+}
+
+static void adopt(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries, uint32_t count) {
+    struct virt_vcpu *state = &vcpu->virt;
+    guest_cpuid_set(&state->cpuid, entries, count);
+    heap_free(vcpu->cpuid_entries);
+    vcpu->cpuid_entries = entries;
+    state->lapic.x2apic_allowed = guest_cpuid_has(&state->cpuid, CPUID_X2APIC);
+    state->lapic.tsc_deadline_allowed = guest_cpuid_has(&state->cpuid, CPUID_TSC_DEADLINE);
+    virt->cpuid_changed(state);
+    cpuid_refresh(vcpu);
+}
+
+int64_t cpuid_set(struct vcpu *vcpu, uint64_t argument) {
+    struct kvm_cpuid2 header;
+    if (copy_from_user(&header, argument, sizeof(header)))
+        return -EFAULT;
+    if (header.nent > CPUID_MAX_ENTRIES)
+        return -E2BIG;
+    size_t size = header.nent * sizeof(struct kvm_cpuid_entry2);
+    struct kvm_cpuid_entry2 *entries = heap_alloc(size ? size : 1);
+    if (!entries)
+        return -ENOMEM;
+    int error = copy_from_user(entries, entry_address(argument, 0), size);
+    if (!error)
+        error = guest_cpuid_check(entries, header.nent);
+    if (error) {
+        heap_free(entries);
+        return error;
+    }
+    adopt(vcpu, entries, header.nent);
+    return 0;
+}
+
+int64_t cpuid_get(struct vcpu *vcpu, uint64_t argument) {
+    struct kvm_cpuid2 header;
+    const struct guest_cpuid *cpuid = &vcpu->virt.cpuid;
+    if (copy_from_user(&header, argument, sizeof(header)))
+        return -EFAULT;
+    if (header.nent < cpuid->count) {
+        uint32_t needed = cpuid->count;
+        return copy_to_user(argument, &needed, sizeof(needed)) ? -EFAULT : -E2BIG;
+    }
+    return copy_out(argument, cpuid->entries, cpuid->count);
+}

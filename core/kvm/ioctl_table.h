@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Tables of KVM ioctls by number: the argument is copied in whole, the handler sees kernel memory,
+// the result is copied out.
+#pragma once
+#include <stdint.h>
+#include <linux/ioctl.h>
+
+enum ioctl_direction {
+    IOCTL_VALUE = 0,   // the argument is a number
+    IOCTL_IN = 1,      // points to a structure the handler reads
+    IOCTL_OUT = 2,     // points to one the handler fills
+    IOCTL_POINTER = 4, // a user pointer of variable size: the handler copies
+};
+
+struct ioctl_row {
+    unsigned command;
+    uint16_t direction;
+    uint16_t size; // bytes of the structure; not _IOC_SIZE where the header is known to lie
+    // data: the structure (NULL for IOCTL_VALUE and IOCTL_POINTER). argument: as passed. Result or
+    // -errno.
+    int64_t (*handle)(void *object, void *data, uint64_t argument);
+};
+
+// A row's place: the command's number, and whether it carries a structure; two commands share a
+// number on x86.
+#define IOCTL_PLACE(command) (_IOC_NR(command) | (_IOC_SIZE(command) ? 0 : 0x100))
+#define IOCTL_ROW(name, direction_, structure, handler)                                            \
+    [IOCTL_PLACE(name)] = {.command = (unsigned)(name),                                            \
+                           .direction = (direction_),                                              \
+                           .size = sizeof(structure),                                              \
+                           .handle = (handler)}
+#define IOCTL_PLAIN(name, direction_, handler)                                                     \
+    [IOCTL_PLACE(name)] = {                                                                        \
+        .command = (unsigned)(name), .direction = (direction_), .handle = (handler)}
+
+// -ENOTTY when the table has no such command; -EFAULT, -ENOMEM; else what the handler says.
+int64_t ioctl_dispatch(const struct ioctl_row *rows, unsigned count, void *object, unsigned command,
+                       uint64_t argument);

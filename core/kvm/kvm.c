@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// /dev/kvm: the system ioctls of the KVM API (Documentation/virt/kvm/api.rst).
+#include <asm/errno.h>
+#include <linux/kvm.h>
+#include "core/file/file.h"
+#include "core/kvm/capability.h"
+#include "core/kvm/cpuid_ioctl.h"
+#include "core/kvm/msr_ioctl.h"
+#include "core/kvm/vcpu.h"
+#include "core/kvm/vm.h"
+#include "core/mm/page.h"
+
+static int64_t system_ioctl(struct file *file, unsigned command, uint64_t argument) {
+    (void)file;
+    switch (command) {
+    case KVM_GET_API_VERSION:
+        return argument ? -EINVAL : KVM_API_VERSION;
+    case KVM_CREATE_VM: // the only machine type on x86 is 0
+        return argument ? -EINVAL : vm_create_fd();
+    case KVM_CHECK_EXTENSION:
+        return capability_check(argument);
+    case KVM_GET_VCPU_MMAP_SIZE:
+        return argument ? -EINVAL : (int64_t)(VCPU_RUN_PAGES * PAGE_SIZE);
+    case KVM_GET_SUPPORTED_CPUID:
+    case KVM_GET_EMULATED_CPUID:
+        return cpuid_system_ioctl(command, argument);
+    case KVM_GET_MSR_INDEX_LIST:
+    case KVM_GET_MSR_FEATURE_INDEX_LIST:
+    case KVM_GET_MSRS:
+        return msr_system_ioctl(command, argument);
+    default:
+        return -ENOTTY;
+    }
+}
+
+static const struct file_ops system_file = {.name = "kvm", .ioctl = system_ioctl};
+
+static struct file *kvm_open(int flags, int *error) {
+    struct file *file = file_create(&system_file, NULL, (uint32_t)flags);
+    if (!file)
+        *error = -ENOMEM;
+    return file;
+}
+
+void kvm_register(void) {
+    device_register("/dev/kvm", kvm_open);
+}

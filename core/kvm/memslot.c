@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Memory slots: which user memory stands at which guest-physical address.
+#include "core/kvm/memslot.h"
+#include <asm/errno.h>
+#include <stddef.h>
+#include "core/kvm/stage2.h"
+#include "core/kvm/vm.h"
+#include "core/mm/heap.h"
+#include "core/mm/page.h"
+#include "core/string.h"
+
+#define MEMSLOT_FLAGS (KVM_MEM_READONLY)
+
+static const struct memslot *table_find(const struct memslot_table *table, uint64_t gpa) {
+    uint32_t low = 0, high = table ? table->count : 0;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        const struct memslot *slot = &table->slots[middle];
+        if (gpa < slot->gpa)
+            high = middle;
+        else if (gpa - slot->gpa >= slot->size)
+            low = middle + 1;
+        else
+            return slot;
+    }
+    return NULL;
+}
+
+bool memslot_find(struct vm *vm, uint64_t gpa, struct memslot *slot) {
+    const struct memslot *found = table_find(atomic_load(&vm->memslots), gpa);
+    if (found)
+        *slot = *found;
+    return found != NULL;
+}
+
+static const struct memslot *table_by_id(const struct memslot_table *table, uint32_t id) {
+    for (uint32_t i = 0; table && i < table->count; i++)
+        if (table->slots[i].id == id)
+            return &table->slots[i];
+    return NULL;
+}
+
+// The limits of Documentation/virt/kvm/api.rst, 4.35.
+static int region_check(const struct kvm_userspace_memory_region *region) {
+    uint64_t end = region->guest_phys_addr + region->memory_size;
+    if ((region->flags & ~MEMSLOT_FLAGS) || region->slot >= MEMSLOT_COUNT)
+        return -EINVAL;
+    if ((region->memory_size | region->guest_phys_addr | region->userspace_addr) & ~PAGE_MASK)
+        return -EINVAL;
+    if (end < region->guest_phys_addr || end > 1ull << 52)
+        return -EINVAL;
+    uint64_t user_end = region->userspace_addr + region->memory_size;
+    if (user_end < region->userspace_addr || user_end > USER_END)
+        return -EINVAL;
+    return 0;
+}
+
+static bool overlaps(const struct memslot_table *table, uint32_t but_id, uint64_t gpa,
+                     uint64_t size) {
+    for (uint32_t i = 0; table && i < table->count; i++) {
+        const struct memslot *slot = &table->slots[i];
+        if (slot->id != but_id && gpa < slot->gpa + slot->size && slot->gpa < gpa + size)
+            return true;
+    }
+    return false;
+}
+
+// What KVM allows to change in place: the address, and flags, but not size, user address or being
+// read-only.
+static int change_check(const struct memslot *old,
+                        const struct kvm_userspace_memory_region *region) {
+    if (old->user_address != region->userspace_addr || old->size != region->memory_size)
+        return -EINVAL;
+    return (old->flags ^ region->flags) & KVM_MEM_READONLY ? -EINVAL : 0;
+}
+
+// The old table without slot `id` and, if `add`, with it: sorted by address.
+static struct memslot_table *table_rebuild(const struct memslot_table *old, uint32_t id,
+                                           const struct memslot *add) {
+    uint32_t count = (old ? old->count : 0) + 1;
+    struct memslot_table *table = heap_alloc(sizeof(*table) + count * sizeof(struct memslot));
+    if (!table)
+        return NULL;
+    for (uint32_t i = 0; old && i < old->count; i++) {
+        if (old->slots[i].id == id)
+            continue;
+        if (add && add->gpa < old->slots[i].gpa) {
+            table->slots[table->count++] = *add;
+            add = NULL;
+        }
+        table->slots[table->count++] = old->slots[i];
+    }
+    if (add)
+        table->slots[table->count++] = *add;
+    return table;
+}
+
+static void publish(struct vm *vm, struct memslot_table *table) {
+    struct memslot_table *old = atomic_exchange(&vm->memslots, table);
+    kvm_synchronize();
+    heap_free(old);
+}
+
+static int memslot_change(struct vm *vm, const struct kvm_userspace_memory_region *region) {
+    struct memslot_table *old_table = atomic_load(&vm->memslots);
+    const struct memslot *found = table_by_id(old_table, region->slot);
+    struct memslot old = found ? *found : (struct memslot){0};
+    if (!region->memory_size && !found)
+        return -EINVAL;
+    if (region->memory_size) {
+        int error = found ? change_check(found, region) : 0;
+        if (error)
+            return error;
+        if (overlaps(old_table, region->slot, region->guest_phys_addr, region->memory_size))
+            return -EEXIST;
+    }
+    struct memslot slot = {.gpa = region->guest_phys_addr,
+                           .size = region->memory_size,
+                           .user_address = region->userspace_addr,
+                           .id = region->slot,
+                           .flags = region->flags};
+    struct memslot_table *table =
+        table_rebuild(old_table, region->slot, region->memory_size ? &slot : NULL);
+    if (!table)
+        return -ENOMEM;
+    publish(vm, table);
+    if (found && (old.gpa != slot.gpa || !slot.size))
+        stage2_zap(vm, old.gpa, old.size);
+    return 0;
+}
+
+int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region) {
+    int error = region_check(region);
+    if (error)
+        return error;
+    vm_change_begin(vm);
+    error = memslot_change(vm, region);
+    vm_change_end(vm);
+    return error;
+}
+
+void memslot_destroy(struct vm *vm) {
+    heap_free(atomic_exchange(&vm->memslots, NULL));
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// MSR ioctls (api.rst 4.3, 4.18, 4.19), and the hooks of a vCPU's MSR table.
+#include "core/kvm/msr_ioctl.h"
+#include <asm/errno.h>
+#include "core/kvm/clock.h"
+#include "core/kvm/cpuid_ioctl.h"
+#include "core/kvm/vcpu.h"
+#include "core/mm/user_copy.h"
+#include "core/sched/thread.h"
+
+#define MSRS_AT_ONCE 256 // KVM's MAX_IO_MSRS
+
+static struct virt_vcpu *of(struct guest_msrs *msrs) {
+    return container_of(msrs, struct virt_vcpu, msrs);
+}
+
+static uint64_t backend_get(struct guest_msrs *msrs, enum backend_msr which) {
+    return virt->get_msr(of(msrs), which);
+}
+
+static int backend_set(struct guest_msrs *msrs, enum backend_msr which, uint64_t value) {
+    return virt->set_msr(of(msrs), which, value);
+}
+
+static uint64_t backend_get_tsc(struct guest_msrs *msrs) {
+    return clock_guest_tsc(vcpu_of(of(msrs)));
+}
+
+static void backend_set_tsc(struct guest_msrs *msrs, uint64_t value, bool host_initiated) {
+    (void)host_initiated;
+    clock_set_guest_tsc(vcpu_of(of(msrs)), value);
+}
+
+static void backend_adjust_tsc(struct guest_msrs *msrs, int64_t delta) {
+    struct vcpu *vcpu = vcpu_of(of(msrs));
+    clock_set_guest_tsc(vcpu, clock_guest_tsc(vcpu) + (uint64_t)delta);
+}
+
+static int backend_command(struct guest_msrs *msrs, uint32_t msr, uint64_t value) {
+    return virt->msr_command(of(msrs), msr, value);
+}
+
+static void backend_system_time(struct guest_msrs *msrs, uint64_t value) {
+    clock_system_time(vcpu_of(of(msrs)), value);
+}
+
+static void backend_wall_clock(struct guest_msrs *msrs, uint64_t gpa) {
+    clock_wall_time(vcpu_of(of(msrs)), gpa);
+}
+
+static void backend_cpuid_inputs_changed(struct guest_msrs *msrs) {
+    cpuid_refresh(vcpu_of(of(msrs)));
+}
+
+static uint64_t backend_host_msr(struct guest_msrs *msrs, uint32_t msr) {
+    (void)msrs;
+    return virt->host_msr(msr);
+}
+
+const struct guest_msr_backend msr_backend = {
+    .get = backend_get,
+    .set = backend_set,
+    .get_tsc = backend_get_tsc,
+    .set_tsc = backend_set_tsc,
+    .adjust_tsc = backend_adjust_tsc,
+    .command = backend_command,
+    .system_time = backend_system_time,
+    .wall_clock = backend_wall_clock,
+    .cpuid_inputs_changed = backend_cpuid_inputs_changed,
+    .host_msr = backend_host_msr,
+};
+
+static int64_t copy_list(uint64_t argument, const uint32_t *list, uint32_t count) {
+    struct kvm_msr_list header;
+    if (copy_from_user(&header, argument, sizeof(header)))
+        return -EFAULT;
+    if (copy_to_user(argument, &count, sizeof(count)))
+        return -EFAULT;
+    if (header.nmsrs < count)
+        return -E2BIG;
+    return copy_to_user(argument + sizeof(header), list, count * sizeof(*list));
+}
+
+typedef int msr_access(struct vcpu *vcpu, struct kvm_msr_entry *entry);
+
+static int access_feature(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
+    uint64_t value;
+    (void)vcpu;
+    if (!virt || guest_msr_feature(entry->index, virt->host_msr, &value))
+        return -1;
+    entry->data = value;
+    return 0;
+}
+
+static int access_read(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
+    uint64_t value;
+    if (guest_msr_read(&vcpu->virt.msrs, entry->index, &value, true))
+        return -1;
+    entry->data = value;
+    return 0;
+}
+
+static int access_write(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
+    return guest_msr_write(&vcpu->virt.msrs, entry->index, entry->data, true);
+}
+
+// Entries one by one until one is refused: the result is how many were done.
+static int64_t for_each_msr(struct vcpu *vcpu, uint64_t argument, bool copy_back,
+                            msr_access *access) {
+    struct kvm_msrs header;
+    if (copy_from_user(&header, argument, sizeof(header)))
+        return -EFAULT;
+    if (header.nmsrs >= MSRS_AT_ONCE)
+        return -E2BIG;
+    for (uint32_t i = 0; i < header.nmsrs; i++) {
+        uint64_t address = argument + sizeof(header) + i * sizeof(struct kvm_msr_entry);
+        struct kvm_msr_entry entry;
+        if (copy_from_user(&entry, address, sizeof(entry)))
+            return -EFAULT;
+        if (access(vcpu, &entry))
+            return i;
+        if (copy_back && copy_to_user(address, &entry, sizeof(entry)))
+            return -EFAULT;
+    }
+    return header.nmsrs;
+}
+
+int64_t msr_system_ioctl(unsigned command, uint64_t argument) {
+    if (command == KVM_GET_MSR_INDEX_LIST)
+        return copy_list(argument, guest_msr_index_list, guest_msr_index_count);
+    if (command == KVM_GET_MSR_FEATURE_INDEX_LIST)
+        return copy_list(argument, guest_msr_feature_list, guest_msr_feature_count);
+    return for_each_msr(NULL, argument, true, access_feature);
+}
+
+int64_t msr_vcpu_ioctl(struct vcpu *vcpu, unsigned command, uint64_t argument) {
+    bool read = command == KVM_GET_MSRS;
+    return for_each_msr(vcpu, argument, read, read ? access_read : access_write);
+}

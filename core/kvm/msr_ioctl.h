@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// MSR ioctls, and the hooks of a vCPU's MSR table that need the VM (clock, TSC, CPUID).
+#pragma once
+#include <stdint.h>
+#include "arch/x86/guest/msr.h"
+
+struct vcpu;
+int64_t msr_system_ioctl(unsigned command, uint64_t argument); // index lists, feature MSRs
+// KVM_GET_MSRS / KVM_SET_MSRS: the number done, or -errno.
+int64_t msr_vcpu_ioctl(struct vcpu *vcpu, unsigned command, uint64_t argument);
+extern const struct guest_msr_backend msr_backend;

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A VM's second-stage page table: filled on first touch from the process's own mappings, emptied
+// when those go. A fault reads the sequence, asks the address space without a lock, and maps only
+// if no invalidation came between.
+#include "core/kvm/stage2.h"
+#include <asm/errno.h>
+#include "arch/x86/mm/page_walker.h"
+#include "core/kvm/memslot.h"
+#include "core/kvm/vm.h"
+#include "core/mm/page.h"
+#include "core/sched/thread.h"
+
+#define ZAP_CHUNK (64ull << 20) // bytes of guest memory taken out under one hold of the lock
+
+static void stage2_answer(void *argument) {
+    (void)argument;
+}
+
+// A CPU inside the guest leaves it to answer, and compares generations before it enters again.
+static void stage2_flush(struct vm *vm) {
+    atomic_fetch_add(&vm->virt.stage2_generation, 1);
+    uint64_t mask[CPU_MAX / 64];
+    for (unsigned i = 0; i < CPU_MAX / 64; i++)
+        mask[i] = atomic_load(&vm->virt.cpus[i]);
+    cpu_call(mask, stage2_answer, NULL);
+}
+
+void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size) {
+    uint64_t end = gpa + size;
+    bool any = false;
+    while (gpa < end) {
+        uint64_t chunk = end - gpa < ZAP_CHUNK ? end - gpa : ZAP_CHUNK;
+        spin_lock(&vm->mmu_lock);
+        vm->mmu_sequence++;
+        any |= page_walker_zap(virt->stage2_format, vm->virt.stage2_root, gpa, chunk);
+        spin_unlock(&vm->mmu_lock);
+        gpa += chunk;
+    }
+    if (any)
+        stage2_flush(vm);
+}
+
+static void stage2_invalidate(struct address_space_listener *listener, uint64_t start,
+                              uint64_t end) {
+    struct vm *vm = container_of(listener, struct vm, listener);
+    bool any = false;
+    const struct memslot_table *table = atomic_load(&vm->memslots);
+    spin_lock(&vm->mmu_lock);
+    vm->mmu_sequence++;
+    for (uint32_t i = 0; table && i < table->count; i++) {
+        const struct memslot *slot = &table->slots[i];
+        uint64_t low = start > slot->user_address ? start : slot->user_address;
+        uint64_t slot_end = slot->user_address + slot->size, high = end < slot_end ? end : slot_end;
+        if (low < high)
+            any |= page_walker_zap(virt->stage2_format, vm->virt.stage2_root,
+                                   slot->gpa + (low - slot->user_address), high - low);
+    }
+    spin_unlock(&vm->mmu_lock);
+    if (any)
+        stage2_flush(vm);
+}
+
+int stage2_init(struct vm *vm) {
+    vm->virt.stage2_root = page_walker_create(virt->stage2_format);
+    if (vm->virt.stage2_root == PHYSICAL_NONE)
+        return -ENOMEM;
+    vm->listener.invalidate = stage2_invalidate;
+    address_space_listen(vm->space, &vm->listener);
+    return 0;
+}
+
+void stage2_destroy(struct vm *vm) {
+    address_space_unlisten(vm->space, &vm->listener);
+    page_walker_destroy(virt->stage2_format, vm->virt.stage2_root);
+}
+
+// The largest page that is aligned alike in guest-physical, user and physical space and lies inside
+// the slot.
+static uint64_t stage2_page_size(const struct memslot *slot, uint64_t gpa,
+                                 const struct user_page *page) {
+    uint64_t user = slot->user_address + (gpa - slot->gpa);
+    for (uint64_t size = page->size; size > PAGE_SIZE; size >>= 9) {
+        uint64_t base = gpa & ~(size - 1);
+        bool inside = base >= slot->gpa && base + size <= slot->gpa + slot->size;
+        if (inside && ((gpa ^ user) & (size - 1)) == 0 &&
+            page_walker_allows(virt->stage2_format, size))
+            return size;
+    }
+    return PAGE_SIZE;
+}
+
+static int stage2_map(struct vm *vm, const struct memslot *slot, uint64_t gpa,
+                      const struct user_page *page) {
+    uint64_t size = stage2_page_size(slot, gpa, page);
+    uint64_t user = slot->user_address + (gpa - slot->gpa);
+    uint64_t physical = (page->physical + (user & (page->size - 1))) & ~(size - 1);
+    unsigned flags = PAGING_EXECUTE | PAGING_USER;
+    if (page->writable && !(slot->flags & KVM_MEM_READONLY))
+        flags |= PAGING_WRITE;
+    int error = page_walker_map(virt->stage2_format, vm->virt.stage2_root, gpa & ~(size - 1),
+                                physical, size, flags);
+    if (error != -EEXIST)
+        return error;
+    return page_walker_map(virt->stage2_format, vm->virt.stage2_root, gpa & PAGE_MASK,
+                           (page->physical + (user & (page->size - 1))) & PAGE_MASK, PAGE_SIZE,
+                           flags);
+}
+
+int stage2_fault(struct vm *vm, uint64_t gpa, bool write, bool fetch) {
+    (void)fetch; // guest memory may be executed whatever the process's own right, as in KVM
+    for (;;) {
+        uint64_t sequence = *(volatile uint64_t *)&vm->mmu_sequence;
+        struct memslot slot;
+        struct user_page page;
+        if (!memslot_find(vm, gpa, &slot) || (write && (slot.flags & KVM_MEM_READONLY)))
+            return STAGE2_MMIO;
+        int error = address_space_page(vm->space, slot.user_address + (gpa - slot.gpa),
+                                       write ? ACCESS_WRITE : ACCESS_READ, &page);
+        if (error)
+            return error == -ENXIO ? -EFAULT : error;
+        spin_lock(&vm->mmu_lock);
+        bool stale = sequence != vm->mmu_sequence;
+        error = stale ? 0 : stage2_map(vm, &slot, gpa, &page);
+        spin_unlock(&vm->mmu_lock);
+        if (!stale)
+            return error ? error : STAGE2_MAPPED;
+    }
+}

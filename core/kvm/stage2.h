@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A VM's second-stage page table: filled on first touch from the process's own mappings, emptied
+// when those go.
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vm;
+struct vcpu;
+
+enum stage2_result { STAGE2_MAPPED, STAGE2_MMIO };
+
+int stage2_init(struct vm *vm);
+void stage2_destroy(struct vm *vm);
+// Handles a violation at gpa. STAGE2_MAPPED, STAGE2_MMIO (no slot, or a write to a read-only one),
+// or -errno of the user mapping.
+int stage2_fault(struct vm *vm, uint64_t gpa, bool write, bool fetch);
+// Takes [gpa, gpa + size) out and waits until no CPU can use it. No lock held.
+void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size);

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A virtual CPU: its life, its fd, and how others get its attention.
+#include "core/kvm/vcpu.h"
+#include <asm/errno.h>
+#include "core/kvm/clock.h"
+#include "core/kvm/irqchip.h"
+#include "core/kvm/msr_ioctl.h"
+#include "core/kvm/vcpu_ioctl.h"
+#include "core/mm/heap.h"
+#include "core/mm/memory_object.h"
+#include "core/mm/page.h"
+#include "core/process/process.h"
+#include "core/process/system_call.h"
+#include "core/sched/thread.h"
+
+void vcpu_attend(struct vcpu *vcpu, uint32_t attention) {
+    atomic_fetch_or(&vcpu->virt.attention, attention);
+    if (atomic_load(&vcpu->waiting))
+        wait_queue_wake(&vcpu->halted, 0);
+    int cpu = atomic_load(&vcpu->cpu);
+    if (atomic_load(&vcpu->virt.in_guest) && cpu != (int)this_cpu()->index)
+        cpu_kick(cpu_at((unsigned)cpu));
+}
+
+void vcpu_queue_nmi(struct vcpu *vcpu) {
+    uint8_t pending = atomic_load(&vcpu->virt.events.nmi_pending);
+    while (pending < 2 &&
+           !atomic_compare_exchange_weak(&vcpu->virt.events.nmi_pending, &pending, pending + 1))
+        ;
+}
+
+static struct vcpu *of_lapic(struct lapic *lapic) {
+    return container_of(lapic, struct vcpu, virt.lapic);
+}
+
+static uint64_t lapic_now(struct lapic *lapic) {
+    (void)lapic;
+    return time_now();
+}
+
+static uint64_t lapic_tsc(struct lapic *lapic) {
+    return clock_guest_tsc(of_lapic(lapic));
+}
+
+static void lapic_send(struct lapic *lapic, const struct lapic_message *message) {
+    irqchip_deliver(of_lapic(lapic)->vm, lapic, message);
+}
+
+static void lapic_eoi_broadcast(struct lapic *lapic, uint8_t vector) {
+    irqchip_eoi(of_lapic(lapic)->vm, vector);
+}
+
+static void lapic_timer_changed(struct lapic *lapic) {
+    struct vcpu *vcpu = of_lapic(lapic);
+    uint64_t deadline = lapic_timer_deadline(lapic);
+    if (deadline == LAPIC_NEVER)
+        timer_stop(&vcpu->timer);
+    else
+        timer_start(&vcpu->timer, deadline);
+}
+
+static void vcpu_timer_expired(struct timer *timer) {
+    vcpu_attend(container_of(timer, struct vcpu, timer), ATTENTION_TIMER);
+}
+
+static const struct lapic_ops lapic_ops = {
+    .now_ns = lapic_now,
+    .guest_tsc = lapic_tsc,
+    .send = lapic_send,
+    .eoi_broadcast = lapic_eoi_broadcast,
+    .timer_changed = lapic_timer_changed,
+};
+
+static uint8_t pic_acknowledge_hook(struct virt_vcpu *virt_vcpu) {
+    return irqchip_pic_acknowledge(vcpu_of(virt_vcpu)->vm);
+}
+
+// One holder at a time, as KVM's vCPU mutex: ioctls from another thread wait until KVM_RUN is over.
+static int vcpu_acquire(struct vcpu *vcpu) {
+    if (!atomic_exchange_explicit(&vcpu->busy, 1, memory_order_acquire))
+        return 0;
+    struct waiter waiter;
+    waiter_init(&waiter);
+    int error = 0;
+    for (;;) {
+        waiter_add(&waiter, &vcpu->idle);
+        atomic_store(&vcpu->wanted, true);
+        if (!atomic_exchange(&vcpu->busy, 1))
+            break;
+        error = wait(TIME_NEVER);
+        waiter_remove(&waiter);
+        if (error)
+            return error;
+    }
+    waiter_remove(&waiter);
+    wait_cancel();
+    return 0;
+}
+
+static void vcpu_release(struct vcpu *vcpu) {
+    atomic_store(&vcpu->busy, 0);
+    if (atomic_load_explicit(&vcpu->wanted, memory_order_relaxed)) {
+        atomic_store(&vcpu->wanted, false);
+        wait_queue_wake(&vcpu->idle, 0);
+    }
+}
+
+static int64_t vcpu_file_ioctl(struct file *file, unsigned command, uint64_t argument) {
+    struct vcpu *vcpu = file->object;
+    if (vcpu->vm->space != process_current()->space)
+        return -EIO;
+    int error = vcpu_acquire(vcpu);
+    if (error)
+        return error;
+    int64_t result;
+    if (command == KVM_RUN)
+        result = argument ? -EINVAL : vcpu_run(vcpu);
+    else
+        result = vcpu_ioctl(vcpu, command, argument);
+    vcpu_release(vcpu);
+    return result;
+}
+
+static int vcpu_file_map(struct file *file, uint64_t offset, uint64_t size, int prot, int flags,
+                         struct memory_object **object, uint64_t *object_offset) {
+    struct vcpu *vcpu = file->object;
+    (void)prot, (void)flags;
+    if (offset + size > VCPU_RUN_PAGES * PAGE_SIZE || offset + size < offset)
+        return -EINVAL;
+    *object = kernel_pages_create(vcpu->run_pages, VCPU_RUN_PAGES);
+    *object_offset = offset;
+    return *object ? 0 : -ENOMEM;
+}
+
+static void vcpu_file_release(struct file *file) {
+    vm_put(((struct vcpu *)file->object)->vm);
+}
+
+static const struct file_ops vcpu_file = {.name = "kvm-vcpu",
+                                          .ioctl = vcpu_file_ioctl,
+                                          .map = vcpu_file_map,
+                                          .release = vcpu_file_release};
+
+static void free_pages(struct vcpu *vcpu) {
+    for (unsigned i = 0; i < VCPU_RUN_PAGES; i++)
+        if (vcpu->run_pages[i] != PHYSICAL_NONE)
+            page_put(vcpu->run_pages[i]);
+    if (vcpu->lapic_page)
+        page_put(virtual_to_page(vcpu->lapic_page));
+}
+
+static int alloc_pages(struct vcpu *vcpu) {
+    for (unsigned i = 0; i < VCPU_RUN_PAGES; i++)
+        vcpu->run_pages[i] = page_alloc_zeroed(0);
+    uint64_t lapic = page_alloc_zeroed(0);
+    vcpu->lapic_page = lapic == PHYSICAL_NONE ? NULL : page_to_virtual(lapic);
+    bool whole = vcpu->lapic_page;
+    for (unsigned i = 0; i < VCPU_RUN_PAGES; i++)
+        whole &= vcpu->run_pages[i] != PHYSICAL_NONE;
+    if (whole)
+        vcpu->run = page_to_virtual(vcpu->run_pages[0]);
+    return whole ? 0 : -ENOMEM;
+}
+
+static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
+    struct virt_vcpu *state = &vcpu->virt;
+    vcpu->vm = vm;
+    wait_queue_init(&vcpu->idle);
+    wait_queue_init(&vcpu->halted);
+    timer_init(&vcpu->timer, vcpu_timer_expired);
+    state->id = id;
+    state->vm = &vm->virt;
+    state->events.user_interrupt = -1;
+    state->irqchip = vm->irqchip.mode != IRQCHIP_NONE;
+    state->tsc_khz = vm->default_tsc_khz;
+    state->tsc_offset = vm->tsc_offset;
+    if (vm->irqchip.mode == IRQCHIP_KERNEL) {
+        state->pic_output = &vm->irqchip.pic.output;
+        state->pic_acknowledge = pic_acknowledge_hook;
+    }
+    bool boot_cpu = id == vm->boot_cpu_id;
+    lapic_init(&state->lapic, vcpu->lapic_page, id, boot_cpu, &lapic_ops);
+    state->lapic.guest_tsc_khz = state->tsc_khz;
+    state->lapic.x2apic_id_format = vm->x2apic_32bit_ids;
+    state->lapic.no_broadcast_quirk = vm->x2apic_no_broadcast_quirk;
+    guest_cpuid_set(&state->cpuid, NULL, 0);
+    guest_msrs_init(&state->msrs, &msr_backend, &state->cpuid,
+                    state->irqchip ? &state->lapic : NULL);
+    vcpu->mp_state =
+        boot_cpu || !state->irqchip ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
+}
+
+static struct vcpu *vcpu_create(struct vm *vm, uint32_t id, int *error) {
+    struct vcpu *vcpu = heap_new(struct vcpu);
+    *error = -ENOMEM;
+    if (!vcpu)
+        return NULL;
+    if (alloc_pages(vcpu))
+        goto no_pages;
+    if (fpu_state_init(&vcpu->virt.guest_fpu))
+        goto no_pages;
+    vcpu_init(vcpu, vm, id);
+    vcpu->virt.xcr0 = vcpu->virt.guest_fpu.xcr0 = 1; // x87, SDM vol. 3 table 10-1
+    *error = virt->vcpu_create(&vcpu->virt);
+    if (!*error)
+        return vcpu;
+    fpu_state_destroy(&vcpu->virt.guest_fpu);
+no_pages:
+    free_pages(vcpu);
+    heap_free(vcpu);
+    return NULL;
+}
+
+void vcpu_destroy(struct vcpu *vcpu) {
+    timer_stop(&vcpu->timer);
+    virt->vcpu_destroy(&vcpu->virt);
+    fpu_state_destroy(&vcpu->virt.guest_fpu);
+    heap_free(vcpu->cpuid_entries);
+    free_pages(vcpu);
+    heap_free(vcpu);
+}
+
+static int vcpu_enter_vm(struct vm *vm, struct vcpu *vcpu, uint32_t id) {
+    spin_lock(&vm->lock);
+    bool taken = vm->vcpus[id] != NULL;
+    if (!taken) {
+        vm->vcpus[id] = vcpu;
+        vm->lapics[id] = &vcpu->virt.lapic;
+        if (vm->vcpu_limit <= id)
+            vm->vcpu_limit = id + 1;
+        atomic_fetch_add(&vm->vcpu_count, 1);
+    }
+    spin_unlock(&vm->lock);
+    return taken ? -EEXIST : 0;
+}
+
+int vcpu_create_fd(struct vm *vm, uint32_t id) {
+    int error;
+    if (vm->vcpus[id])
+        return -EEXIST;
+    struct vcpu *vcpu = vcpu_create(vm, id, &error);
+    if (!vcpu)
+        return error;
+    error = vcpu_enter_vm(vm, vcpu, id);
+    if (error) {
+        vcpu_destroy(vcpu);
+        return error;
+    }
+    vm_get(vm);
+    int fd = fd_create(&vcpu_file, vcpu, 2 /* O_RDWR */, true);
+    if (fd < 0)
+        vm_put(vm); // the vCPU stays the VM's, without an fd
+    return fd;
+}

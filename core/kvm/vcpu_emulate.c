@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Instructions the hardware could not finish: MMIO and string I/O, run by the emulator over the
+// VM's memory and devices.
+#include <asm/errno.h>
+#include "core/kvm/guest_memory.h"
+#include "core/kvm/ioeventfd.h"
+#include "core/kvm/irqchip.h"
+#include "core/kvm/memslot.h"
+#include "core/kvm/vcpu.h"
+#include "core/kvm/vcpu_fpu.h"
+#include "core/mm/page.h"
+#include "core/mm/user_copy.h"
+#include "core/string.h"
+
+static int emulation_translate(void *context, uint64_t linear, unsigned access, uint64_t *gpa,
+                               struct guest_exception *exception) {
+    return guest_memory_translate(context, linear, access, gpa, exception);
+}
+
+static enum emulated_access emulation_read(void *context, uint64_t gpa, void *data, uint32_t size) {
+    struct vcpu *vcpu = context;
+    struct memslot slot;
+    if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa) && size <= 8) {
+        lapic_mmio_read(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
+        return ACCESS_DONE;
+    }
+    if (memslot_find(vcpu->vm, gpa, &slot))
+        return vm_read_guest(vcpu->vm, gpa, data, size) ? ACCESS_FAILED : ACCESS_DONE;
+    return irqchip_mmio(vcpu->vm, gpa, size, false, data) ? ACCESS_DONE : ACCESS_MMIO;
+}
+
+static enum emulated_access emulation_write(void *context, uint64_t gpa, const void *data,
+                                            uint32_t size) {
+    struct vcpu *vcpu = context;
+    struct memslot slot;
+    if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa) && size <= 8) {
+        lapic_mmio_write(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
+        return ACCESS_DONE;
+    }
+    if (memslot_find(vcpu->vm, gpa, &slot) && !(slot.flags & KVM_MEM_READONLY))
+        return vm_write_guest(vcpu->vm, gpa, data, size) ? ACCESS_FAILED : ACCESS_DONE;
+    uint8_t copy[8];
+    if (size > sizeof(copy))
+        return ACCESS_MMIO;
+    memcpy(copy, data, size);
+    if (irqchip_mmio(vcpu->vm, gpa, size, true, copy) ||
+        ioeventfd_write(vcpu->vm, false, gpa, size, copy))
+        return ACCESS_DONE;
+    return ACCESS_MMIO;
+}
+
+static enum emulated_access emulation_exchange(void *context, uint64_t gpa, uint64_t old_value,
+                                               uint64_t new_value, uint32_t size, bool *exchanged) {
+    struct vcpu *vcpu = context;
+    struct memslot slot;
+    uint64_t found;
+    if (!memslot_find(vcpu->vm, gpa, &slot) || (slot.flags & KVM_MEM_READONLY))
+        return ACCESS_MMIO;
+    if (user_compare_exchange_64(slot.user_address + (gpa - slot.gpa), old_value, new_value, &found,
+                                 size))
+        return ACCESS_FAILED;
+    *exchanged = found == old_value;
+    return ACCESS_DONE;
+}
+
+static void emulation_segment(void *context, enum segment_register which,
+                              struct kvm_segment *segment) {
+    virt->get_segment(&((struct vcpu *)context)->virt, which, segment);
+}
+
+// Vector registers live in the CPU while the vCPU's thread runs: fetch them into the area, change
+// it, put it back.
+static void emulation_read_vector(void *context, unsigned which, void *data, uint32_t size) {
+    struct vcpu *vcpu = context;
+    fpu_switch(&vcpu->virt.guest_fpu, NULL);
+    vcpu_read_vector(vcpu, which, data, size);
+}
+
+static void emulation_write_vector(void *context, unsigned which, const void *data, uint32_t size,
+                                   bool clear_upper) {
+    struct vcpu *vcpu = context;
+    fpu_switch(&vcpu->virt.guest_fpu, NULL);
+    vcpu_write_vector(vcpu, which, data, size, clear_upper);
+    fpu_switch(NULL, &vcpu->virt.guest_fpu);
+}
+
+static enum emulated_access emulation_port_read(void *context, uint16_t port, uint32_t size,
+                                                void *data) {
+    return irqchip_port(((struct vcpu *)context)->vm, port, size, true, data) ? ACCESS_DONE
+                                                                              : ACCESS_MMIO;
+}
+
+static enum emulated_access emulation_port_write(void *context, uint16_t port, uint32_t size,
+                                                 const void *data) {
+    struct vm *vm = ((struct vcpu *)context)->vm;
+    uint8_t copy[4];
+    memcpy(copy, data, size);
+    bool done =
+        irqchip_port(vm, port, size, false, copy) || ioeventfd_write(vm, true, port, size, copy);
+    return done ? ACCESS_DONE : ACCESS_MMIO;
+}
+
+static const struct emulation_ops emulation_ops = {
+    .translate = emulation_translate,
+    .read = emulation_read,
+    .write = emulation_write,
+    .exchange = emulation_exchange,
+    .segment = emulation_segment,
+    .read_vector = emulation_read_vector,
+    .write_vector = emulation_write_vector,
+    .port_read = emulation_port_read,
+    .port_write = emulation_port_write,
+};
+
+static void commit(struct vcpu *vcpu) {
+    struct emulation *emulation = &vcpu->emulation;
+    memcpy(vcpu->virt.gpr, emulation->gpr, sizeof(vcpu->virt.gpr));
+    virt->set_rsp(&vcpu->virt, emulation->gpr[4]);
+    virt->set_rip(&vcpu->virt, emulation->rip);
+    virt->set_rflags(&vcpu->virt, emulation->rflags);
+    virt->set_interrupt_shadow(&vcpu->virt, 0);
+}
+
+// KVM_EXIT_INTERNAL_ERROR with the instruction's bytes (struct kvm_run, emulation_failure).
+static int fail(struct vcpu *vcpu, const uint8_t *bytes, unsigned count) {
+    struct kvm_run *run = vcpu->run;
+    run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+    run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
+    run->emulation_failure.ndata = count ? 3 : 1;
+    run->emulation_failure.flags = count ? KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES : 0;
+    run->emulation_failure.insn_size = (uint8_t)count;
+    memset(run->emulation_failure.insn_bytes, 0x90, sizeof(run->emulation_failure.insn_bytes));
+    memcpy(run->emulation_failure.insn_bytes, bytes, count);
+    return VCPU_EXIT_TO_USER;
+}
+
+static int exit_mmio(struct vcpu *vcpu, bool write) {
+    struct kvm_run *run = vcpu->run;
+    vcpu->virt.statistics.mmio_exits++;
+    run->exit_reason = KVM_EXIT_MMIO;
+    run->mmio.phys_addr = vcpu->emulation.mmio.gpa;
+    run->mmio.len = vcpu->emulation.mmio.len;
+    run->mmio.is_write = write;
+    if (write)
+        memcpy(run->mmio.data, vcpu->emulation.mmio.data, sizeof(run->mmio.data));
+    vcpu->completion = COMPLETE_EMULATION;
+    return VCPU_EXIT_TO_USER;
+}
+
+static int exit_port(struct vcpu *vcpu, uint8_t direction) {
+    struct kvm_run *run = vcpu->run;
+    run->exit_reason = KVM_EXIT_IO;
+    run->io.direction = direction;
+    run->io.port = vcpu->emulation.port.port;
+    run->io.size = (uint8_t)vcpu->emulation.port.size;
+    run->io.count = vcpu->emulation.port.count;
+    run->io.data_offset = PAGE_SIZE;
+    vcpu->completion = COMPLETE_EMULATION;
+    return VCPU_EXIT_TO_USER;
+}
+
+static int step(struct vcpu *vcpu) {
+    struct emulation *emulation = &vcpu->emulation;
+    switch (emulate_step(emulation)) {
+    case EMULATE_DONE:
+        commit(vcpu);
+        return VCPU_RESUME;
+    case EMULATE_EXCEPTION:
+        commit(vcpu);
+        virt_raise(&vcpu->virt, &emulation->exception);
+        return VCPU_RESUME;
+    case EMULATE_MMIO_READ:
+        return exit_mmio(vcpu, false);
+    case EMULATE_MMIO_WRITE:
+        return exit_mmio(vcpu, true);
+    case EMULATE_PORT_IN:
+        return exit_port(vcpu, KVM_EXIT_IO_IN);
+    case EMULATE_PORT_OUT:
+        return exit_port(vcpu, KVM_EXIT_IO_OUT);
+    default:
+        return fail(vcpu, NULL, 0);
+    }
+}
+
+int vcpu_emulate_continue(struct vcpu *vcpu) {
+    if (vcpu->emulation.waiting == EMULATE_MMIO_READ)
+        memcpy(vcpu->emulation.mmio.data, vcpu->run->mmio.data, sizeof(vcpu->emulation.mmio.data));
+    return step(vcpu);
+}
+
+static enum code_mode code_mode(const struct kvm_segment *cs, bool long_mode) {
+    if (long_mode && cs->l)
+        return CODE_64;
+    return cs->db ? CODE_32 : CODE_16;
+}
+
+static void load(struct vcpu *vcpu, const struct guest_paging *paging) {
+    struct emulation *emulation = &vcpu->emulation;
+    memcpy(emulation->gpr, vcpu->virt.gpr, sizeof(emulation->gpr));
+    emulation->gpr[4] = virt->get_rsp(&vcpu->virt);
+    emulation->rip = virt->get_rip(&vcpu->virt);
+    emulation->rflags = paging->rflags;
+    emulation->cr0 = paging->cr0;
+    emulation->cr4 = paging->cr4;
+    emulation->cpl = paging->cpl;
+    emulation->ops = &emulation_ops;
+    emulation->context = vcpu;
+    emulation->port_data = page_to_virtual(vcpu->run_pages[1]);
+    emulation->port_data_size = PAGE_SIZE;
+}
+
+int vcpu_emulate(struct vcpu *vcpu) {
+    struct emulation *emulation = &vcpu->emulation;
+    struct guest_paging paging;
+    struct kvm_segment cs;
+    uint8_t bytes[INSTRUCTION_MAX];
+    struct guest_exception exception = {.vector = 0};
+    vcpu->virt.statistics.insn_emulations++;
+    virt->get_paging(&vcpu->virt, &paging);
+    virt->get_segment(&vcpu->virt, SEG_CS, &cs);
+    load(vcpu, &paging);
+    emulation->long_mode = paging.efer & (1 << 10); // EFER.LMA
+    enum code_mode mode = code_mode(&cs, emulation->long_mode);
+    uint64_t linear = mode == CODE_64 ? emulation->rip : (uint32_t)(cs.base + emulation->rip);
+    unsigned count = virt->instruction_bytes(&vcpu->virt, bytes);
+    if (!count)
+        count = guest_memory_fetch(vcpu, linear, bytes, sizeof(bytes), &exception);
+    if (!count && exception.vector) {
+        virt_raise(&vcpu->virt, &exception);
+        return VCPU_RESUME;
+    }
+    if (decode(bytes, count, mode, &emulation->instruction) != DECODED)
+        return fail(vcpu, bytes, count);
+    emulate_begin(emulation);
+    return step(vcpu);
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The vCPU ioctls of the KVM API (Documentation/virt/kvm/api.rst, "vcpu ioctl"), a row each;
+// KVM_RUN apart.
+#include "core/kvm/vcpu_ioctl.h"
+#include <asm/errno.h>
+#include "core/kvm/clock.h"
+#include "core/kvm/cpuid_ioctl.h"
+#include "core/kvm/guest_memory.h"
+#include "core/kvm/ioctl_table.h"
+#include "core/kvm/msr_ioctl.h"
+#include "core/kvm/vcpu.h"
+#include "core/kvm/vcpu_fpu.h"
+#include "core/mm/user_copy.h"
+#include "core/string.h"
+
+#define UNUSED_ARGUMENT   (void)argument
+#define TSC_TOLERANCE_PPM 250 // KVM's tsc_tolerance_ppm
+
+static int64_t get_regs(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    virt->get_regs(&((struct vcpu *)vcpu)->virt, data);
+    return 0;
+}
+
+static int64_t set_regs(void *object, void *data, uint64_t argument) {
+    struct vcpu *vcpu = object;
+    UNUSED_ARGUMENT;
+    virt->set_regs(&vcpu->virt, data);
+    vcpu->virt.events.exception_pending = false;
+    return 0;
+}
+
+void vcpu_get_sregs(struct vcpu *vcpu, struct kvm_sregs *sregs) {
+    const struct virt_events *events = &vcpu->virt.events;
+    virt->get_sregs(&vcpu->virt, sregs);
+    memset(sregs->interrupt_bitmap, 0, sizeof(sregs->interrupt_bitmap));
+    if (events->interrupt_injected && !events->interrupt_soft)
+        sregs->interrupt_bitmap[events->interrupt_vector / 64] |=
+            1ull << (events->interrupt_vector % 64);
+}
+
+static uint64_t *apic_base_of(struct vcpu *vcpu) {
+    return vcpu->virt.irqchip ? &vcpu->virt.lapic.base : &vcpu->virt.msrs.apic_base;
+}
+
+static int set_apic_base(struct vcpu *vcpu, uint64_t value) {
+    if (!vcpu->virt.irqchip) {
+        vcpu->virt.msrs.apic_base = value;
+        return 0;
+    }
+    return lapic_set_base(&vcpu->virt.lapic, value, true) ? -EINVAL : 0;
+}
+
+static void set_pending_interrupt(struct vcpu *vcpu, const struct kvm_sregs *sregs) {
+    for (unsigned vector = 0; vector < KVM_NR_INTERRUPTS; vector++) {
+        if (!(sregs->interrupt_bitmap[vector / 64] & (1ull << (vector % 64))))
+            continue;
+        vcpu->virt.events.interrupt_injected = true;
+        vcpu->virt.events.interrupt_soft = false;
+        vcpu->virt.events.interrupt_vector = (uint8_t)vector;
+        return;
+    }
+}
+
+int vcpu_set_sregs(struct vcpu *vcpu, const struct kvm_sregs *sregs) {
+    uint64_t old_base = *apic_base_of(vcpu);
+    if (set_apic_base(vcpu, sregs->apic_base))
+        return -EINVAL;
+    if (virt->set_sregs(&vcpu->virt, sregs)) {
+        set_apic_base(vcpu, old_base);
+        return -EINVAL;
+    }
+    lapic_set_cr8(&vcpu->virt.lapic, sregs->cr8 & 15);
+    set_pending_interrupt(vcpu, sregs);
+    cpuid_refresh(vcpu);
+    return 0;
+}
+
+static int64_t get_sregs(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    vcpu_get_sregs(vcpu, data);
+    return 0;
+}
+
+static int64_t set_sregs(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    return vcpu_set_sregs(vcpu, data);
+}
+
+static int64_t get_fpu(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    vcpu_get_fpu(vcpu, data);
+    return 0;
+}
+
+static int64_t set_fpu(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    vcpu_set_fpu(vcpu, data);
+    return 0;
+}
+
+static int64_t get_xsave(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    vcpu_get_xsave(vcpu, data);
+    return 0;
+}
+
+static int64_t set_xsave(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    return vcpu_set_xsave(vcpu, data);
+}
+
+static int64_t get_xcrs(void *vcpu, void *data, uint64_t argument) {
+    struct kvm_xcrs *xcrs = data;
+    UNUSED_ARGUMENT;
+    xcrs->nr_xcrs = 1;
+    xcrs->xcrs[0].value = ((struct vcpu *)vcpu)->virt.xcr0;
+    return 0;
+}
+
+static int64_t set_xcrs(void *vcpu, void *data, uint64_t argument) {
+    const struct kvm_xcrs *xcrs = data;
+    UNUSED_ARGUMENT;
+    if (xcrs->nr_xcrs > KVM_MAX_XCRS || xcrs->flags)
+        return -EINVAL;
+    for (uint32_t i = 0; i < xcrs->nr_xcrs; i++)
+        if (xcrs->xcrs[i].xcr == 0)
+            return vcpu_set_xcr0(vcpu, xcrs->xcrs[i].value);
+    return 0;
+}
+
+static int64_t get_debug_registers(void *object, void *data, uint64_t argument) {
+    const struct virt_vcpu *state = &((struct vcpu *)object)->virt;
+    struct kvm_debugregs *registers = data;
+    UNUSED_ARGUMENT;
+    memcpy(registers->db, state->debug, sizeof(registers->db));
+    registers->dr6 = state->dr6;
+    registers->dr7 = state->dr7;
+    return 0;
+}
+
+static int64_t set_debug_registers(void *object, void *data, uint64_t argument) {
+    struct virt_vcpu *state = &((struct vcpu *)object)->virt;
+    const struct kvm_debugregs *registers = data;
+    UNUSED_ARGUMENT;
+    if (registers->flags || registers->dr6 >> 32 || registers->dr7 >> 32)
+        return -EINVAL;
+    memcpy(state->debug, registers->db, sizeof(registers->db));
+    state->dr6 = registers->dr6 | 0xffff0ff0; // SDM vol. 3 17.2: bits that read 1
+    state->dr7 = (registers->dr7 & ~0xd800ull) | 0x400;
+    virt->debug_changed(state);
+    return 0;
+}
+
+static int64_t get_mp_state(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    ((struct kvm_mp_state *)data)->mp_state = ((struct vcpu *)vcpu)->mp_state;
+    return 0;
+}
+
+static int64_t set_mp_state(void *object, void *data, uint64_t argument) {
+    struct vcpu *vcpu = object;
+    uint32_t state = ((struct kvm_mp_state *)data)->mp_state;
+    UNUSED_ARGUMENT;
+    if (state > KVM_MP_STATE_SIPI_RECEIVED ||
+        (!vcpu->virt.irqchip && state != KVM_MP_STATE_RUNNABLE))
+        return -EINVAL;
+    if (state == KVM_MP_STATE_SIPI_RECEIVED) {
+        vcpu->mp_state = KVM_MP_STATE_INIT_RECEIVED;
+        vcpu_attend(vcpu, ATTENTION_SIPI);
+        return 0;
+    }
+    vcpu->mp_state = state;
+    return 0;
+}
+
+static int64_t get_events(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    vcpu_get_events(vcpu, data);
+    return 0;
+}
+
+static int64_t set_events(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    return vcpu_set_events(vcpu, data);
+}
+
+static int64_t get_lapic(void *object, void *data, uint64_t argument) {
+    struct vcpu *vcpu = object;
+    UNUSED_ARGUMENT;
+    if (!vcpu->virt.irqchip)
+        return -EINVAL;
+    lapic_get_state(&vcpu->virt.lapic, data);
+    return 0;
+}
+
+static int64_t set_lapic(void *object, void *data, uint64_t argument) {
+    struct vcpu *vcpu = object;
+    UNUSED_ARGUMENT;
+    if (!vcpu->virt.irqchip)
+        return -EINVAL;
+    int error = lapic_set_state(&vcpu->virt.lapic, data);
+    vcpu_attend(vcpu, ATTENTION_EVENT);
+    return error;
+}
+
+static int64_t set_cpuid(void *vcpu, void *data, uint64_t argument) {
+    (void)data;
+    return cpuid_set(vcpu, argument);
+}
+
+static int64_t get_cpuid(void *vcpu, void *data, uint64_t argument) {
+    (void)data;
+    return cpuid_get(vcpu, argument);
+}
+
+static int64_t get_msrs(void *vcpu, void *data, uint64_t argument) {
+    (void)data;
+    return msr_vcpu_ioctl(vcpu, KVM_GET_MSRS, argument);
+}
+
+static int64_t set_msrs(void *vcpu, void *data, uint64_t argument) {
+    (void)data;
+    return msr_vcpu_ioctl(vcpu, KVM_SET_MSRS, argument);
+}
+
+static int64_t interrupt(void *object, void *data, uint64_t argument) {
+    struct vcpu *vcpu = object;
+    uint32_t vector = ((struct kvm_interrupt *)data)->irq;
+    UNUSED_ARGUMENT;
+    if (vector >= KVM_NR_INTERRUPTS)
+        return -EINVAL;
+    if (vcpu->vm->irqchip.mode == IRQCHIP_KERNEL)
+        return -ENXIO;
+    if (vcpu->virt.events.user_interrupt >= 0)
+        return -EEXIST;
+    vcpu->virt.events.user_interrupt = (int16_t)vector;
+    return 0;
+}
+
+static int64_t nmi(void *vcpu, void *data, uint64_t argument) {
+    (void)data;
+    UNUSED_ARGUMENT;
+    vcpu_queue_nmi(vcpu);
+    vcpu_attend(vcpu, ATTENTION_EVENT);
+    return 0;
+}
+
+static int64_t set_signal_mask(void *object, void *data, uint64_t argument) {
+    struct vcpu *vcpu = object;
+    struct kvm_signal_mask header;
+    (void)data;
+    vcpu->has_signal_mask = false;
+    if (!argument)
+        return 0;
+    if (copy_from_user(&header, argument, sizeof(header)))
+        return -EFAULT;
+    if (header.len != sizeof(vcpu->signal_mask))
+        return -EINVAL;
+    if (copy_from_user(&vcpu->signal_mask, argument + sizeof(header), sizeof(vcpu->signal_mask)))
+        return -EFAULT;
+    vcpu->has_signal_mask = true;
+    return 0;
+}
+
+static int64_t get_tsc_khz(void *vcpu, void *data, uint64_t argument) {
+    (void)data;
+    UNUSED_ARGUMENT;
+    return ((struct vcpu *)vcpu)->virt.tsc_khz;
+}
+
+// Without TSC scaling only the machine's own frequency can be had, within KVM's tolerance.
+static int64_t set_tsc_khz(void *object, void *data, uint64_t khz) {
+    struct vcpu *vcpu = object;
+    (void)data;
+    uint64_t host = time_tsc_khz(), wanted = khz ? khz : vcpu->vm->default_tsc_khz;
+    uint64_t distance = wanted > host ? wanted - host : host - wanted;
+    return distance * 1000000 > host * TSC_TOLERANCE_PPM ? -EINVAL : 0;
+}
+
+static int64_t kvmclock_control(void *object, void *data, uint64_t argument) {
+    struct vcpu *vcpu = object;
+    (void)data;
+    UNUSED_ARGUMENT;
+    if (!(vcpu->clock_gpa & 1))
+        return -EINVAL;
+    vcpu->clock_stopped = true;
+    vcpu_attend(vcpu, ATTENTION_CLOCK);
+    return 0;
+}
+
+static int64_t translate(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    guest_translate(vcpu, data);
+    return 0;
+}
+
+static int64_t set_guest_debug(void *object, void *data, uint64_t argument) {
+    struct vcpu *vcpu = object;
+    struct virt_vcpu *state = &vcpu->virt;
+    const struct kvm_guest_debug *debug = data;
+    UNUSED_ARGUMENT;
+    if (debug->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
+        if (state->events.exception_pending)
+            return -EBUSY;
+        struct guest_exception exception = {
+            .vector = debug->control & KVM_GUESTDBG_INJECT_DB ? GUEST_DB : 3};
+        virt_raise(state, &exception);
+    }
+    state->guest_debug = *debug;
+    state->user_debug = debug->control & KVM_GUESTDBG_ENABLE;
+    virt->debug_changed(state);
+    return 0;
+}
+
+static const struct ioctl_row rows[] = {
+    IOCTL_ROW(KVM_GET_REGS, IOCTL_OUT, struct kvm_regs, get_regs),
+    IOCTL_ROW(KVM_SET_REGS, IOCTL_IN, struct kvm_regs, set_regs),
+    IOCTL_ROW(KVM_GET_SREGS, IOCTL_OUT, struct kvm_sregs, get_sregs),
+    IOCTL_ROW(KVM_SET_SREGS, IOCTL_IN, struct kvm_sregs, set_sregs),
+    IOCTL_ROW(KVM_GET_FPU, IOCTL_OUT, struct kvm_fpu, get_fpu),
+    IOCTL_ROW(KVM_SET_FPU, IOCTL_IN, struct kvm_fpu, set_fpu),
+    IOCTL_ROW(KVM_GET_XSAVE, IOCTL_OUT, struct kvm_xsave, get_xsave),
+    IOCTL_ROW(KVM_SET_XSAVE, IOCTL_IN, struct kvm_xsave, set_xsave),
+    IOCTL_ROW(KVM_GET_XCRS, IOCTL_OUT, struct kvm_xcrs, get_xcrs),
+    IOCTL_ROW(KVM_SET_XCRS, IOCTL_IN, struct kvm_xcrs, set_xcrs),
+    IOCTL_ROW(KVM_GET_DEBUGREGS, IOCTL_OUT, struct kvm_debugregs, get_debug_registers),
+    IOCTL_ROW(KVM_SET_DEBUGREGS, IOCTL_IN, struct kvm_debugregs, set_debug_registers),
+    IOCTL_ROW(KVM_GET_MP_STATE, IOCTL_OUT, struct kvm_mp_state, get_mp_state),
+    IOCTL_ROW(KVM_SET_MP_STATE, IOCTL_IN, struct kvm_mp_state, set_mp_state),
+    IOCTL_ROW(KVM_GET_VCPU_EVENTS, IOCTL_OUT, struct kvm_vcpu_events, get_events),
+    IOCTL_ROW(KVM_SET_VCPU_EVENTS, IOCTL_IN, struct kvm_vcpu_events, set_events),
+    IOCTL_ROW(KVM_GET_LAPIC, IOCTL_OUT, struct kvm_lapic_state, get_lapic),
+    IOCTL_ROW(KVM_SET_LAPIC, IOCTL_IN, struct kvm_lapic_state, set_lapic),
+    IOCTL_PLAIN(KVM_SET_CPUID2, IOCTL_POINTER, set_cpuid),
+    IOCTL_PLAIN(KVM_GET_CPUID2, IOCTL_POINTER, get_cpuid),
+    IOCTL_PLAIN(KVM_GET_MSRS, IOCTL_POINTER, get_msrs),
+    IOCTL_PLAIN(KVM_SET_MSRS, IOCTL_POINTER, set_msrs),
+    IOCTL_ROW(KVM_INTERRUPT, IOCTL_IN, struct kvm_interrupt, interrupt),
+    IOCTL_PLAIN(KVM_NMI, IOCTL_VALUE, nmi),
+    IOCTL_PLAIN(KVM_SET_SIGNAL_MASK, IOCTL_POINTER, set_signal_mask),
+    IOCTL_PLAIN(KVM_GET_TSC_KHZ, IOCTL_VALUE, get_tsc_khz),
+    IOCTL_PLAIN(KVM_SET_TSC_KHZ, IOCTL_VALUE, set_tsc_khz),
+    IOCTL_PLAIN(KVM_KVMCLOCK_CTRL, IOCTL_VALUE, kvmclock_control),
+    IOCTL_ROW(KVM_TRANSLATE, IOCTL_IN | IOCTL_OUT, struct kvm_translation, translate),
+    IOCTL_ROW(KVM_SET_GUEST_DEBUG, IOCTL_IN, struct kvm_guest_debug, set_guest_debug),
+};
+
+int64_t vcpu_ioctl(struct vcpu *vcpu, unsigned command, uint64_t argument) {
+    return ioctl_dispatch(rows, sizeof(rows) / sizeof(rows[0]), vcpu, command, argument);
+}

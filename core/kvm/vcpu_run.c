@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// KVM_RUN: finish what user space was asked for, then enter the guest until it is asked again.
+#include <asm/errno.h>
+#include <linux/kvm_para.h>
+#include "core/kvm/clock.h"
+#include "core/kvm/ioeventfd.h"
+#include "core/kvm/irqchip.h"
+#include "core/kvm/stage2.h"
+#include "core/kvm/vcpu.h"
+#include "core/kvm/vcpu_ioctl.h"
+#include "core/mm/page.h"
+#include "core/sched/thread.h"
+#include "core/string.h"
+
+#define SYNC_REGISTERS (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
+
+static int exit_to_user(struct vcpu *vcpu, uint32_t reason) {
+    vcpu->run->exit_reason = reason;
+    return VCPU_EXIT_TO_USER;
+}
+
+static void raise(struct vcpu *vcpu, uint8_t vector, bool has_error_code) {
+    struct guest_exception exception = {.vector = vector, .has_error_code = has_error_code};
+    virt_raise(&vcpu->virt, &exception);
+}
+
+// IN into AL or AX keeps the rest of RAX, into EAX clears its upper half (SDM vol. 1 3.4.1.1).
+static void port_in_done(struct vcpu *vcpu, const void *data) {
+    uint64_t value = 0;
+    unsigned size = vcpu->exit.port.size;
+    memcpy(&value, data, size);
+    uint64_t keep = size == 4 ? 0 : ~0ull << (8 * size);
+    vcpu->virt.gpr[0] = (vcpu->virt.gpr[0] & keep) | value;
+}
+
+static bool port_in_kernel(struct vcpu *vcpu, void *data) {
+    uint16_t port = vcpu->exit.port.port;
+    unsigned size = vcpu->exit.port.size;
+    if (irqchip_port(vcpu->vm, port, size, vcpu->exit.port.in, data))
+        return true;
+    return !vcpu->exit.port.in && ioeventfd_write(vcpu->vm, true, port, size, data);
+}
+
+static int exit_port(struct vcpu *vcpu) {
+    struct kvm_run *run = vcpu->run;
+    uint32_t data = (uint32_t)vcpu->virt.gpr[0];
+    bool in = vcpu->exit.port.in;
+    vcpu->virt.statistics.io_exits++;
+    if (port_in_kernel(vcpu, &data)) {
+        if (in)
+            port_in_done(vcpu, &data);
+        virt->skip_instruction(&vcpu->virt);
+        return VCPU_RESUME;
+    }
+    run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+    run->io.size = vcpu->exit.port.size;
+    run->io.port = vcpu->exit.port.port;
+    run->io.count = 1;
+    run->io.data_offset = PAGE_SIZE;
+    if (!in)
+        *(uint32_t *)page_to_virtual(vcpu->run_pages[1]) = data;
+    vcpu->completion = in ? COMPLETE_PORT_IN : COMPLETE_PORT_OUT;
+    vcpu->completion_rip = virt->get_rip(&vcpu->virt);
+    return exit_to_user(vcpu, KVM_EXIT_IO);
+}
+
+static int exit_emulate(struct vcpu *vcpu) {
+    return vcpu_emulate(vcpu);
+}
+
+static int exit_stage2(struct vcpu *vcpu) {
+    vcpu->virt.statistics.stage2_faults++;
+    int result = stage2_fault(vcpu->vm, vcpu->exit.stage2.gpa, vcpu->exit.stage2.write,
+                              vcpu->exit.stage2.fetch);
+    if (result == STAGE2_MAPPED)
+        return VCPU_RESUME;
+    return result < 0 ? result : vcpu_emulate(vcpu);
+}
+
+static int exit_halt(struct vcpu *vcpu) {
+    vcpu->virt.statistics.halt_exits++;
+    if (!vcpu->virt.irqchip)
+        return exit_to_user(vcpu, KVM_EXIT_HLT);
+    vcpu->mp_state = KVM_MP_STATE_HALTED;
+    return VCPU_RESUME;
+}
+
+static int exit_shutdown(struct vcpu *vcpu) {
+    return exit_to_user(vcpu, KVM_EXIT_SHUTDOWN);
+}
+
+// No hypercall has an effect here yet but the one that asks for nothing; the others answer as KVM
+// does for unknown ones.
+static int exit_hypercall(struct vcpu *vcpu) {
+    vcpu->virt.statistics.hypercalls++;
+    int64_t result = vcpu->virt.gpr[0] == KVM_HC_VAPIC_POLL_IRQ ? 0 : -KVM_ENOSYS;
+    vcpu->virt.gpr[0] = virt->get_cpl(&vcpu->virt) ? (uint64_t)-KVM_EPERM : (uint64_t)result;
+    return VCPU_RESUME;
+}
+
+static int exit_debug(struct vcpu *vcpu) {
+    struct kvm_debug_exit_arch *arch = &vcpu->run->debug.arch;
+    arch->exception = vcpu->exit.debug.exception;
+    arch->pc = vcpu->exit.debug.pc;
+    arch->dr6 = vcpu->exit.debug.dr6;
+    arch->dr7 = vcpu->exit.debug.dr7;
+    return exit_to_user(vcpu, KVM_EXIT_DEBUG);
+}
+
+static int exit_msr(struct vcpu *vcpu) {
+    raise(vcpu, GUEST_GP, true);
+    return VCPU_RESUME;
+}
+
+static int exit_interrupt_window(struct vcpu *vcpu) {
+    return exit_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
+}
+
+static int exit_pause(struct vcpu *vcpu) {
+    (void)vcpu;
+    schedule();
+    return VCPU_RESUME;
+}
+
+static int exit_fail_entry(struct vcpu *vcpu) {
+    vcpu->run->fail_entry.hardware_entry_failure_reason = vcpu->exit.fail_reason;
+    vcpu->run->fail_entry.cpu = this_cpu()->index;
+    return exit_to_user(vcpu, KVM_EXIT_FAIL_ENTRY);
+}
+
+static int exit_internal_error(struct vcpu *vcpu) {
+    struct kvm_run *run = vcpu->run;
+    run->internal.suberror = vcpu->exit.error.suberror;
+    run->internal.ndata = vcpu->exit.error.count;
+    memcpy(run->internal.data, vcpu->exit.error.data, sizeof(run->internal.data));
+    return exit_to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
+}
+
+static int exit_set_tpr(struct vcpu *vcpu) {
+    return exit_to_user(vcpu, KVM_EXIT_SET_TPR);
+}
+
+static void take_init(struct vcpu *vcpu) {
+    lapic_reset(&vcpu->virt.lapic, true);
+    virt->vcpu_reset(&vcpu->virt, true);
+    bool boot_cpu = vcpu->virt.lapic.base & LAPIC_BASE_BSP;
+    vcpu->mp_state = boot_cpu ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_INIT_RECEIVED;
+}
+
+// Starts at vector << 12 in real mode (SDM vol. 3 8.4.4).
+static void take_sipi(struct vcpu *vcpu) {
+    struct kvm_sregs sregs;
+    if (vcpu->mp_state != KVM_MP_STATE_INIT_RECEIVED)
+        return;
+    uint8_t vector = atomic_load(&vcpu->sipi_vector);
+    virt->get_sregs(&vcpu->virt, &sregs);
+    sregs.cs.selector = (uint16_t)(vector << 8);
+    sregs.cs.base = (uint64_t)vector << 12;
+    virt->set_sregs(&vcpu->virt, &sregs);
+    virt->set_rip(&vcpu->virt, 0);
+    vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+}
+
+static void take_attention(struct vcpu *vcpu) {
+    uint32_t bits = atomic_exchange(&vcpu->virt.attention, 0);
+    if (bits & ATTENTION_TIMER)
+        lapic_timer_expired(&vcpu->virt.lapic);
+    if (bits & ATTENTION_INIT)
+        take_init(vcpu);
+    if (bits & ATTENTION_SIPI)
+        take_sipi(vcpu);
+    if (bits & ATTENTION_CLOCK)
+        clock_update(vcpu);
+}
+
+static int interrupted(struct vcpu *vcpu) {
+    vcpu->virt.statistics.signal_exits++;
+    vcpu->run->exit_reason = KVM_EXIT_INTR;
+    return -EINTR;
+}
+
+static int exit_attention(struct vcpu *vcpu) {
+    take_attention(vcpu);
+    if (thread_interrupted())
+        return interrupted(vcpu);
+    if (thread_must_yield())
+        schedule();
+    return VCPU_RESUME;
+}
+
+static int (*const exits[])(struct vcpu *vcpu) = {
+    [VIRT_EXIT_ATTENTION] = exit_attention,
+    [VIRT_EXIT_PORT] = exit_port,
+    [VIRT_EXIT_EMULATE] = exit_emulate,
+    [VIRT_EXIT_STAGE2] = exit_stage2,
+    [VIRT_EXIT_HALT] = exit_halt,
+    [VIRT_EXIT_SHUTDOWN] = exit_shutdown,
+    [VIRT_EXIT_HYPERCALL] = exit_hypercall,
+    [VIRT_EXIT_DEBUG] = exit_debug,
+    [VIRT_EXIT_MSR] = exit_msr,
+    [VIRT_EXIT_INTERRUPT_WINDOW] = exit_interrupt_window,
+    [VIRT_EXIT_PAUSE] = exit_pause,
+    [VIRT_EXIT_FAIL_ENTRY] = exit_fail_entry,
+    [VIRT_EXIT_INTERNAL_ERROR] = exit_internal_error,
+    [VIRT_EXIT_SET_TPR] = exit_set_tpr,
+};
+
+// Something that ends HLT (SDM vol. 2, HLT): an interrupt the guest can take, an NMI, an exception
+// put in by user space.
+static bool vcpu_wakeable(struct vcpu *vcpu) {
+    struct virt_vcpu *state = &vcpu->virt;
+    if (vcpu->mp_state != KVM_MP_STATE_HALTED)
+        return vcpu->mp_state == KVM_MP_STATE_RUNNABLE;
+    if (atomic_load(&state->events.nmi_pending) || atomic_load(&state->events.smi_pending) ||
+        state->events.exception_pending)
+        return true;
+    if (!virt->interrupt_allowed(state))
+        return false;
+    bool pic = state->pic_output && *(const volatile bool *)state->pic_output &&
+               lapic_accepts_pic(&state->lapic);
+    return pic || state->events.user_interrupt >= 0 || lapic_pending_vector(&state->lapic) >= 0;
+}
+
+// Sleeps until the vCPU has something to run for. 0 or -EINTR.
+static int vcpu_block(struct vcpu *vcpu) {
+    struct waiter waiter;
+    waiter_init(&waiter);
+    int error = 0;
+    while (!error) {
+        waiter_add(&waiter, &vcpu->halted);
+        atomic_store(&vcpu->waiting, true);
+        take_attention(vcpu);
+        if (vcpu_wakeable(vcpu))
+            break;
+        error = wait(TIME_NEVER);
+        waiter_remove(&waiter);
+    }
+    atomic_store(&vcpu->waiting, false);
+    waiter_remove(&waiter);
+    if (error)
+        return interrupted(vcpu);
+    wait_cancel();
+    vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+    return 0;
+}
+
+static int complete(struct vcpu *vcpu) {
+    enum vcpu_completion what = vcpu->completion;
+    vcpu->completion = COMPLETE_NOTHING;
+    if (what == COMPLETE_EMULATION)
+        return vcpu_emulate_continue(vcpu);
+    if (what == COMPLETE_PORT_IN)
+        port_in_done(vcpu, page_to_virtual(vcpu->run_pages[1]));
+    // User space may have moved RIP itself meanwhile (a reset, a migration): then the access is
+    // over.
+    if (what != COMPLETE_NOTHING && virt->get_rip(&vcpu->virt) == vcpu->completion_rip)
+        virt->skip_instruction(&vcpu->virt);
+    return VCPU_RESUME;
+}
+
+static bool user_wants_window(struct vcpu *vcpu) {
+    struct virt_vcpu *state = &vcpu->virt;
+    state->interrupt_window_requested = !state->irqchip && vcpu->run->request_interrupt_window;
+    return state->interrupt_window_requested && state->events.user_interrupt < 0 &&
+           virt->interrupt_allowed(state);
+}
+
+static int64_t run_guest(struct vcpu *vcpu) {
+    int next = complete(vcpu);
+    if (next == VCPU_RESUME && vcpu->run->immediate_exit)
+        return interrupted(vcpu);
+    if (next == VCPU_RESUME && user_wants_window(vcpu))
+        return exit_interrupt_window(vcpu);
+    while (next == VCPU_RESUME) {
+        if (vcpu->mp_state != KVM_MP_STATE_RUNNABLE) {
+            int error = vcpu_block(vcpu);
+            if (error)
+                return error;
+        }
+        atomic_store_explicit(&vcpu->cpu, (int)this_cpu()->index, memory_order_relaxed);
+        int error = virt->run(&vcpu->virt, &vcpu->exit);
+        if (error)
+            return error;
+        next = exits[vcpu->exit.kind](vcpu);
+    }
+    return next;
+}
+
+static int load_synced(struct vcpu *vcpu) {
+    struct kvm_run *run = vcpu->run;
+    uint64_t dirty = run->kvm_dirty_regs;
+    run->kvm_dirty_regs = 0;
+    if (dirty & KVM_SYNC_X86_REGS)
+        virt->set_regs(&vcpu->virt, &run->s.regs.regs);
+    if ((dirty & KVM_SYNC_X86_SREGS) && vcpu_set_sregs(vcpu, &run->s.regs.sregs))
+        return -EINVAL;
+    if ((dirty & KVM_SYNC_X86_EVENTS) && vcpu_set_events(vcpu, &run->s.regs.events))
+        return -EINVAL;
+    return 0;
+}
+
+static void store_synced(struct vcpu *vcpu) {
+    struct kvm_run *run = vcpu->run;
+    if (run->kvm_valid_regs & KVM_SYNC_X86_REGS)
+        virt->get_regs(&vcpu->virt, &run->s.regs.regs);
+    if (run->kvm_valid_regs & KVM_SYNC_X86_SREGS)
+        vcpu_get_sregs(vcpu, &run->s.regs.sregs);
+    if (run->kvm_valid_regs & KVM_SYNC_X86_EVENTS)
+        vcpu_get_events(vcpu, &run->s.regs.events);
+}
+
+// What KVM_RUN always reports (struct kvm_run, "out").
+static void report(struct vcpu *vcpu) {
+    struct kvm_run *run = vcpu->run;
+    struct virt_vcpu *state = &vcpu->virt;
+    run->if_flag = (virt->get_rflags(state) >> 9) & 1;
+    run->flags = state->in_smm ? KVM_RUN_X86_SMM : 0;
+    run->cr8 = lapic_get_cr8(&state->lapic);
+    run->apic_base = state->irqchip ? state->lapic.base : state->msrs.apic_base;
+    run->ready_for_interrupt_injection =
+        state->irqchip || (state->events.user_interrupt < 0 && virt->interrupt_allowed(state));
+    if (run->kvm_valid_regs)
+        store_synced(vcpu);
+}
+
+static int64_t run_with_guest_fpu(struct vcpu *vcpu) {
+    struct thread *thread = thread_current();
+    fpu_switch(&thread->user_fpu, &vcpu->virt.guest_fpu);
+    thread->fpu = &vcpu->virt.guest_fpu;
+    int64_t result = run_guest(vcpu);
+    thread->fpu = &thread->user_fpu;
+    fpu_switch(&vcpu->virt.guest_fpu, &thread->user_fpu);
+    return result;
+}
+
+int64_t vcpu_run(struct vcpu *vcpu) {
+    struct kvm_run *run = vcpu->run;
+    struct thread *thread = thread_current();
+    if ((run->kvm_valid_regs | run->kvm_dirty_regs) & ~(uint64_t)SYNC_REGISTERS)
+        return -EINVAL;
+    if (run->kvm_dirty_regs && load_synced(vcpu))
+        return -EINVAL;
+    if (!vcpu->virt.irqchip && run->cr8 != lapic_get_cr8(&vcpu->virt.lapic)) {
+        if (run->cr8 > 15)
+            return -EINVAL;
+        lapic_set_cr8(&vcpu->virt.lapic, run->cr8);
+    }
+    uint64_t blocked = thread->signals.blocked;
+    if (vcpu->has_signal_mask)
+        thread->signals.blocked = vcpu->signal_mask;
+    int64_t result = run_with_guest_fpu(vcpu);
+    if (vcpu->has_signal_mask)
+        thread->signals.blocked = blocked;
+    report(vcpu);
+    return result;
+}

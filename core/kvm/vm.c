@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A virtual machine: its life, its guest-physical memory, and its fd.
+#include "core/kvm/vm.h"
+#include <asm/errno.h>
+#include "core/kvm/ioeventfd.h"
+#include "core/kvm/irqchip.h"
+#include "core/kvm/irqfd.h"
+#include "core/kvm/memslot.h"
+#include "core/kvm/stage2.h"
+#include "core/kvm/vcpu.h"
+#include "core/kvm/vm_ioctl.h"
+#include "core/mm/heap.h"
+#include "core/mm/user_copy.h"
+#include "core/process/process.h"
+#include "core/sched/thread.h"
+
+static void nothing(void *argument) {
+    (void)argument;
+}
+
+void kvm_synchronize(void) {
+    uint64_t all[CPU_MAX / 64] = {0};
+    for (unsigned i = 0; i < cpu_count(); i++)
+        all[i / 64] |= 1ull << (i % 64);
+    cpu_call(all, nothing, NULL);
+}
+
+void vm_change_begin(struct vm *vm) {
+    while (atomic_exchange(&vm->changing, true))
+        schedule();
+}
+
+void vm_change_end(struct vm *vm) {
+    atomic_store(&vm->changing, false);
+}
+
+void vm_get(struct vm *vm) {
+    atomic_fetch_add(&vm->references, 1);
+}
+
+static void vm_destroy(struct vm *vm) {
+    irqfd_destroy_all(vm);
+    ioeventfd_destroy_all(vm);
+    irqchip_destroy(vm);
+    for (uint32_t id = 0; id < vm->vcpu_limit; id++)
+        if (vm->vcpus[id])
+            vcpu_destroy(vm->vcpus[id]);
+    virt->vm_destroy(&vm->virt);
+    stage2_destroy(vm);
+    memslot_destroy(vm);
+    address_space_put(vm->space);
+    heap_free(vm);
+}
+
+void vm_put(struct vm *vm) {
+    if (atomic_fetch_sub(&vm->references, 1) == 1)
+        vm_destroy(vm);
+}
+
+// A VM belongs to the address space that made it (api.rst 2): from another, through a passed fd,
+// nothing works.
+static int64_t vm_file_ioctl(struct file *file, unsigned command, uint64_t argument) {
+    struct vm *vm = file->object;
+    if (vm->space != process_current()->space)
+        return -EIO;
+    return vm_ioctl(vm, command, argument);
+}
+
+static void vm_file_release(struct file *file) {
+    vm_put(file->object);
+}
+
+static const struct file_ops vm_file = {
+    .name = "kvm-vm", .ioctl = vm_file_ioctl, .release = vm_file_release};
+
+static struct vm *vm_create(int *error) {
+    struct vm *vm = heap_new(struct vm);
+    *error = -ENOMEM;
+    if (!vm)
+        return NULL;
+    vm->references = 1;
+    vm->space = process_current()->space;
+    vm->default_tsc_khz = (uint32_t)time_tsc_khz();
+    vm->clock_offset = 0 - time_now();
+    vm->tsc_offset = 0 - __builtin_ia32_rdtsc();
+    irqchip_init(vm);
+    *error = stage2_init(vm);
+    if (*error)
+        goto no_stage2;
+    *error = virt->vm_create(&vm->virt);
+    if (*error)
+        goto no_virt;
+    address_space_get(vm->space);
+    return vm;
+no_virt:
+    stage2_destroy(vm);
+no_stage2:
+    heap_free(vm);
+    return NULL;
+}
+
+int vm_create_fd(void) {
+    int error;
+    if (!virt)
+        return -ENODEV;
+    struct vm *vm = vm_create(&error);
+    if (!vm)
+        return error;
+    int fd = fd_create(&vm_file, vm, 2 /* O_RDWR */, true);
+    if (fd < 0)
+        vm_put(vm);
+    return fd;
+}
+
+// Splits a guest-physical range at slot borders and hands each piece to copy.
+static int for_each_piece(struct vm *vm, uint64_t gpa, char *data, uint64_t size,
+                          int (*copy)(uint64_t user, char *data, uint64_t size)) {
+    while (size) {
+        struct memslot slot;
+        if (!memslot_find(vm, gpa, &slot))
+            return -EFAULT;
+        uint64_t offset = gpa - slot.gpa,
+                 piece = slot.size - offset < size ? slot.size - offset : size;
+        if (copy(slot.user_address + offset, data, piece))
+            return -EFAULT;
+        gpa += piece;
+        data += piece;
+        size -= piece;
+    }
+    return 0;
+}
+
+static int piece_in(uint64_t user, char *data, uint64_t size) {
+    return copy_from_user(data, user, size);
+}
+
+static int piece_out(uint64_t user, char *data, uint64_t size) {
+    return copy_to_user(user, data, size);
+}
+
+int vm_read_guest(struct vm *vm, uint64_t gpa, void *to, uint64_t size) {
+    return for_each_piece(vm, gpa, to, size, piece_in);
+}
+
+int vm_write_guest(struct vm *vm, uint64_t gpa, const void *from, uint64_t size) {
+    struct memslot slot;
+    if (memslot_find(vm, gpa, &slot) && (slot.flags & KVM_MEM_READONLY))
+        return -EFAULT;
+    return for_each_piece(vm, gpa, (char *)(uintptr_t)from, size, piece_out);
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A virtual machine: memory slots over its process's address space, interrupt controllers, vCPUs.
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <linux/kvm.h>
+#include "arch/x86/guest/ioapic.h"
+#include "arch/x86/guest/irq_routing.h"
+#include "arch/x86/guest/kvmclock.h"
+#include "arch/x86/guest/pic.h"
+#include "arch/x86/guest/pit.h"
+#include "arch/x86/virt.h"
+#include "core/file/file.h"
+#include "core/mm/address_space.h"
+#include "core/sched/spinlock.h"
+#include "core/sched/timer.h"
+
+#define VM_MAX_VCPUS 256
+
+struct vcpu;
+struct memslot_table;
+struct ioeventfd_table;
+
+enum irqchip_mode { IRQCHIP_NONE, IRQCHIP_KERNEL, IRQCHIP_SPLIT };
+
+// PIC, I/O APIC, PIT and the table that routes GSIs to them. `lock` guards the models; it is taken
+// below wait-queue locks (an irqfd fires under its eventfd's) and above run-queue locks.
+struct vm_irqchip {
+    struct spinlock lock;
+    enum irqchip_mode mode;
+    struct pic pic;
+    struct ioapic ioapic;
+    struct pit pit;
+    bool pit_created;
+    struct timer pit_timer;
+    struct irq_routing
+        *_Atomic routing; // replaced whole; readers do not hold it across a wait or a user copy
+    uint32_t acknowledged_pins; // EOIed under the lock, resample irqfds still to be told
+    struct list irqfds;         // struct irqfd, guarded by vm->lock
+};
+
+struct vm {
+    atomic_uint references; // the VM fd, each vCPU fd
+    struct spinlock lock;   // vcpus, irqfds, ioeventfds, capabilities being enabled
+    struct virt_vm virt;
+    struct address_space *space;
+    struct address_space_listener listener;
+    struct spinlock mmu_lock; // stage-2 table and its sequence
+    uint64_t mmu_sequence;    // bumped by every invalidation
+    struct memslot_table *_Atomic memslots;
+    _Atomic bool changing; // one change of memslots, ioeventfds or routing at a time
+    struct ioeventfd_table *_Atomic ioeventfds;
+    struct vm_irqchip irqchip;
+    struct vcpu *vcpus[VM_MAX_VCPUS];   // by vCPU id
+    struct lapic *lapics[VM_MAX_VCPUS]; // by vCPU id
+    atomic_uint vcpu_count;
+    uint32_t vcpu_limit; // highest id + 1
+    uint32_t boot_cpu_id;
+    uint64_t tss_address, identity_map_address;
+    uint64_t clock_offset; // guest kvmclock = time_now() + clock_offset
+    uint32_t default_tsc_khz;
+    uint64_t tsc_offset;     // what new vCPUs start with: guest TSC 0 at creation
+    uint64_t disabled_exits; // KVM_X86_DISABLE_EXITS_*
+    uint64_t user_space_msr; // KVM_MSR_EXIT_REASON_*
+    bool x2apic_32bit_ids, x2apic_no_broadcast_quirk;
+};
+
+// /dev/kvm and VM_CREATE.
+void kvm_register(void);
+// A new VM of the current process as an fd. -errno.
+int vm_create_fd(void);
+void vm_get(struct vm *vm);
+void vm_put(struct vm *vm);
+
+// Waits until no CPU is inside kernel code that began before the call, so that what was unpublished
+// can be freed: kernel code is never preempted, and answers this only between two pieces of work.
+// No lock held.
+void kvm_synchronize(void);
+
+// Brackets a change of one of the published tables; may yield until another change is done. No lock
+// held.
+void vm_change_begin(struct vm *vm);
+void vm_change_end(struct vm *vm);
+
+// Guest-physical memory through the current address space (must be the VM's). 0, or -EFAULT when no
+// slot or a host fault.
+int vm_read_guest(struct vm *vm, uint64_t gpa, void *to, uint64_t size);
+int vm_write_guest(struct vm *vm, uint64_t gpa, const void *from, uint64_t size);

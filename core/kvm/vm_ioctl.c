@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The VM ioctls of the KVM API (Documentation/virt/kvm/api.rst, "vm ioctl"), a row each.
+#include "core/kvm/vm_ioctl.h"
+#include <asm/errno.h>
+#include "core/kvm/capability.h"
+#include "core/kvm/clock.h"
+#include "core/kvm/ioctl_table.h"
+#include "core/kvm/ioeventfd.h"
+#include "core/kvm/irqchip.h"
+#include "core/kvm/irqfd.h"
+#include "core/kvm/memslot.h"
+#include "core/kvm/vcpu.h"
+#include "core/kvm/vm.h"
+#include "core/mm/heap.h"
+#include "core/mm/page.h"
+#include "core/mm/user_copy.h"
+
+static int64_t check_extension(void *vm, void *data, uint64_t argument) {
+    (void)vm, (void)data;
+    return capability_check(argument);
+}
+
+static int64_t create_vcpu(void *vm, void *data, uint64_t id) {
+    (void)data;
+    return id >= VM_MAX_VCPUS ? -EINVAL : vcpu_create_fd(vm, (uint32_t)id);
+}
+
+static int64_t set_memory(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return memslot_set(vm, data);
+}
+
+// Unrestricted guests need neither the TSS nor the identity map, so the addresses are only kept.
+static int64_t set_tss_address(void *object, void *data, uint64_t address) {
+    struct vm *vm = object;
+    (void)data;
+    if (address > UINT32_MAX - 3 * PAGE_SIZE)
+        return -EINVAL;
+    vm->tss_address = address;
+    return 0;
+}
+
+static int64_t set_identity_map(void *object, void *data, uint64_t argument) {
+    struct vm *vm = object;
+    (void)argument;
+    if (atomic_load(&vm->vcpu_count))
+        return -EINVAL;
+    vm->identity_map_address = *(uint64_t *)data;
+    return 0;
+}
+
+static int64_t set_boot_cpu(void *object, void *data, uint64_t id) {
+    struct vm *vm = object;
+    (void)data;
+    if (atomic_load(&vm->vcpu_count))
+        return -EBUSY;
+    vm->boot_cpu_id = (uint32_t)id;
+    return 0;
+}
+
+static int64_t create_irqchip(void *vm, void *data, uint64_t argument) {
+    (void)data, (void)argument;
+    vm_change_begin(vm);
+    int error = irqchip_create(vm);
+    vm_change_end(vm);
+    return error;
+}
+
+static int64_t create_pit(void *vm, void *data, uint64_t argument) {
+    (void)data, (void)argument;
+    struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY};
+    return irqchip_create_pit(vm, &config);
+}
+
+static int64_t create_pit2(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return irqchip_create_pit(vm, data);
+}
+
+static int64_t get_irqchip(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return irqchip_get_state(vm, data);
+}
+
+static int64_t set_irqchip(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return irqchip_set_state(vm, data);
+}
+
+static int64_t get_pit2(void *object, void *data, uint64_t argument) {
+    struct vm *vm = object;
+    (void)argument;
+    if (!vm->irqchip.pit_created)
+        return -ENXIO;
+    spin_lock(&vm->irqchip.lock);
+    pit_get_state(&vm->irqchip.pit, data);
+    spin_unlock(&vm->irqchip.lock);
+    return 0;
+}
+
+static int64_t set_pit2(void *object, void *data, uint64_t argument) {
+    struct vm *vm = object;
+    (void)argument;
+    if (!vm->irqchip.pit_created)
+        return -ENXIO;
+    spin_lock(&vm->irqchip.lock);
+    pit_set_state(&vm->irqchip.pit, data);
+    spin_unlock(&vm->irqchip.lock);
+    return 0;
+}
+
+static int64_t reinject_control(void *object, void *data, uint64_t argument) {
+    struct vm *vm = object;
+    const struct kvm_reinject_control *control = data;
+    (void)argument;
+    if (!vm->irqchip.pit_created)
+        return -ENXIO;
+    spin_lock(&vm->irqchip.lock);
+    pit_set_reinject(&vm->irqchip.pit, control->pit_reinject);
+    spin_unlock(&vm->irqchip.lock);
+    return 0;
+}
+
+static int64_t irq_line(void *object, void *data, uint64_t argument) {
+    struct vm *vm = object;
+    struct kvm_irq_level *level = data;
+    (void)argument;
+    if (vm->irqchip.mode == IRQCHIP_NONE)
+        return -ENXIO;
+    level->status = irqchip_set_gsi(vm, level->irq, IRQ_SOURCE_USER, level->level);
+    return 0;
+}
+
+static int64_t signal_msi(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return irqchip_signal_msi(vm, data);
+}
+
+static int64_t set_routing(void *object, void *data, uint64_t argument) {
+    struct vm *vm = object;
+    struct kvm_irq_routing header;
+    (void)data;
+    if (copy_from_user(&header, argument, sizeof(header)))
+        return -EFAULT;
+    if (vm->irqchip.mode == IRQCHIP_NONE || header.nr > IRQ_ROUTING_MAX || header.flags)
+        return -EINVAL;
+    size_t size = header.nr * sizeof(struct kvm_irq_routing_entry);
+    struct kvm_irq_routing_entry *entries = heap_alloc(size ? size : 1);
+    if (!entries)
+        return -ENOMEM;
+    int error = copy_from_user(entries, argument + sizeof(header), size);
+    if (!error)
+        error = irq_routing_check(entries, header.nr, vm->irqchip.mode == IRQCHIP_KERNEL,
+                                  vm->x2apic_32bit_ids);
+    if (!error) {
+        vm_change_begin(vm);
+        error = irqchip_set_routing(vm, entries, header.nr);
+        vm_change_end(vm);
+    }
+    heap_free(entries);
+    return error;
+}
+
+static int64_t irqfd(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return irqfd_change(vm, data);
+}
+
+static int64_t ioeventfd(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return ioeventfd_change(vm, data);
+}
+
+static int64_t get_clock(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    clock_get(vm, data);
+    return 0;
+}
+
+static int64_t set_clock(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return clock_set(vm, data);
+}
+
+static int64_t enable_x2apic_api(struct vm *vm, uint64_t flags) {
+    if (flags & ~(uint64_t)(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK))
+        return -EINVAL;
+    vm->x2apic_32bit_ids |= (flags & KVM_X2APIC_API_USE_32BIT_IDS) != 0;
+    vm->x2apic_no_broadcast_quirk |= (flags & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK) != 0;
+    return 0;
+}
+
+static int64_t enable_cap(void *vm, void *data, uint64_t argument) {
+    const struct kvm_enable_cap *cap = data;
+    (void)argument;
+    if (cap->flags || cap->cap != KVM_CAP_X2APIC_API)
+        return -EINVAL;
+    return enable_x2apic_api(vm, cap->args[0]);
+}
+
+static const struct ioctl_row rows[] = {
+    IOCTL_PLAIN(KVM_CHECK_EXTENSION, IOCTL_VALUE, check_extension),
+    IOCTL_PLAIN(KVM_CREATE_VCPU, IOCTL_VALUE, create_vcpu),
+    IOCTL_ROW(KVM_SET_USER_MEMORY_REGION, IOCTL_IN, struct kvm_userspace_memory_region, set_memory),
+    IOCTL_PLAIN(KVM_SET_TSS_ADDR, IOCTL_VALUE, set_tss_address),
+    IOCTL_ROW(KVM_SET_IDENTITY_MAP_ADDR, IOCTL_IN, uint64_t, set_identity_map),
+    IOCTL_PLAIN(KVM_SET_BOOT_CPU_ID, IOCTL_VALUE, set_boot_cpu),
+    IOCTL_PLAIN(KVM_CREATE_IRQCHIP, IOCTL_VALUE, create_irqchip),
+    IOCTL_PLAIN(KVM_CREATE_PIT, IOCTL_VALUE, create_pit),
+    IOCTL_ROW(KVM_CREATE_PIT2, IOCTL_IN, struct kvm_pit_config, create_pit2),
+    IOCTL_ROW(KVM_GET_IRQCHIP, IOCTL_IN | IOCTL_OUT, struct kvm_irqchip, get_irqchip),
+    IOCTL_ROW(KVM_SET_IRQCHIP, IOCTL_IN, struct kvm_irqchip, set_irqchip),
+    IOCTL_ROW(KVM_GET_PIT2, IOCTL_OUT, struct kvm_pit_state2, get_pit2),
+    IOCTL_ROW(KVM_SET_PIT2, IOCTL_IN, struct kvm_pit_state2, set_pit2),
+    IOCTL_ROW(KVM_REINJECT_CONTROL, IOCTL_IN, struct kvm_reinject_control, reinject_control),
+    IOCTL_ROW(KVM_IRQ_LINE, IOCTL_IN, struct kvm_irq_level, irq_line),
+    IOCTL_ROW(KVM_IRQ_LINE_STATUS, IOCTL_IN | IOCTL_OUT, struct kvm_irq_level, irq_line),
+    IOCTL_ROW(KVM_SIGNAL_MSI, IOCTL_IN, struct kvm_msi, signal_msi),
+    IOCTL_PLAIN(KVM_SET_GSI_ROUTING, IOCTL_POINTER, set_routing),
+    IOCTL_ROW(KVM_IRQFD, IOCTL_IN, struct kvm_irqfd, irqfd),
+    IOCTL_ROW(KVM_IOEVENTFD, IOCTL_IN, struct kvm_ioeventfd, ioeventfd),
+    IOCTL_ROW(KVM_GET_CLOCK, IOCTL_OUT, struct kvm_clock_data, get_clock),
+    IOCTL_ROW(KVM_SET_CLOCK, IOCTL_IN, struct kvm_clock_data, set_clock),
+    IOCTL_ROW(KVM_ENABLE_CAP, IOCTL_IN, struct kvm_enable_cap, enable_cap),
+};
+
+int64_t vm_ioctl(struct vm *vm, unsigned command, uint64_t argument) {
+    return ioctl_dispatch(rows, sizeof(rows) / sizeof(rows[0]), vm, command, argument);
+}
