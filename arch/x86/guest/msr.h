@@ -26,13 +26,14 @@ enum backend_msr {
     BACKEND_TSC_AUX,
     BACKEND_SPEC_CTRL,
     BACKEND_XSS,
-    BACKEND_BNDCFGS,
     BACKEND_COUNT,
 };
 
 struct guest_msr_backend {
     uint64_t (*get)(struct guest_msrs *msrs, enum backend_msr which);
-    // value has been checked. 0, or -1: #GP.
+    // value has been checked against CPUID; for EFER the backend refuses a change of LME while
+    // paging is on (unless host_initiated through KVM_SET_SREGS, which does not come here) and
+    // keeps LMA. 0, or -1: #GP.
     int (*set)(struct guest_msrs *msrs, enum backend_msr which, uint64_t value);
     uint64_t (*get_tsc)(struct guest_msrs *msrs); // guest TSC now
     // Sets the guest TSC to value now (guest or host write of IA32_TSC).
@@ -62,22 +63,20 @@ struct guest_msrs {
     uint64_t tsc_adjust;
     uint64_t misc_enable;
     uint64_t platform_info;
-    uint64_t misc_features;
+    uint64_t misc_features; // bit 0: CPUID faults at CPL > 0 (the CPUID exit checks it)
     uint64_t arch_capabilities;
     uint64_t perf_capabilities;
     uint64_t microcode_revision;
     uint64_t smi_count;
-    uint64_t smbase;
     uint64_t feature_control;
     uint64_t power_ctl;
     uint64_t mtrr_def_type;
     uint64_t mtrr_fixed[11];
     uint64_t mtrr_variable[GUEST_MTRR_VARIABLE][2]; // base, mask
-    uint64_t mcg_cap, mcg_status, mcg_ctl, mcg_ext_ctl;
+    uint64_t mcg_cap, mcg_status, mcg_ctl;
     uint64_t mc_banks[GUEST_MC_BANKS][4]; // CTL, STATUS, ADDR, MISC
     uint64_t mc_ctl2[GUEST_MC_BANKS];
-    uint64_t kvm_wall_clock, kvm_system_time, kvm_async_pf, kvm_async_pf_int, kvm_async_pf_ack;
-    uint64_t kvm_steal_time, kvm_pv_eoi, kvm_poll_control, kvm_migration_control;
+    uint64_t kvm_wall_clock, kvm_system_time;
     bool enforce_pv_features; // KVM_CAP_ENFORCE_PV_FEATURE_CPUID
 };
 

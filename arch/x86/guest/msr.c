@@ -1,0 +1,661 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The table of guest MSRs and what reading and writing each of them does.
+#include "msr.h"
+#include "msr_index.h"
+#include <asm/kvm_para.h>
+#include <errno.h>
+#include <stddef.h>
+
+#define OK 0
+#define GP GUEST_MSR_INVALID
+
+#define EFER_LMA               (1ull << 10)
+#define EFER_KNOWN             0xd01ull // SCE, LME, LMA, NXE
+#define FAULTING               (1ull << 31) // PLATFORM_INFO: CPUID faulting available
+#define MISC_ENABLE_READ_ONLY  0x1800ull    // BTS and PEBS unavailable
+#define MISC_ENABLE_FAST_STRING 1ull
+#define MCG_CTL_PRESENT        (1ull << 8)
+#define MCG_CMCI_PRESENT       (1ull << 10)
+#define MCG_SER_PRESENT        (1ull << 24)
+#define MTRR_CAPABILITIES      (0x500ull | GUEST_MTRR_VARIABLE) // write-combining, fixed ranges
+// Immunities (bits 0-6, 8, 13-15, 17, 19, 20, 24, 26, 27); not those that bring further MSRs.
+#define ARCH_CAPABILITIES_OFFERED 0x0d1ae17full
+
+struct access {
+    struct guest_msrs *msrs;
+    const struct msr_rule *rule;
+    uint32_t index;
+    bool host;
+};
+
+struct msr_rule {
+    int (*read)(const struct access *access, uint64_t *value);
+    int (*write)(const struct access *access, uint64_t value); // NULL: read-only
+    uint64_t reserved; // bits that must be zero in a write
+    uint64_t feature;  // CPUID feature the guest needs; 0 none
+    uint16_t field;    // offset in struct guest_msrs, or enum backend_msr
+};
+
+static uint64_t *field_of(const struct access *access) {
+    return (uint64_t *)((uint8_t *)access->msrs + access->rule->field);
+}
+
+// -- the plain kinds --
+
+static int read_field(const struct access *access, uint64_t *value) {
+    *value = *field_of(access);
+    return OK;
+}
+
+static int write_field(const struct access *access, uint64_t value) {
+    *field_of(access) = value;
+    return OK;
+}
+
+static int write_field_host(const struct access *access, uint64_t value) {
+    return access->host ? write_field(access, value) : GP;
+}
+
+static int read_zero(const struct access *access, uint64_t *value) {
+    (void)access;
+    *value = 0;
+    return OK;
+}
+
+static int write_ignored(const struct access *access, uint64_t value) {
+    (void)access;
+    (void)value;
+    return OK;
+}
+
+static int read_backend(const struct access *access, uint64_t *value) {
+    *value = access->msrs->backend->get(access->msrs, access->rule->field);
+    return OK;
+}
+
+static int write_backend(const struct access *access, uint64_t value) {
+    return access->msrs->backend->set(access->msrs, access->rule->field, value);
+}
+
+static int write_canonical(const struct access *access, uint64_t value) {
+    unsigned linear = access->msrs->cpuid->linear_bits ? access->msrs->cpuid->linear_bits : 48;
+    unsigned shift = 64 - linear;
+
+    if ((uint64_t)((int64_t)(value << shift) >> shift) != value)
+        return GP;
+    return write_backend(access, value);
+}
+
+// -- hardware-kept MSRs with rules of their own --
+
+static int write_efer(const struct access *access, uint64_t value) {
+    struct guest_msrs *msrs = access->msrs;
+    uint64_t allowed = access->host ? EFER_KNOWN : msrs->cpuid->efer_allowed & EFER_KNOWN;
+    uint64_t old = msrs->backend->get(msrs, BACKEND_EFER);
+
+    if (value & ~(allowed | EFER_LMA))
+        return GP;
+    value = (value & ~EFER_LMA) | (old & EFER_LMA);
+    return value == old ? OK : write_backend(access, value);
+}
+
+static bool memory_type_valid(uint8_t type, bool uncached_minus) {
+    return type <= 6 ? type != 2 && type != 3 : type == 7 && uncached_minus;
+}
+
+static bool all_types_valid(uint64_t value, bool uncached_minus) {
+    for (unsigned i = 0; i < 8; i++)
+        if (!memory_type_valid((uint8_t)(value >> (8 * i)), uncached_minus))
+            return false;
+    return true;
+}
+
+static int write_pat(const struct access *access, uint64_t value) {
+    return all_types_valid(value, true) ? write_backend(access, value) : GP;
+}
+
+static int write_debugctl(const struct access *access, uint64_t value) {
+    // BTF and LBR are dropped (neither is virtualized), as KVM does without a PMU.
+    value &= ~3ull;
+    return value ? GP : write_backend(access, value);
+}
+
+static bool has(const struct access *access, uint64_t feature) {
+    return guest_cpuid_has(access->msrs->cpuid, feature);
+}
+
+static uint64_t spec_ctrl_allowed(const struct access *access) {
+    return (has(access, CPUID_SPEC_CTRL) ? 1 : 0) |
+           (has(access, CPUID_SPEC_CTRL) || has(access, CPUID_STIBP) ? 2 : 0) |
+           (has(access, CPUID_SSBD) ? 4 : 0);
+}
+
+static int read_spec_ctrl(const struct access *access, uint64_t *value) {
+    if (!access->host && !spec_ctrl_allowed(access))
+        return GP;
+    return read_backend(access, value);
+}
+
+static int write_spec_ctrl(const struct access *access, uint64_t value) {
+    uint64_t allowed = access->host ? 7 : spec_ctrl_allowed(access);
+
+    if (!allowed || (value & ~allowed))
+        return GP;
+    return write_backend(access, value);
+}
+
+static int write_command(const struct access *access, uint64_t value) {
+    if (!access->host && access->index == MSR_INDEX_PRED_CMD && !has(access, CPUID_SPEC_CTRL))
+        return GP;
+    if (!access->host && access->index == MSR_INDEX_FLUSH_CMD && !has(access, CPUID_FLUSH_L1D))
+        return GP;
+    if (value == 0)
+        return OK;
+    return access->msrs->backend->command(access->msrs, access->index, value);
+}
+
+static int read_write_only(const struct access *access, uint64_t *value) {
+    *value = 0;
+    return access->host ? OK : GP;
+}
+
+static int write_xss(const struct access *access, uint64_t value) {
+    if (value & ~access->msrs->cpuid->xss_allowed)
+        return GP;
+    int result = write_backend(access, value);
+    if (result == OK)
+        access->msrs->backend->cpuid_inputs_changed(access->msrs);
+    return result;
+}
+
+// -- time --
+
+static void tsc_moved(struct guest_msrs *msrs) {
+    if (msrs->lapic)
+        lapic_tsc_changed(msrs->lapic);
+}
+
+static int read_tsc(const struct access *access, uint64_t *value) {
+    *value = access->msrs->backend->get_tsc(access->msrs);
+    return OK;
+}
+
+static int write_tsc(const struct access *access, uint64_t value) {
+    struct guest_msrs *msrs = access->msrs;
+
+    if (access->host) {
+        msrs->backend->set_tsc(msrs, value, true);
+    } else {
+        // A write moves IA32_TSC_ADJUST by the same amount (SDM vol. 3 18.17.3).
+        uint64_t delta = value - msrs->backend->get_tsc(msrs);
+        msrs->backend->adjust_tsc(msrs, (int64_t)delta);
+        msrs->tsc_adjust += delta;
+    }
+    tsc_moved(msrs);
+    return OK;
+}
+
+static int write_tsc_adjust(const struct access *access, uint64_t value) {
+    struct guest_msrs *msrs = access->msrs;
+    uint64_t delta = value - msrs->tsc_adjust;
+
+    msrs->tsc_adjust = value;
+    // From KVM_SET_MSRS it only restores the register: the TSC comes by its own MSR.
+    if (!access->host && delta) {
+        msrs->backend->adjust_tsc(msrs, (int64_t)delta);
+        tsc_moved(msrs);
+    }
+    return OK;
+}
+
+static int read_tsc_deadline(const struct access *access, uint64_t *value) {
+    *value = 0;
+    if (!access->msrs->lapic)
+        return access->host ? OK : GP;
+    *value = lapic_get_tsc_deadline(access->msrs->lapic);
+    return OK;
+}
+
+static int write_tsc_deadline(const struct access *access, uint64_t value) {
+    if (!access->msrs->lapic)
+        return access->host && value == 0 ? OK : GP;
+    lapic_set_tsc_deadline(access->msrs->lapic, value);
+    return OK;
+}
+
+// -- KVM's own --
+
+static bool pv_feature(const struct access *access, unsigned feature) {
+    return access->host || !access->msrs->enforce_pv_features ||
+           (access->msrs->cpuid->kvm_features >> feature & 1);
+}
+
+static unsigned clock_feature(uint32_t index) {
+    return index >= MSR_KVM_WALL_CLOCK_NEW ? KVM_FEATURE_CLOCKSOURCE2 : KVM_FEATURE_CLOCKSOURCE;
+}
+
+static int read_kvmclock(const struct access *access, uint64_t *value) {
+    return pv_feature(access, clock_feature(access->index)) ? read_field(access, value) : GP;
+}
+
+static int write_wall_clock(const struct access *access, uint64_t value) {
+    if (!pv_feature(access, clock_feature(access->index)))
+        return GP;
+    write_field(access, value);
+    // A VMM restoring the value does not want the page written again.
+    if (!access->host)
+        access->msrs->backend->wall_clock(access->msrs, value);
+    return OK;
+}
+
+static int write_system_time(const struct access *access, uint64_t value) {
+    if (!pv_feature(access, clock_feature(access->index)))
+        return GP;
+    write_field(access, value);
+    access->msrs->backend->system_time(access->msrs, value);
+    return OK;
+}
+
+// -- platform --
+
+static int read_apic_base(const struct access *access, uint64_t *value) {
+    *value = access->msrs->lapic ? access->msrs->lapic->base : access->msrs->apic_base;
+    return OK;
+}
+
+static int write_apic_base(const struct access *access, uint64_t value) {
+    struct guest_msrs *msrs = access->msrs;
+
+    if (msrs->lapic) {
+        if (lapic_set_base(msrs->lapic, value, access->host))
+            return GP;
+    } else {
+        uint64_t width = msrs->cpuid->physical_bits ? msrs->cpuid->physical_bits : 52;
+        if (value & (~((1ull << width) - 1) | 0x2ff))
+            return GP;
+        msrs->apic_base = value;
+    }
+    msrs->backend->cpuid_inputs_changed(msrs);
+    return OK;
+}
+
+static int write_misc_enable(const struct access *access, uint64_t value) {
+    struct guest_msrs *msrs = access->msrs;
+
+    if (!access->host)
+        value = (value & ~MISC_ENABLE_READ_ONLY) | (msrs->misc_enable & MISC_ENABLE_READ_ONLY);
+    msrs->misc_enable = value;
+    msrs->backend->cpuid_inputs_changed(msrs);
+    return OK;
+}
+
+static int write_platform_info(const struct access *access, uint64_t value) {
+    struct guest_msrs *msrs = access->msrs;
+
+    if (!access->host || (!(value & FAULTING) && (msrs->misc_features & 1)))
+        return GP;
+    msrs->platform_info = value;
+    return OK;
+}
+
+static int write_misc_features(const struct access *access, uint64_t value) {
+    if ((value & 1) && !(access->msrs->platform_info & FAULTING))
+        return GP;
+    return write_field(access, value);
+}
+
+static int write_microcode(const struct access *access, uint64_t value) {
+    // The guest writes 0 before CPUID to have the revision loaded (SDM vol. 3 10.11.7.1).
+    return access->host ? write_field(access, value) : OK;
+}
+
+static int write_feature_control(const struct access *access, uint64_t value) {
+    if (!access->host && (access->msrs->feature_control & 1))
+        return GP; // locked
+    return write_field(access, value);
+}
+
+static int read_perf_status(const struct access *access, uint64_t *value) {
+    (void)access;
+    *value = 1000ull | 4ull << 40; // as KVM: old guests divide by the multiplier
+    return OK;
+}
+
+// -- MTRRs: kept for the guest to read; EPT memory types are the owner's --
+
+static int read_mtrr_capabilities(const struct access *access, uint64_t *value) {
+    (void)access;
+    *value = MTRR_CAPABILITIES;
+    return OK;
+}
+
+static int write_mtrr_default(const struct access *access, uint64_t value) {
+    return memory_type_valid((uint8_t)value, false) ? write_field(access, value) : GP;
+}
+
+static uint64_t *fixed_mtrr(const struct access *access) {
+    uint32_t index = access->index;
+    unsigned slot = index == 0x250 ? 0 : index <= 0x259 ? index - 0x258 + 1 : index - 0x268 + 3;
+
+    return &access->msrs->mtrr_fixed[slot];
+}
+
+static int read_mtrr_fixed(const struct access *access, uint64_t *value) {
+    *value = *fixed_mtrr(access);
+    return OK;
+}
+
+static int write_mtrr_fixed(const struct access *access, uint64_t value) {
+    if (!all_types_valid(value, false))
+        return GP;
+    *fixed_mtrr(access) = value;
+    return OK;
+}
+
+static uint64_t *variable_mtrr(const struct access *access) {
+    uint32_t n = access->index - MSR_INDEX_MTRR_BASE0;
+
+    return &access->msrs->mtrr_variable[n / 2][n & 1];
+}
+
+static int read_mtrr_variable(const struct access *access, uint64_t *value) {
+    *value = *variable_mtrr(access);
+    return OK;
+}
+
+static int write_mtrr_variable(const struct access *access, uint64_t value) {
+    bool is_mask = access->index & 1;
+    unsigned width = access->msrs->cpuid->physical_bits ? access->msrs->cpuid->physical_bits : 52;
+    uint64_t reserved = ~((1ull << width) - 1) | (is_mask ? 0x7ff : 0xf00);
+
+    if ((value & reserved) || (!is_mask && !memory_type_valid((uint8_t)value, false)))
+        return GP;
+    *variable_mtrr(access) = value;
+    return OK;
+}
+
+// -- machine check --
+
+static int read_mcg_ctl(const struct access *access, uint64_t *value) {
+    if (!(access->msrs->mcg_cap & MCG_CTL_PRESENT) && !access->host)
+        return GP;
+    return read_field(access, value);
+}
+
+static int write_mcg_ctl(const struct access *access, uint64_t value) {
+    if (!(access->msrs->mcg_cap & MCG_CTL_PRESENT) && (value || !access->host))
+        return GP;
+    return value == 0 || value == UINT64_MAX ? write_field(access, value) : GP;
+}
+
+static bool bank_exists(const struct access *access, unsigned bank) {
+    return bank < (access->msrs->mcg_cap & 0xff);
+}
+
+static int read_mc_bank(const struct access *access, uint64_t *value) {
+    uint32_t n = access->index - MSR_INDEX_MC0_CTL;
+
+    if (!bank_exists(access, n / 4))
+        return GP;
+    *value = access->msrs->mc_banks[n / 4][n % 4];
+    return OK;
+}
+
+static int write_mc_bank(const struct access *access, uint64_t value) {
+    uint32_t n = access->index - MSR_INDEX_MC0_CTL;
+
+    if (!bank_exists(access, n / 4))
+        return GP;
+    // CTL is all or nothing; Linux clears bit 10 or bit 0 on some models. STATUS is only cleared.
+    if (n % 4 == 0 && value && (value | 0x401) != UINT64_MAX)
+        return GP;
+    if (n % 4 == 1 && value && !access->host)
+        return GP;
+    access->msrs->mc_banks[n / 4][n % 4] = value;
+    return OK;
+}
+
+static int read_mc_ctl2(const struct access *access, uint64_t *value) {
+    uint32_t bank = access->index - MSR_INDEX_MC0_CTL2;
+
+    if (!bank_exists(access, bank) ||
+        (!(access->msrs->mcg_cap & MCG_CMCI_PRESENT) && !access->host))
+        return GP;
+    *value = access->msrs->mc_ctl2[bank];
+    return OK;
+}
+
+static int write_mc_ctl2(const struct access *access, uint64_t value) {
+    uint32_t bank = access->index - MSR_INDEX_MC0_CTL2;
+
+    if (!bank_exists(access, bank) || (value & ~0x40007fffull) ||
+        (!(access->msrs->mcg_cap & MCG_CMCI_PRESENT) && (value || !access->host)))
+        return GP;
+    access->msrs->mc_ctl2[bank] = value;
+    return OK;
+}
+
+// -- the table --
+
+enum slot {
+    NONE,
+    TSC, TSC_ADJUST, TSC_DEADLINE, WALL_CLOCK, SYSTEM_TIME, APIC_BASE, FEATURE_CONTROL, SPEC_CTRL,
+    COMMAND, UCODE_WRITE, UCODE_REV, PLATFORM_INFO, MTRR_CAP, ARCH_CAPS, MISC_FEATURES,
+    SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, MCG_CAP, MCG_STATUS, MCG_CTL, ZERO, ZERO_WRITABLE,
+    PERF_STATUS, MISC_ENABLE, DEBUGCTL, POWER_CTL, MTRR_VARIABLE, MTRR_FIXED, MTRR_DEFAULT, PAT,
+    MC_CTL2, MC_BANK, PERF_CAPABILITIES, SMI_COUNT, EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK,
+    FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX, XSS,
+    SLOT_COUNT,
+};
+
+#define HIGH_HALF  0xffffffff00000000ull
+#define FIELD(f)   .field = offsetof(struct guest_msrs, f)
+#define BACKEND(b) .field = (b)
+
+static const struct msr_rule rules[SLOT_COUNT] = {
+    [TSC] = {read_tsc, write_tsc, 0, 0, 0},
+    [TSC_ADJUST] = {read_field, write_tsc_adjust, 0, CPUID_TSC_ADJUST, FIELD(tsc_adjust)},
+    [TSC_DEADLINE] = {read_tsc_deadline, write_tsc_deadline, 0, CPUID_TSC_DEADLINE, 0},
+    [WALL_CLOCK] = {read_kvmclock, write_wall_clock, 0, 0, FIELD(kvm_wall_clock)},
+    [SYSTEM_TIME] = {read_kvmclock, write_system_time, 0, 0, FIELD(kvm_system_time)},
+    [APIC_BASE] = {read_apic_base, write_apic_base, 0, 0, 0},
+    [FEATURE_CONTROL] = {read_field, write_feature_control, ~1ull, 0, FIELD(feature_control)},
+    [SPEC_CTRL] = {read_spec_ctrl, write_spec_ctrl, 0, 0, BACKEND(BACKEND_SPEC_CTRL)},
+    [COMMAND] = {read_write_only, write_command, ~1ull, 0, 0},
+    [UCODE_WRITE] = {read_write_only, write_ignored, 0, 0, 0},
+    [UCODE_REV] = {read_field, write_microcode, 0, 0, FIELD(microcode_revision)},
+    [PLATFORM_INFO] = {read_field, write_platform_info, 0, 0, FIELD(platform_info)},
+    [MTRR_CAP] = {read_mtrr_capabilities, NULL, 0, 0, 0},
+    [ARCH_CAPS] = {read_field, write_field_host, 0, CPUID_ARCH_CAPS, FIELD(arch_capabilities)},
+    [MISC_FEATURES] = {read_field, write_misc_features, ~1ull, 0, FIELD(misc_features)},
+    [SYSENTER_CS] = {read_backend, write_backend, HIGH_HALF, 0, BACKEND(BACKEND_SYSENTER_CS)},
+    [SYSENTER_ESP] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_SYSENTER_ESP)},
+    [SYSENTER_EIP] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_SYSENTER_EIP)},
+    [MCG_CAP] = {read_field, NULL, 0, 0, FIELD(mcg_cap)},
+    [MCG_STATUS] = {read_field, write_field, 0, 0, FIELD(mcg_status)},
+    [MCG_CTL] = {read_mcg_ctl, write_mcg_ctl, 0, 0, FIELD(mcg_ctl)},
+    [ZERO] = {read_zero, NULL, 0, 0, 0},
+    [ZERO_WRITABLE] = {read_zero, write_ignored, 0, 0, 0},
+    [PERF_STATUS] = {read_perf_status, NULL, 0, 0, 0},
+    [MISC_ENABLE] = {read_field, write_misc_enable, 0, 0, FIELD(misc_enable)},
+    [DEBUGCTL] = {read_backend, write_debugctl, 0, 0, BACKEND(BACKEND_DEBUGCTL)},
+    [POWER_CTL] = {read_field, write_field, 0, 0, FIELD(power_ctl)},
+    [MTRR_VARIABLE] = {read_mtrr_variable, write_mtrr_variable, 0, 0, 0},
+    [MTRR_FIXED] = {read_mtrr_fixed, write_mtrr_fixed, 0, 0, 0},
+    [MTRR_DEFAULT] = {read_field, write_mtrr_default, ~0xcffull, 0, FIELD(mtrr_def_type)},
+    [PAT] = {read_backend, write_pat, 0, 0, BACKEND(BACKEND_PAT)},
+    [MC_CTL2] = {read_mc_ctl2, write_mc_ctl2, 0, 0, 0},
+    [MC_BANK] = {read_mc_bank, write_mc_bank, 0, 0, 0},
+    [PERF_CAPABILITIES] = {read_field, write_field_host, ~0ull, 0, FIELD(perf_capabilities)},
+    [SMI_COUNT] = {read_field, write_field_host, 0, 0, FIELD(smi_count)},
+    [EFER] = {read_backend, write_efer, 0, 0, BACKEND(BACKEND_EFER)},
+    [STAR] = {read_backend, write_backend, 0, 0, BACKEND(BACKEND_STAR)},
+    [LSTAR] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_LSTAR)},
+    [CSTAR] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_CSTAR)},
+    // The world switch loads it with WRMSR, which refuses the high half.
+    [SYSCALL_MASK] = {read_backend, write_backend, HIGH_HALF, 0, BACKEND(BACKEND_SYSCALL_MASK)},
+    [FS_BASE] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_FS_BASE)},
+    [GS_BASE] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_GS_BASE)},
+    [KERNEL_GS_BASE] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_KERNEL_GS_BASE)},
+    [TSC_AUX] = {read_backend, write_backend, HIGH_HALF, CPUID_RDTSCP, BACKEND(BACKEND_TSC_AUX)},
+    [XSS] = {read_backend, write_xss, 0, CPUID_XSAVES, BACKEND(BACKEND_XSS)},
+};
+
+// Architectural range, direct. ZERO_WRITABLE: no PMU, reads zero, writes are dropped (as KVM).
+static const uint8_t low_slots[0x480] = {
+    [0x010] = TSC,
+    [MSR_KVM_WALL_CLOCK] = WALL_CLOCK,
+    [MSR_KVM_SYSTEM_TIME] = SYSTEM_TIME,
+    [0x017] = ZERO, // PLATFORM_ID
+    [0x01b] = APIC_BASE,
+    [0x02a] = ZERO, // EBL_CR_POWERON
+    [0x034] = SMI_COUNT,
+    [0x03a] = FEATURE_CONTROL,
+    [0x03b] = TSC_ADJUST,
+    [0x048] = SPEC_CTRL,
+    [MSR_INDEX_PRED_CMD] = COMMAND,
+    [0x079] = UCODE_WRITE,
+    [0x08b] = UCODE_REV,
+    [0x0c1 ... 0x0c2] = ZERO_WRITABLE, // PERFCTR0, 1
+    [0x0ce] = PLATFORM_INFO,
+    [0x0fe] = MTRR_CAP,
+    [0x10a] = ARCH_CAPS,
+    [MSR_INDEX_FLUSH_CMD] = COMMAND,
+    [0x140] = MISC_FEATURES,
+    [0x174] = SYSENTER_CS,
+    [0x175] = SYSENTER_ESP,
+    [0x176] = SYSENTER_EIP,
+    [0x179] = MCG_CAP,
+    [0x17a] = MCG_STATUS,
+    [0x17b] = MCG_CTL,
+    [0x186 ... 0x187] = ZERO_WRITABLE, // PERFEVTSEL0, 1
+    [0x198] = PERF_STATUS,
+    [0x199] = ZERO_WRITABLE, // PERF_CTL
+    [0x1a0] = MISC_ENABLE,
+    [0x1d9] = DEBUGCTL,
+    [0x1db ... 0x1de] = ZERO, // last branch and exception
+    [0x1fc] = POWER_CTL,
+    [MSR_INDEX_MTRR_BASE0 ... MSR_INDEX_MTRR_BASE0 + 2 * GUEST_MTRR_VARIABLE - 1] = MTRR_VARIABLE,
+    [0x250] = MTRR_FIXED,
+    [0x258 ... 0x259] = MTRR_FIXED,
+    [0x268 ... 0x26f] = MTRR_FIXED,
+    [0x277] = PAT,
+    [MSR_INDEX_MC0_CTL2 ... MSR_INDEX_MC0_CTL2 + GUEST_MC_BANKS - 1] = MC_CTL2,
+    [0x2ff] = MTRR_DEFAULT,
+    [0x345] = PERF_CAPABILITIES,
+    [MSR_INDEX_MC0_CTL ... MSR_INDEX_MC0_CTL + 4 * GUEST_MC_BANKS - 1] = MC_BANK,
+};
+
+static const uint8_t syscall_slots[5] = {EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK};
+static const uint8_t base_slots[4] = {FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX};
+
+static enum slot find_slot(uint32_t index) {
+    if (index < sizeof low_slots)
+        return low_slots[index];
+    if (index - 0xc0000080 < sizeof syscall_slots)
+        return syscall_slots[index - 0xc0000080];
+    if (index - 0xc0000100 < sizeof base_slots)
+        return base_slots[index - 0xc0000100];
+    switch (index) {
+    case 0x6e0:
+        return TSC_DEADLINE;
+    case 0xda0:
+        return XSS;
+    case MSR_KVM_WALL_CLOCK_NEW:
+        return WALL_CLOCK;
+    case MSR_KVM_SYSTEM_TIME_NEW:
+        return SYSTEM_TIME;
+    case 0x606: // RAPL power unit and energy counters: Linux reads them unasked
+    case 0x611:
+    case 0x619:
+    case 0x639:
+    case 0x641:
+        return ZERO;
+    default:
+        return NONE;
+    }
+}
+
+static bool is_x2apic(uint32_t index) {
+    return index - 0x800 < 0x100;
+}
+
+int guest_msr_read(struct guest_msrs *msrs, uint32_t index, uint64_t *value, bool host_initiated) {
+    if (is_x2apic(index)) {
+        if (!msrs->lapic)
+            return GUEST_MSR_UNKNOWN;
+        return lapic_msr_read(msrs->lapic, index, value);
+    }
+    enum slot slot = find_slot(index);
+    if (slot == NONE)
+        return GUEST_MSR_UNKNOWN;
+    struct access access = {msrs, &rules[slot], index, host_initiated};
+    if (access.rule->feature && !host_initiated && !has(&access, access.rule->feature))
+        return GP;
+    return access.rule->read(&access, value);
+}
+
+int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, bool host_initiated) {
+    if (is_x2apic(index)) {
+        if (!msrs->lapic)
+            return GUEST_MSR_UNKNOWN;
+        return lapic_msr_write(msrs->lapic, index, value);
+    }
+    enum slot slot = find_slot(index);
+    if (slot == NONE)
+        return GUEST_MSR_UNKNOWN;
+    struct access access = {msrs, &rules[slot], index, host_initiated};
+    if (!access.rule->write || (value & access.rule->reserved))
+        return GP;
+    if (access.rule->feature && !host_initiated && !has(&access, access.rule->feature))
+        return GP;
+    return access.rule->write(&access, value);
+}
+
+// -- start and features --
+
+int guest_msr_feature(uint32_t index, uint64_t (*host_msr)(uint32_t index), uint64_t *value) {
+    switch (index) {
+    case MSR_INDEX_ARCH_CAPABILITIES:
+        *value = host_msr(index) & ARCH_CAPABILITIES_OFFERED;
+        return OK;
+    case MSR_INDEX_UCODE_REV:
+        *value = host_msr(index);
+        return OK;
+    case MSR_INDEX_PLATFORM_INFO:
+    case MSR_INDEX_PERF_CAPABILITIES:
+        *value = 0;
+        return OK;
+    default:
+        return GUEST_MSR_UNKNOWN;
+    }
+}
+
+int guest_msrs_setup_mce(struct guest_msrs *msrs, uint64_t mcg_cap) {
+    uint64_t banks = mcg_cap & 0xff;
+    const uint64_t known = 0xff | 0xff0000 | MCG_CTL_PRESENT | MCG_SER_PRESENT;
+
+    if (banks == 0 || banks > GUEST_MC_BANKS || (mcg_cap & ~known))
+        return -EINVAL;
+    msrs->mcg_cap = mcg_cap;
+    msrs->mcg_ctl = mcg_cap & MCG_CTL_PRESENT ? UINT64_MAX : 0;
+    for (unsigned bank = 0; bank < banks; bank++)
+        msrs->mc_banks[bank][0] = UINT64_MAX;
+    return 0;
+}
+
+void guest_msrs_init(struct guest_msrs *msrs, const struct guest_msr_backend *backend,
+                     const struct guest_cpuid *cpuid, struct lapic *lapic) {
+    *msrs = (struct guest_msrs){
+        .backend = backend,
+        .cpuid = cpuid,
+        .lapic = lapic,
+        .apic_base = LAPIC_DEFAULT_BASE | LAPIC_BASE_ENABLE,
+        .misc_enable = MISC_ENABLE_READ_ONLY | MISC_ENABLE_FAST_STRING,
+        .microcode_revision = 1ull << 32,
+        .mcg_cap = GUEST_MC_BANKS,
+    };
+    if (backend->host_msr)
+        msrs->arch_capabilities = backend->host_msr(msrs, MSR_INDEX_ARCH_CAPABILITIES) &
+                                  ARCH_CAPABILITIES_OFFERED;
+}
