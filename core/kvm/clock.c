@@ -11,10 +11,6 @@ uint64_t clock_now(struct vm *vm) {
     return time_now() + vm->clock_offset;
 }
 
-uint64_t clock_guest_tsc(struct vcpu *vcpu) {
-    return __builtin_ia32_rdtsc() + vcpu->virt.tsc_offset;
-}
-
 void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value) {
     vcpu->virt.tsc_offset = value - __builtin_ia32_rdtsc();
     virt->tsc_changed(&vcpu->virt);

@@ -17,5 +17,4 @@ void clock_system_time(struct vcpu *vcpu, uint64_t value);
 void clock_wall_time(struct vcpu *vcpu, uint64_t gpa);
 // Writes the vCPU's page if it has one. The vCPU's thread, before an entry.
 void clock_update(struct vcpu *vcpu);
-uint64_t clock_guest_tsc(struct vcpu *vcpu);
 void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value);

@@ -35,17 +35,6 @@ int64_t cpuid_system_ioctl(unsigned command, uint64_t argument) {
     return error;
 }
 
-void cpuid_refresh(struct vcpu *vcpu) {
-    struct kvm_sregs sregs;
-    virt->get_sregs(&vcpu->virt, &sregs);
-    struct cpuid_dynamic dynamic = {.cr4 = sregs.cr4,
-                                    .xcr0 = vcpu->virt.xcr0,
-                                    .xss = vcpu->virt.guest_fpu.xss,
-                                    .apic_base = sregs.apic_base,
-                                    .misc_enable = vcpu->virt.msrs.misc_enable};
-    guest_cpuid_update(&vcpu->virt.cpuid, &dynamic);
-}
-
 static void adopt(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries, uint32_t count) {
     struct virt_vcpu *state = &vcpu->virt;
     guest_cpuid_set(&state->cpuid, entries, count);
@@ -54,7 +43,7 @@ static void adopt(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries, uint32_t 
     state->lapic.x2apic_allowed = guest_cpuid_has(&state->cpuid, CPUID_X2APIC);
     state->lapic.tsc_deadline_allowed = guest_cpuid_has(&state->cpuid, CPUID_TSC_DEADLINE);
     virt->cpuid_changed(state);
-    cpuid_refresh(vcpu);
+    virt_cpuid_update(state);
 }
 
 int64_t cpuid_set(struct vcpu *vcpu, uint64_t argument) {

@@ -8,5 +8,3 @@ int64_t cpuid_system_ioctl(unsigned command,
                            uint64_t argument); // KVM_GET_SUPPORTED_CPUID, KVM_GET_EMULATED_CPUID
 int64_t cpuid_set(struct vcpu *vcpu, uint64_t argument); // KVM_SET_CPUID2
 int64_t cpuid_get(struct vcpu *vcpu, uint64_t argument); // KVM_GET_CPUID2
-// CR4, XCR0, XSS, APIC base or MISC_ENABLE changed: the leaves that mirror them follow.
-void cpuid_refresh(struct vcpu *vcpu);

@@ -43,5 +43,8 @@ static struct file *kvm_open(int flags, int *error) {
 }
 
 void kvm_register(void) {
+    if (!virt)
+        return;
+    msr_init();
     device_register("/dev/kvm", kvm_open);
 }

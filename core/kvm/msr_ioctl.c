@@ -3,72 +3,46 @@
 #include "core/kvm/msr_ioctl.h"
 #include <asm/errno.h>
 #include "core/kvm/clock.h"
-#include "core/kvm/cpuid_ioctl.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/user_copy.h"
 #include "core/sched/thread.h"
 
 #define MSRS_AT_ONCE 256 // KVM's MAX_IO_MSRS
 
-static struct virt_vcpu *of(struct guest_msrs *msrs) {
-    return container_of(msrs, struct virt_vcpu, msrs);
+static struct vcpu *of(struct guest_msrs *msrs) {
+    return vcpu_of(container_of(msrs, struct virt_vcpu, msrs));
 }
 
-static uint64_t backend_get(struct guest_msrs *msrs, enum backend_msr which) {
-    return virt->get_msr(of(msrs), which);
-}
-
-static int backend_set(struct guest_msrs *msrs, enum backend_msr which, uint64_t value) {
-    return virt->set_msr(of(msrs), which, value);
-}
-
-static uint64_t backend_get_tsc(struct guest_msrs *msrs) {
-    return clock_guest_tsc(vcpu_of(of(msrs)));
-}
-
-static void backend_set_tsc(struct guest_msrs *msrs, uint64_t value, bool host_initiated) {
+static void set_tsc(struct guest_msrs *msrs, uint64_t value, bool host_initiated) {
     (void)host_initiated;
-    clock_set_guest_tsc(vcpu_of(of(msrs)), value);
+    clock_set_guest_tsc(of(msrs), value);
 }
 
-static void backend_adjust_tsc(struct guest_msrs *msrs, int64_t delta) {
-    struct vcpu *vcpu = vcpu_of(of(msrs));
-    clock_set_guest_tsc(vcpu, clock_guest_tsc(vcpu) + (uint64_t)delta);
+static void adjust_tsc(struct guest_msrs *msrs, int64_t delta) {
+    clock_set_guest_tsc(of(msrs), virt_guest_tsc(&of(msrs)->virt) + (uint64_t)delta);
 }
 
-static int backend_command(struct guest_msrs *msrs, uint32_t msr, uint64_t value) {
-    return virt->msr_command(of(msrs), msr, value);
+static void system_time(struct guest_msrs *msrs, uint64_t value) {
+    clock_system_time(of(msrs), value);
 }
 
-static void backend_system_time(struct guest_msrs *msrs, uint64_t value) {
-    clock_system_time(vcpu_of(of(msrs)), value);
+static void wall_clock(struct guest_msrs *msrs, uint64_t gpa) {
+    clock_wall_time(of(msrs), gpa);
 }
 
-static void backend_wall_clock(struct guest_msrs *msrs, uint64_t gpa) {
-    clock_wall_time(vcpu_of(of(msrs)), gpa);
-}
+struct guest_msr_backend msr_backend = {.set_tsc = set_tsc,
+                                        .adjust_tsc = adjust_tsc,
+                                        .system_time = system_time,
+                                        .wall_clock = wall_clock};
 
-static void backend_cpuid_inputs_changed(struct guest_msrs *msrs) {
-    cpuid_refresh(vcpu_of(of(msrs)));
+void msr_init(void) {
+    struct guest_msr_backend core = msr_backend;
+    virt_msr_backend(&msr_backend);
+    msr_backend.set_tsc = core.set_tsc;
+    msr_backend.adjust_tsc = core.adjust_tsc;
+    msr_backend.system_time = core.system_time;
+    msr_backend.wall_clock = core.wall_clock;
 }
-
-static uint64_t backend_host_msr(struct guest_msrs *msrs, uint32_t msr) {
-    (void)msrs;
-    return virt->host_msr(msr);
-}
-
-const struct guest_msr_backend msr_backend = {
-    .get = backend_get,
-    .set = backend_set,
-    .get_tsc = backend_get_tsc,
-    .set_tsc = backend_set_tsc,
-    .adjust_tsc = backend_adjust_tsc,
-    .command = backend_command,
-    .system_time = backend_system_time,
-    .wall_clock = backend_wall_clock,
-    .cpuid_inputs_changed = backend_cpuid_inputs_changed,
-    .host_msr = backend_host_msr,
-};
 
 static int64_t copy_list(uint64_t argument, const uint32_t *list, uint32_t count) {
     struct kvm_msr_list header;
@@ -86,7 +60,7 @@ typedef int msr_access(struct vcpu *vcpu, struct kvm_msr_entry *entry);
 static int access_feature(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
     uint64_t value;
     (void)vcpu;
-    if (!virt || guest_msr_feature(entry->index, virt->host_msr, &value))
+    if (guest_msr_feature(entry->index, virt_host_msr, &value))
         return -1;
     entry->data = value;
     return 0;

@@ -2,7 +2,6 @@
 // A virtual CPU: its life, its fd, and how others get its attention.
 #include "core/kvm/vcpu.h"
 #include <asm/errno.h>
-#include "core/kvm/clock.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_ioctl.h"
 #include "core/kvm/vcpu_ioctl.h"
@@ -39,7 +38,7 @@ static uint64_t lapic_now(struct lapic *lapic) {
 }
 
 static uint64_t lapic_tsc(struct lapic *lapic) {
-    return clock_guest_tsc(of_lapic(lapic));
+    return virt_guest_tsc(&of_lapic(lapic)->virt);
 }
 
 static void lapic_send(struct lapic *lapic, const struct lapic_message *message) {
@@ -61,6 +60,21 @@ static void lapic_timer_changed(struct lapic *lapic) {
 
 static void vcpu_timer_expired(struct timer *timer) {
     vcpu_attend(container_of(timer, struct vcpu, timer), ATTENTION_TIMER);
+}
+
+uint64_t vcpu_get_cr8(const struct vcpu *vcpu) {
+    return vcpu->virt.irqchip ? lapic_get_cr8(&vcpu->virt.lapic) : vcpu->virt.cr8;
+}
+
+void vcpu_set_cr8(struct vcpu *vcpu, uint64_t cr8) {
+    if (vcpu->virt.irqchip)
+        lapic_set_cr8(&vcpu->virt.lapic, cr8);
+    else
+        vcpu->virt.cr8 = cr8;
+}
+
+static bool read_physical(struct virt_vcpu *virt_vcpu, uint64_t gpa, void *data, uint32_t size) {
+    return vm_read_guest(vcpu_of(virt_vcpu)->vm, gpa, data, size) == 0;
 }
 
 static const struct lapic_ops lapic_ops = {
@@ -171,6 +185,7 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     state->id = id;
     state->vm = &vm->virt;
     state->events.user_interrupt = -1;
+    state->read_physical = read_physical;
     state->irqchip = vm->irqchip.mode != IRQCHIP_NONE;
     state->tsc_khz = vm->default_tsc_khz;
     state->tsc_offset = vm->tsc_offset;

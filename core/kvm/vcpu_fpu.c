@@ -4,7 +4,6 @@
 #include "core/kvm/vcpu_fpu.h"
 #include <asm/errno.h>
 #include <stddef.h>
-#include "core/kvm/cpuid_ioctl.h"
 #include "core/kvm/vcpu.h"
 #include "core/string.h"
 
@@ -26,7 +25,6 @@ _Static_assert(offsetof(struct xsave_area, xstate_bv) == 512, "SDM vol. 1 13.4.2
 #define XSTATE_X87    1ull
 #define XSTATE_SSE    2ull
 #define XSTATE_AVX    4ull
-#define XSTATE_AVX512 0xe0ull
 #define FCW_INITIAL   0x37f
 #define MXCSR_INITIAL 0x1f80
 
@@ -101,18 +99,6 @@ int vcpu_set_xsave(struct vcpu *vcpu, const struct kvm_xsave *xsave) {
     size_t size = fpu_area_size() < sizeof(*xsave) ? fpu_area_size() : sizeof(*xsave);
     memcpy(area, xsave, size);
     area->mxcsr_mask = mask;
-    return 0;
-}
-
-int vcpu_set_xcr0(struct vcpu *vcpu, uint64_t value) {
-    uint64_t avx512 = value & XSTATE_AVX512;
-    bool legal = (value & XSTATE_X87) && !(value & ~fpu_host_xcr0()) &&
-                 !((value & XSTATE_AVX) && !(value & XSTATE_SSE)) &&
-                 (!avx512 || (avx512 == XSTATE_AVX512 && (value & XSTATE_AVX)));
-    if (!legal)
-        return -EINVAL;
-    vcpu->virt.xcr0 = vcpu->virt.guest_fpu.xcr0 = value;
-    cpuid_refresh(vcpu);
     return 0;
 }
 

@@ -10,10 +10,10 @@ void vcpu_get_fpu(struct vcpu *vcpu, struct kvm_fpu *fpu);
 void vcpu_set_fpu(struct vcpu *vcpu, const struct kvm_fpu *fpu);
 void vcpu_get_xsave(struct vcpu *vcpu, struct kvm_xsave *xsave);
 int vcpu_set_xsave(struct vcpu *vcpu, const struct kvm_xsave *xsave); // -EINVAL
-int vcpu_set_xcr0(struct vcpu *vcpu,
                   uint64_t value); // -EINVAL: not allowed by SDM vol. 1 13.3 or the host
-// Vector register `which` in the saved area: XMM, and for 32 bytes its upper half from the AVX
-// component.
-void vcpu_read_vector(struct vcpu *vcpu, unsigned which, void *data, uint32_t size);
-void vcpu_write_vector(struct vcpu *vcpu, unsigned which, const void *data, uint32_t size,
-                       bool clear_upper);
+                  // Vector register `which` in the saved area: XMM, and for 32 bytes its upper half
+                  // from the AVX component.
+                  void vcpu_read_vector(struct vcpu *vcpu, unsigned which, void *data,
+                                        uint32_t size);
+                  void vcpu_write_vector(struct vcpu *vcpu, unsigned which, const void *data,
+                                         uint32_t size, bool clear_upper);

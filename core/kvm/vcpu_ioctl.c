@@ -70,9 +70,9 @@ int vcpu_set_sregs(struct vcpu *vcpu, const struct kvm_sregs *sregs) {
         set_apic_base(vcpu, old_base);
         return -EINVAL;
     }
-    lapic_set_cr8(&vcpu->virt.lapic, sregs->cr8 & 15);
+    vcpu_set_cr8(vcpu, sregs->cr8 & 15);
     set_pending_interrupt(vcpu, sregs);
-    cpuid_refresh(vcpu);
+    virt_cpuid_update(&vcpu->virt);
     return 0;
 }
 
@@ -125,7 +125,7 @@ static int64_t set_xcrs(void *vcpu, void *data, uint64_t argument) {
         return -EINVAL;
     for (uint32_t i = 0; i < xcrs->nr_xcrs; i++)
         if (xcrs->xcrs[i].xcr == 0)
-            return vcpu_set_xcr0(vcpu, xcrs->xcrs[i].value);
+            return virt_set_xcr0(&((struct vcpu *)vcpu)->virt, xcrs->xcrs[i].value);
     return 0;
 }
 

@@ -315,7 +315,7 @@ static void report(struct vcpu *vcpu) {
     struct virt_vcpu *state = &vcpu->virt;
     run->if_flag = (virt->get_rflags(state) >> 9) & 1;
     run->flags = state->in_smm ? KVM_RUN_X86_SMM : 0;
-    run->cr8 = lapic_get_cr8(&state->lapic);
+    run->cr8 = vcpu_get_cr8(vcpu);
     run->apic_base = state->irqchip ? state->lapic.base : state->msrs.apic_base;
     run->ready_for_interrupt_injection =
         state->irqchip || (state->events.user_interrupt < 0 && virt->interrupt_allowed(state));
@@ -340,10 +340,10 @@ int64_t vcpu_run(struct vcpu *vcpu) {
         return -EINVAL;
     if (run->kvm_dirty_regs && load_synced(vcpu))
         return -EINVAL;
-    if (!vcpu->virt.irqchip && run->cr8 != lapic_get_cr8(&vcpu->virt.lapic)) {
+    if (!vcpu->virt.irqchip && run->cr8 != vcpu_get_cr8(vcpu)) {
         if (run->cr8 > 15)
             return -EINVAL;
-        lapic_set_cr8(&vcpu->virt.lapic, run->cr8);
+        vcpu_set_cr8(vcpu, run->cr8);
     }
     uint64_t blocked = thread->signals.blocked;
     if (vcpu->has_signal_mask)
