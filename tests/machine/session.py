@@ -9,8 +9,9 @@ import select
 import time
 
 FIRST_LINE = b"Ashlar loader"
-EXITED = re.compile(rb"^init: (.*) exited with (\d+)", re.MULTILINE)
-PANIC = re.compile(rb"^panic: .*", re.MULTILINE)
+# Not at the start of a line only: a program's last line need not have ended.
+EXITED = re.compile(rb"init: [^\r\n]* exited with (\d+)")
+PANIC = re.compile(rb"panic: [^\r\n]*")
 # Input before init runs would be the firmware's: its boot menu reads the serial line too.
 READY = re.compile(rb"^init: ", re.MULTILINE)
 # The kernel runs the UART without its FIFO: an emulator then takes a byte only when the last one has been read, and what
@@ -152,7 +153,7 @@ class Session:
         if panic and not (self.closed and self.emulator.powered_off()):
             return 1, "Ashlar panicked: " + panic.group(0).decode(errors="replace").strip()
         if exits:
-            return int(exits[-1][1]) & 0xff, None
+            return int(exits[-1]) & 0xff, None
         if self.emulator.running():
             return 1, "the serial line closed but the emulator did not end"
         if self.emulator.powered_off():
