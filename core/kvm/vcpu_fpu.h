@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A vCPU's x87, SSE and extended state in the layouts of the KVM API.
+// A vCPU's x87, SSE and extended state in the layouts of the KVM API. The vCPU is held and not
+// running, but for the last two.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,11 +10,10 @@ struct vcpu;
 void vcpu_get_fpu(struct vcpu *vcpu, struct kvm_fpu *fpu);
 void vcpu_set_fpu(struct vcpu *vcpu, const struct kvm_fpu *fpu);
 void vcpu_get_xsave(struct vcpu *vcpu, struct kvm_xsave *xsave);
-int vcpu_set_xsave(struct vcpu *vcpu, const struct kvm_xsave *xsave); // -EINVAL
-                  uint64_t value); // -EINVAL: not allowed by SDM vol. 1 13.3 or the host
-                  // Vector register `which` in the saved area: XMM, and for 32 bytes its upper half
-                  // from the AVX component.
-                  void vcpu_read_vector(struct vcpu *vcpu, unsigned which, void *data,
-                                        uint32_t size);
-                  void vcpu_write_vector(struct vcpu *vcpu, unsigned which, const void *data,
-                                         uint32_t size, bool clear_upper);
+// 0, or -EINVAL: a component the host has not, compacted format, reserved bits.
+int vcpu_set_xsave(struct vcpu *vcpu, const struct kvm_xsave *xsave);
+// Vector register `which` in the saved area: XMM, and for 32 bytes its upper half from the AVX
+// component.
+void vcpu_read_vector(struct vcpu *vcpu, unsigned which, void *data, uint32_t size);
+void vcpu_write_vector(struct vcpu *vcpu, unsigned which, const void *data, uint32_t size,
+                       bool clear_upper);
