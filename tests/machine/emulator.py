@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import re
 import select
 import socket
 import subprocess
@@ -92,6 +93,10 @@ class Emulator:
         """After the end: whether the machine switched itself off, rather than reset or died."""
         raise NotImplementedError
 
+    def cause_of_death(self):
+        """After the end of a machine that did not power off: what the emulator says about it."""
+        raise NotImplementedError
+
     def stop(self):
         """Ends the emulator however it feels; a wedged Bochs ignores SIGTERM."""
         if self.process is not None and self.process.poll() is None:
@@ -178,11 +183,17 @@ class Bochs(Emulator):
         except OSError:
             return False
 
+    def cause_of_death(self):
+        with open(self.path("emulator.log"), errors="replace") as log:
+            panics = [line for line in log if re.match(r"\d+p\[|.*>>PANIC<<", line)]
+        return panics[-1].strip() if panics else self._last_words()
+
 
 class Qemu(Emulator):
     acceleration = ()
 
     monitor = None
+    _events = b""
 
     def _start(self, port):
         with open(self.path("emulator.log"), "w") as log, \
@@ -204,9 +215,8 @@ class Qemu(Emulator):
                 raise EmulatorError(self._last_words()) from None
         self.monitor.sendall(b'{"execute": "qmp_capabilities"}\n')
 
-    def powered_off(self):
-        """QEMU's monitor has named the reason of the end."""
-        text = b""
+    def _end_reason(self):
+        """QEMU's monitor names the reason of the end."""
         while select.select([self.monitor], [], [], 1)[0]:
             try:
                 data = self.monitor.recv(65536)
@@ -214,15 +224,23 @@ class Qemu(Emulator):
                 break
             if not data:
                 break
-            text += data
-        for line in text.splitlines():
+            self._events += data
+        for line in self._events.splitlines():
             try:
                 message = json.loads(line)
             except ValueError:
                 continue
             if message.get("event") == "SHUTDOWN":
-                return message["data"].get("reason") == "guest-shutdown"
-        return False
+                return message["data"].get("reason", "unknown")
+        return "none"
+
+    def powered_off(self):
+        return self._end_reason() == "guest-shutdown"
+
+    def cause_of_death(self):
+        if self._end_reason() == "guest-reset":
+            return "a triple fault or a reset"
+        return self._last_words()
 
     def stop(self):
         super().stop()

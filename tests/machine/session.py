@@ -158,5 +158,4 @@ class Session:
             return 1, "the serial line closed but the emulator did not end"
         if self.emulator.powered_off():
             return 0, None
-        return 1, (f"the machine died (emulator's exit status {self.emulator.process.returncode}); "
-                   f"see {self.emulator.path('emulator.log')}")
+        return 1, f"the machine died: {self.emulator.cause_of_death()}"
