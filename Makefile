@@ -189,8 +189,9 @@ sources_of = $(sort $(shell sed -nE 's:^\#include "(\.\./)*((arch|core|boot)/.*)
 	$(1) /dev/null | xargs -rn1 | xargs -r ls -d 2>/dev/null))
 
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
-UNIT_SOURCES := $(call sources_of,$(UNIT_TESTS))
-UNIT_OBJECTS := $(UNIT_TESTS:%.c=$(OUT)/unit-obj/%.o) $(OUT)/unit-obj/tests/unit/main.o
+UNIT_FILES := $(sort $(wildcard tests/unit/*.c))
+UNIT_SOURCES := $(call sources_of,$(UNIT_FILES) $(wildcard tests/unit/*.h))
+UNIT_OBJECTS := $(UNIT_FILES:%.c=$(OUT)/unit-obj/%.o)
 UNIT_CFLAGS = $(HOST_CFLAGS) -I$(OUT)/unit $(shell pkg-config --cflags check)
 
 $(OUT)/unit/suites.inc: FORCE
