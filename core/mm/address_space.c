@@ -9,8 +9,8 @@
 #include "core/mm/page.h"
 #include "core/sched/thread.h"
 
-// Room above for the main thread's stack. Fixed, not randomized: runs can be repeated tick for tick, and what a process
-// may do is limited by its fds, not by its ignorance of addresses.
+// Room above for the main thread's stack. Fixed, not randomized: runs can be repeated tick for
+// tick, and what a process may do is limited by its fds, not by its ignorance of addresses.
 static const uint64_t mmap_top = USER_END - (1ull << 30);
 
 struct address_space *address_space_create(struct memory_account *account) {

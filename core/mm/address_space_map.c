@@ -8,7 +8,8 @@
 #include "core/mm/memory_object.h"
 #include "core/mm/page.h"
 
-static const uint64_t lowest_address = 64 << 10; // as Linux's mmap_min_addr: null pointers with an offset fault
+static const uint64_t lowest_address =
+    64 << 10; // as Linux's mmap_min_addr: null pointers with an offset fault
 static const uint64_t end_of_32bit = 1ull << 31; // MAP_32BIT
 
 static uint64_t page_up(uint64_t size) {
@@ -24,7 +25,8 @@ static bool is_free(const struct address_space *space, uint64_t start, uint64_t 
     return !next || next->start >= end;
 }
 
-// Where a mapping without MAP_FIXED goes; 0: no room. Large ones are aligned for huge pages if that is possible.
+// Where a mapping without MAP_FIXED goes; 0: no room. Large ones are aligned for huge pages if that
+// is possible.
 static uint64_t choose_address(const struct address_space *space, uint64_t hint, uint64_t size,
                                int flags) {
     hint &= PAGE_MASK;
@@ -47,7 +49,8 @@ static int check_fixed(uint64_t address, uint64_t size) {
 }
 
 // Owner of `changing`. Makes room at the wanted or a chosen address; address or -errno.
-static int64_t make_room(struct mapping_change *change, uint64_t address, uint64_t size, int flags) {
+static int64_t make_room(struct mapping_change *change, uint64_t address, uint64_t size,
+                         int flags) {
     struct address_space *space = change->space;
     if (flags & MAP_FIXED_NOREPLACE)
         return is_free(space, address, address + size) ? (int64_t)address : -EEXIST;

@@ -33,11 +33,12 @@ static bool covered(const struct address_space *space, uint64_t start, uint64_t 
 }
 
 struct attributes {
-    int prot;                      // -1: as it is
+    int prot; // -1: as it is
     uint8_t set_flags, clear_flags;
 };
 
-// Lock held for each mapping only: changes are exclusive, and a fault sees each mapping before or after.
+// Lock held for each mapping only: changes are exclusive, and a fault sees each mapping before or
+// after.
 static int set_attributes(struct mapping_change *change, uint64_t start, uint64_t end,
                           const struct attributes *attributes) {
     struct address_space *space = change->space;
@@ -50,7 +51,8 @@ static int set_attributes(struct mapping_change *change, uint64_t start, uint64_
         spin_lock(&space->lock);
         if (attributes->prot >= 0)
             mapping->prot = (uint8_t)attributes->prot;
-        mapping->flags = (uint8_t)((mapping->flags & ~attributes->clear_flags) | attributes->set_flags);
+        mapping->flags =
+            (uint8_t)((mapping->flags & ~attributes->clear_flags) | attributes->set_flags);
         spin_unlock(&space->lock);
     }
     if (!error && attributes->prot >= 0)
@@ -146,7 +148,8 @@ int address_space_advise(struct address_space *space, uint64_t address, uint64_t
         return error ? error
                      : populate(space, address, end,
                                 advice == MADV_POPULATE_WRITE ? ACCESS_WRITE : ACCESS_READ);
-    // Hints about paging, dumps, forks and page sharing: there is nothing here that they would change.
+    // Hints about paging, dumps, forks and page sharing: there is nothing here that they would
+    // change.
     case MADV_NORMAL:
     case MADV_RANDOM:
     case MADV_SEQUENTIAL:

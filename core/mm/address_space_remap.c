@@ -26,7 +26,8 @@ static bool grow_in_place(struct address_space *space, struct mapping *mapping,
     return true;
 }
 
-// Room for the moved mapping, at the same place within 2 MiB if there is such room, so that huge pages move whole. 0: none.
+// Room for the moved mapping, at the same place within 2 MiB if there is such room, so that huge
+// pages move whole. 0: none.
 static uint64_t find_room(const struct address_space *space, const struct remap *remap) {
     uint64_t within = remap->address & (HUGE_SIZE - 1), low = HUGE_SIZE;
     uint64_t found = mapping_tree_find_gap(&space->mappings, within + remap->new_size, HUGE_SIZE,
@@ -36,7 +37,8 @@ static uint64_t find_room(const struct address_space *space, const struct remap 
     return mapping_tree_find_gap(&space->mappings, remap->new_size, PAGE_SIZE, low, space->map_top);
 }
 
-// Moves the leaves of a mapping that is out of the tree; puts back what went when there is no memory for tables.
+// Moves the leaves of a mapping that is out of the tree; puts back what went when there is no
+// memory for tables.
 static int move_leaves(struct address_space *space, uint64_t from, uint64_t to, uint64_t size) {
     uint64_t moved, back;
     int error = leaves_move(space, from, to, size, &moved);
@@ -88,8 +90,8 @@ static int64_t remap_locked(struct mapping_change *change, const struct remap *r
     if (remap->new_size <= remap->old_size) {
         int error = 0;
         if (remap->new_size < remap->old_size)
-            error = mapping_change_unmap(change, address + remap->new_size,
-                                         address + remap->old_size);
+            error =
+                mapping_change_unmap(change, address + remap->new_size, address + remap->old_size);
         return error ? error : (int64_t)address;
     }
     if (grow_in_place(space, mapping, remap))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Which address space a CPU has loaded. A CPU is in space->cpus from before it loads the table until after it has loaded another.
+// Which address space a CPU has loaded. A CPU is in space->cpus from before it loads the table
+// until after it has loaded another.
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "core/mm/address_space.h"

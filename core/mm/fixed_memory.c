@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Memory object over data that is always there and never changes: a file of the initrd. Whole pages of page-aligned data are shown
-// in place; any other page, and the last one (zero behind the end), is copied when first touched.
+// Memory object over data that is always there and never changes: a file of the initrd. Whole pages
+// of page-aligned data are shown in place; any other page, and the last one (zero behind the end),
+// is copied when first touched.
 #include <asm/errno.h>
 #include "core/list.h"
 #include "core/mm/heap.h"

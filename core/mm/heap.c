@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The kernel heap: one page a slab, 64 bytes of header and objects of one size class behind it. Objects are therefore
-// never page aligned, which is how heap_free tells them from whole pages.
+// The kernel heap: one page a slab, 64 bytes of header and objects of one size class behind it.
+// Objects are therefore never page aligned, which is how heap_free tells them from whole pages.
 #include "core/mm/heap.h"
 #include <stdatomic.h>
 #include <stdint.h>
@@ -11,7 +11,8 @@
 
 enum { CLASSES = 16, SLAB_HEADER = 64 };
 
-// Chosen so that little of the 4032 bytes behind the header is left over; from 64 bytes on multiples of a cache line.
+// Chosen so that little of the 4032 bytes behind the header is left over; from 64 bytes on
+// multiples of a cache line.
 static const uint16_t class_size[CLASSES] = {16,  32,  48,  64,  128, 192, 256,  320,
                                              384, 448, 576, 640, 768, 960, 1344, 1984};
 enum { LARGEST_CLASS = 1984 };
@@ -62,7 +63,7 @@ static struct slab *slab_create(unsigned class) {
     if (physical == PHYSICAL_NONE)
         return NULL;
     struct slab *slab = page_to_virtual(physical);
-    *slab = (struct slab){.class = (uint16_t)class, .fresh = SLAB_HEADER};
+    *slab = (struct slab){.class = (uint16_t) class, .fresh = SLAB_HEADER};
     return slab;
 }
 
@@ -111,7 +112,8 @@ static void small_free(void *object) {
     slab->used--;
     if (was_full)
         list_push_front(&class->partial, &slab->node);
-    // One empty slab may stay, so that a lone object that comes and goes does not make a page come and go.
+    // One empty slab may stay, so that a lone object that comes and goes does not make a page come
+    // and go.
     bool surplus = slab->used == 0 && class->partial.next != class->partial.prev;
     if (surplus)
         list_remove(&slab->node);

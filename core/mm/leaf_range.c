@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Ranges of leaves. A chunk clears or changes entries under the lock; then, without it, listeners and the TLBs of other CPUs
-// are told, and only then pages are freed.
+// Ranges of leaves. A chunk clears or changes entries under the lock; then, without it, listeners
+// and the TLBs of other CPUs are told, and only then pages are freed.
 #include "core/mm/leaf_range.h"
 #include <asm/errno.h>
 #include <linux/mman.h>
@@ -16,15 +16,16 @@ enum {
 
 struct leaf_batch {
     unsigned count;
-    bool changed;       // translations went or lost rights: tell others
-    bool notify;        // there are listeners
-    uint64_t uncharge;  // bytes
+    bool changed;      // translations went or lost rights: tell others
+    bool notify;       // there are listeners
+    uint64_t uncharge; // bytes
     uint64_t pages[CHUNK_LEAVES];
 };
 
 unsigned leaf_flags(const struct mapping *mapping, uint64_t physical) {
     unsigned flags = 0;
-    // x86 cannot give write or execute without read. No right at all: the entry stays, for the kernel only.
+    // x86 cannot give write or execute without read. No right at all: the entry stays, for the
+    // kernel only.
     if (mapping->prot & (PROT_READ | PROT_WRITE | PROT_EXEC))
         flags |= PAGING_USER;
     if (mapping->prot & PROT_EXEC)
@@ -174,7 +175,8 @@ void leaves_protect(struct address_space *space, uint64_t start, uint64_t end) {
     }
 }
 
-// Lock held. Private pages become 512 of their own; pages of an object are dropped, since the object has them.
+// Lock held. Private pages become 512 of their own; pages of an object are dropped, since the
+// object has them.
 static int demote(struct address_space *space, uint64_t address,
                   const struct page_table_entry *entry, struct leaf_batch *batch) {
     if (page_use(entry->physical) != PAGE_ANONYMOUS) {
@@ -246,7 +248,8 @@ int leaves_move(struct address_space *space, uint64_t from, uint64_t to, uint64_
         spin_unlock(&space->lock);
         uint64_t end = *moved;
         // A leaf dropped in the last step lies behind what was moved.
-        batch_finish(space, &batch, from + start, from + (end + HUGE_SIZE < size ? end + HUGE_SIZE : size));
+        batch_finish(space, &batch, from + start,
+                     from + (end + HUGE_SIZE < size ? end + HUGE_SIZE : size));
         if (*moved < size && !error)
             thread_preemption_point();
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Work on the page-table leaves of a range, in chunks of bounded length. Inside core/mm only. All are called
-// without the space's lock and by the owner of `changing` (or at the end of the space's life), except leaves_drop of file pages.
+// Work on the page-table leaves of a range, in chunks of bounded length. Inside core/mm only. All
+// are called without the space's lock and by the owner of `changing` (or at the end of the space's
+// life), except leaves_drop of file pages.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,11 +11,13 @@ struct mapping;
 
 #define HUGE_SIZE (2ull << 20)
 
-// Takes leaves away, tells listeners and TLBs, frees pages. keep_anonymous: leaves private pages alone.
+// Takes leaves away, tells listeners and TLBs, frees pages. keep_anonymous: leaves private pages
+// alone.
 void leaves_drop(struct address_space *space, uint64_t start, uint64_t end, bool keep_anonymous);
 // Gives leaves the rights that their mappings have now.
 void leaves_protect(struct address_space *space, uint64_t start, uint64_t end);
-// Moves what is mapped at [from, from + size) to `to`; no mapping covers either. 0, or -ENOMEM with *moved bytes done.
+// Moves what is mapped at [from, from + size) to `to`; no mapping covers either. 0, or -ENOMEM with
+// *moved bytes done.
 int leaves_move(struct address_space *space, uint64_t from, uint64_t to, uint64_t size,
                 uint64_t *moved);
 // Makes sure no leaf straddles `address`. 0 or -ENOMEM.

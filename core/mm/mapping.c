@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// AVL tree of mappings, each node knowing the widest gap below it. Recursion is as deep as the tree: at most 24 for 2^16 mappings.
+// AVL tree of mappings, each node knowing the widest gap below it. Recursion is as deep as the
+// tree: at most 24 for 2^16 mappings.
 #include "core/mm/mapping.h"
 #include <stddef.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// One mapping (VMA) of an address space, and the balanced tree of them that also finds free room. Inside core/mm only.
+// One mapping (VMA) of an address space, and the balanced tree of them that also finds free room.
+// Inside core/mm only.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,19 +13,20 @@ enum mapping_flags {
     MAPPING_STACK = 2,   // never huge pages
     MAPPING_HUGE = 4,    // MADV_HUGEPAGE
     MAPPING_NO_HUGE = 8, // MADV_NOHUGEPAGE
-    MAPPING_NO_WRITE = 16, // shared view of a file that is not open for writing: PROT_WRITE is refused
+    MAPPING_NO_WRITE =
+        16, // shared view of a file that is not open for writing: PROT_WRITE is refused
 };
 
 struct mapping {
     struct mapping *left, *right;
-    uint64_t start, end; // bytes, page aligned
-    uint64_t gap;        // free bytes just below start
-    uint64_t widest_gap; // of the subtree
-    struct list node;    // in address order
+    uint64_t start, end;          // bytes, page aligned
+    uint64_t gap;                 // free bytes just below start
+    uint64_t widest_gap;          // of the subtree
+    struct list node;             // in address order
     struct memory_object *object; // NULL: private anonymous memory. Holds a reference
-    uint64_t offset;     // of start in the object
-    uint8_t prot;        // PROT_*
-    uint8_t flags;       // enum mapping_flags
+    uint64_t offset;              // of start in the object
+    uint8_t prot;                 // PROT_*
+    uint8_t flags;                // enum mapping_flags
     int8_t height;
 };
 

@@ -68,7 +68,8 @@ void mapping_change_end(struct mapping_change *change) {
     spin_lock(&space->lock);
     space->changing = false;
     spin_unlock(&space->lock);
-    // A waiter adds itself before it looks at `changing` under the lock, so an empty queue here is truly empty.
+    // A waiter adds itself before it looks at `changing` under the lock, so an empty queue here is
+    // truly empty.
     if (!list_empty(&space->changed.waiters))
         wait_queue_wake(&space->changed, 0);
     free_spares(change);
@@ -116,7 +117,8 @@ int mapping_change_cut(struct mapping_change *change, uint64_t address) {
     return leaves_cut(space, address);
 }
 
-// Lock held. Moves up to CHUNK_MAPPINGS mappings of the range from the tree to the list; false: that was all.
+// Lock held. Moves up to CHUNK_MAPPINGS mappings of the range from the tree to the list; false:
+// that was all.
 static bool take_mappings(struct address_space *space, uint64_t start, uint64_t end,
                           struct list *taken) {
     space->cached = NULL;
@@ -152,8 +154,7 @@ int mapping_change_unmap(struct mapping_change *change, uint64_t start, uint64_t
             thread_preemption_point();
     }
     leaves_drop(space, start, end, false);
-    list_for_each_safe(node, &taken)
-        mapping_free(container_of(node, struct mapping, node));
+    list_for_each_safe(node, &taken) mapping_free(container_of(node, struct mapping, node));
     return 0;
 }
 

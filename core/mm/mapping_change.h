@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The frame of every change of mappings: exclusive against other changes, with the memory it needs in hand. Inside core/mm only.
+// The frame of every change of mappings: exclusive against other changes, with the memory it needs
+// in hand. Inside core/mm only.
 #pragma once
 #include <stdint.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Memory objects: reference counting, and the kind that shows pages which the kernel made for another purpose.
+// Memory objects: reference counting, and the kind that shows pages which the kernel made for
+// another purpose.
 #include "core/mm/memory_object.h"
 #include <asm/errno.h>
 #include "core/list.h"

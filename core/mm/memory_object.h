@@ -10,8 +10,9 @@
 struct memory_object;
 
 struct memory_object_ops {
-    // Physical address of 4 KiB page `index`; makes it if need be. -ENOMEM, -EFAULT beyond the end (SIGBUS). No lock held by the caller
-    // but the address space's. *order: the block around it that is contiguous and naturally aligned (0, 9 or 18).
+    // Physical address of 4 KiB page `index`; makes it if need be. -ENOMEM, -EFAULT beyond the end
+    // (SIGBUS). No lock held by the caller but the address space's. *order: the block around it
+    // that is contiguous and naturally aligned (0, 9 or 18).
     int (*page)(struct memory_object *object, uint64_t index, uint64_t *physical, unsigned *order);
     void (*destroy)(struct memory_object *object);
 };
@@ -27,14 +28,19 @@ static inline void memory_object_get(struct memory_object *object) {
 }
 void memory_object_put(struct memory_object *object);
 
-// Anonymous pages in a radix tree (memfd, shared anonymous memory); huge: 2 MiB pages where aligned.
+// Anonymous pages in a radix tree (memfd, shared anonymous memory); huge: 2 MiB pages where
+// aligned.
 struct memory_object *shared_memory_create(bool huge);
-// Reads/writes through the object, for read/write on a memfd; copies to/from kernel memory. Bytes done or -errno.
+// Reads/writes through the object, for read/write on a memfd; copies to/from kernel memory. Bytes
+// done or -errno.
 int64_t shared_memory_read(struct memory_object *object, uint64_t offset, void *to, size_t size);
-int64_t shared_memory_write(struct memory_object *object, uint64_t offset, const void *from, size_t size);
+int64_t shared_memory_write(struct memory_object *object, uint64_t offset, const void *from,
+                            size_t size);
 int shared_memory_resize(struct memory_object *object, uint64_t size);
 uint64_t shared_memory_size(struct memory_object *object);
-// Read-only pages over memory that is always there (an initrd file in place; base page aligned or copied on fault).
+// Read-only pages over memory that is always there (an initrd file in place; base page aligned or
+// copied on fault).
 struct memory_object *fixed_memory_create(const void *data, size_t size);
-// Existing page-aligned kernel pages shown writable (the vCPU's kvm_run). The pages are page_get-ed for as long as it lives.
+// Existing page-aligned kernel pages shown writable (the vCPU's kvm_run). The pages are page_get-ed
+// for as long as it lives.
 struct memory_object *kernel_pages_create(const uint64_t *physical, size_t pages);

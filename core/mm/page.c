@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The page array and the buddy allocator over it. Free blocks are linked through their own first bytes.
+// The page array and the buddy allocator over it. Free blocks are linked through their own first
+// bytes.
 #include "core/mm/page.h"
 #include <stdatomic.h>
 #include "core/list.h"
@@ -7,8 +8,9 @@
 #include "core/mm/heap.h"
 #include "core/sched/spinlock.h"
 
-// Only the first page of a block has a state; the others are PAGE_NONE, so that the head of the block around a page can
-// be found by looking at ever larger alignments. What the allocator never got is PAGE_NONE too.
+// Only the first page of a block has a state; the others are PAGE_NONE, so that the head of the
+// block around a page can be found by looking at ever larger alignments. What the allocator never
+// got is PAGE_NONE too.
 enum { PAGE_NONE, PAGE_FREE /* then enum page_use */ };
 enum { ORDERS = PAGE_ORDER_1G + 1 };
 
@@ -56,7 +58,8 @@ static inline uint16_t tag_of(uint64_t pfn) {
 }
 
 static inline void tag_set(uint64_t pfn, unsigned state, unsigned order) {
-    atomic_store_explicit(&ram.pages[pfn].tag, (uint16_t)(state << 8 | order), memory_order_relaxed);
+    atomic_store_explicit(&ram.pages[pfn].tag, (uint16_t)(state << 8 | order),
+                          memory_order_relaxed);
 }
 
 static struct list *free_node(uint64_t pfn) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Radix tree of 512-entry nodes. A slot is 0, a node's address, or a page's physical address with bit 0 set (in a slot
-// of level 1: a 2 MiB block).
+// Radix tree of 512-entry nodes. A slot is 0, a node's address, or a page's physical address with
+// bit 0 set (in a slot of level 1: a 2 MiB block).
 #include "core/mm/page_tree.h"
 #include <asm/errno.h>
 #include <stdbool.h>
@@ -85,7 +85,8 @@ int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uin
     return 0;
 }
 
-// Drops what lies at or behind `first`, an index relative to the slot. True: the slot is empty now. Depth is at most MAX_HEIGHT.
+// Drops what lies at or behind `first`, an index relative to the slot. True: the slot is empty now.
+// Depth is at most MAX_HEIGHT.
 static bool slot_truncate(uint64_t *slot, unsigned level, uint64_t first) {
     if (!*slot)
         return true;

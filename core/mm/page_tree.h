@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A radix tree from page index to page: the content of a memory object. No lock of its own. Each page in it holds one reference.
+// A radix tree from page index to page: the content of a memory object. No lock of its own. Each
+// page in it holds one reference.
 #pragma once
 #include <stdint.h>
 #include "core/mm/page.h"
@@ -9,10 +10,11 @@ struct page_tree {
     unsigned height; // levels of nodes; 0: the tree is one page at index 0
 };
 
-// Physical address of page `index`, and the order (0 or 9) of the entry it lies in; PHYSICAL_NONE: none.
+// Physical address of page `index`, and the order (0 or 9) of the entry it lies in; PHYSICAL_NONE:
+// none.
 uint64_t page_tree_find(const struct page_tree *tree, uint64_t index, unsigned *order);
-// Puts a page (order 0) or 2 MiB block (order 9, index a multiple of 512) in, with the caller's reference. 0, -EEXIST when any
-// part of it is there already, -ENOMEM.
+// Puts a page (order 0) or 2 MiB block (order 9, index a multiple of 512) in, with the caller's
+// reference. 0, -EEXIST when any part of it is there already, -ENOMEM.
 int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uint64_t physical);
 // Drops all pages from `first` on; of a block that begins before it, nothing.
 void page_tree_truncate(struct page_tree *tree, uint64_t first);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Shared anonymous memory: memfd and MAP_SHARED|MAP_ANONYMOUS. Pages are made zeroed on first touch.
+// Shared anonymous memory: memfd and MAP_SHARED|MAP_ANONYMOUS. Pages are made zeroed on first
+// touch.
 #include <asm/errno.h>
 #include <stdbool.h>
 #include "core/list.h"
@@ -119,7 +120,8 @@ int shared_memory_resize(struct memory_object *object, uint64_t size) {
     return 0;
 }
 
-// A reference on page `index` for a copy outside the lock. *physical PHYSICAL_NONE: a hole (only if !make).
+// A reference on page `index` for a copy outside the lock. *physical PHYSICAL_NONE: a hole (only if
+// !make).
 static int page_hold(struct shared_memory *memory, uint64_t index, bool make, uint64_t *physical) {
     unsigned order;
     int error = 0;

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Memory objects and the page tree under them.
+// Sources: tests/unit/fake_memory.c core/mm/page.c core/mm/heap.c core/mm/shared_memory.c
+// core/mm/fixed_memory.c Sources: arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
+#include <asm/errno.h>
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include "core/mm/heap.h"
+#include "core/mm/memory_object.h"
+#include "core/mm/page.h"
+#include "core/mm/page_tree.h"
+#include "tests/unit/fake_memory.h"
+
+START_TEST(tree_finds_what_was_put_in) {
+    static const uint64_t indexes[] = {0, 1, 511, 512, 513, 262144, 1ull << 30, (1ull << 44) - 1};
+    enum { COUNT = sizeof indexes / sizeof indexes[0] };
+    fake_memory_start();
+    size_t before = page_free_bytes();
+    struct page_tree tree = {0};
+    uint64_t pages[COUNT];
+    unsigned order;
+    for (unsigned i = 0; i < COUNT; i++) {
+        pages[i] = page_alloc(0);
+        ck_assert_uint_eq(page_tree_find(&tree, indexes[i], &order), PHYSICAL_NONE);
+        ck_assert_int_eq(page_tree_insert(&tree, indexes[i], 0, pages[i]), 0);
+        ck_assert_int_eq(page_tree_insert(&tree, indexes[i], 0, pages[i]), -EEXIST);
+    }
+    for (unsigned i = 0; i < COUNT; i++)
+        ck_assert_uint_eq(page_tree_find(&tree, indexes[i], &order), pages[i]);
+    ck_assert_uint_eq(page_tree_find(&tree, 2, &order), PHYSICAL_NONE);
+    ck_assert_int_eq(page_tree_insert(&tree, 1ull << 60, 0, 0x1000), -ENOMEM);
+    page_tree_truncate(&tree, 513);
+    ck_assert_uint_eq(page_tree_find(&tree, 512, &order), pages[3]);
+    ck_assert_uint_eq(page_tree_find(&tree, 513, &order), PHYSICAL_NONE);
+    ck_assert_uint_eq(page_tree_find(&tree, 1ull << 30, &order), PHYSICAL_NONE);
+    page_tree_truncate(&tree, 0);
+    ck_assert_uint_eq(page_free_bytes(), before);
+}
+END_TEST
+
+START_TEST(tree_holds_blocks) {
+    fake_memory_start();
+    size_t before = page_free_bytes();
+    struct page_tree tree = {0};
+    unsigned order;
+    uint64_t block = page_alloc(PAGE_ORDER_2M), page = page_alloc(0);
+    ck_assert_int_eq(page_tree_insert(&tree, 1024, PAGE_ORDER_2M, block), 0);
+    ck_assert_int_eq(page_tree_insert(&tree, 1030, 0, page), -EEXIST);
+    ck_assert_uint_eq(page_tree_find(&tree, 1030, &order), block + 6 * PAGE_SIZE);
+    ck_assert_uint_eq(order, PAGE_ORDER_2M);
+    ck_assert_int_eq(page_tree_insert(&tree, 3, 0, page), 0);
+    ck_assert_int_eq(page_tree_insert(&tree, 0, PAGE_ORDER_2M, block), -EEXIST);
+    page_tree_truncate(&tree, 1030); // begins before: stays
+    ck_assert_uint_eq(page_tree_find(&tree, 1030, &order), block + 6 * PAGE_SIZE);
+    page_tree_truncate(&tree, 0);
+    ck_assert_uint_eq(page_free_bytes(), before);
+}
+END_TEST
+
+START_TEST(shared_memory_reads_what_was_written) {
+    fake_memory_start();
+    size_t before = page_free_bytes();
+    for (unsigned huge = 0; huge < 2; huge++) {
+        struct memory_object *object = shared_memory_create(huge);
+        char text[10000], back[10000];
+        for (size_t i = 0; i < sizeof text; i++)
+            text[i] = (char)(i * 7 + 1);
+        ck_assert_int_eq(shared_memory_write(object, 3000, text, sizeof text), sizeof text);
+        ck_assert_uint_eq(shared_memory_size(object), 13000);
+        ck_assert_int_eq(shared_memory_read(object, 3000, back, sizeof back), sizeof back);
+        ck_assert_mem_eq(text, back, sizeof text);
+        ck_assert_int_eq(shared_memory_read(object, 12000, back, sizeof back), 1000);
+        ck_assert_int_eq(shared_memory_read(object, 13000, back, sizeof back), 0);
+        ck_assert_int_eq(shared_memory_read(object, 0, back, 100), 100);
+        ck_assert_int_eq(back[0] | back[99], 0);
+        memory_object_put(object);
+    }
+    ck_assert_uint_ge(page_free_bytes() + 4 * PAGE_SIZE, before);
+}
+END_TEST
+
+START_TEST(shared_memory_shrinks_and_grows_with_zeroes) {
+    fake_memory_start();
+    for (unsigned huge = 0; huge < 2; huge++) {
+        struct memory_object *object = shared_memory_create(huge);
+        char *data = malloc(4 << 20), *back = malloc(4 << 20);
+        memset(data, 0x55, 4 << 20);
+        ck_assert_int_eq(shared_memory_resize(object, 4 << 20), 0);
+        ck_assert_int_eq(shared_memory_write(object, 0, data, 4 << 20), 4 << 20);
+        ck_assert_int_eq(shared_memory_resize(object, 10000), 0);
+        ck_assert_int_eq(shared_memory_resize(object, 4 << 20), 0);
+        ck_assert_int_eq(shared_memory_read(object, 0, back, 4 << 20), 4 << 20);
+        memset(data + 10000, 0, (4 << 20) - 10000);
+        ck_assert_mem_eq(data, back, 4 << 20);
+        ck_assert_int_eq(shared_memory_resize(object, UINT64_MAX), -EFBIG);
+        ck_assert_int_eq(shared_memory_write(object, 1ull << 60, data, 1), -EFBIG);
+        memory_object_put(object);
+        free(data);
+        free(back);
+    }
+}
+END_TEST
+
+START_TEST(shared_memory_pages) {
+    fake_memory_start();
+    struct memory_object *object = shared_memory_create(true);
+    uint64_t physical, again;
+    unsigned order;
+    ck_assert_int_eq(object->ops->page(object, 0, &physical, &order), -EFAULT);
+    shared_memory_resize(object, (2 << 20) + 5000);
+    ck_assert_int_eq(object->ops->page(object, 7, &physical, &order), 0);
+    ck_assert_uint_eq(order, PAGE_ORDER_2M);
+    ck_assert_uint_eq(physical & ((2 << 20) - 1), 7 * PAGE_SIZE);
+    ck_assert_int_eq(object->ops->page(object, 7, &again, &order), 0);
+    ck_assert_uint_eq(again, physical);
+    ck_assert_int_eq(object->ops->page(object, 513, &physical, &order),
+                     0); // the end: no whole 2 MiB
+    ck_assert_uint_eq(order, 0);
+    ck_assert_int_eq(object->ops->page(object, 514, &physical, &order), -EFAULT);
+    memory_object_put(object);
+}
+END_TEST
+
+START_TEST(fixed_memory_is_shown_in_place_or_copied) {
+    fake_memory_start();
+    // Memory outside the allocator, as the initrd's.
+    uint64_t base = page_alloc(3);
+    char *data = page_to_virtual(base);
+    for (size_t i = 0; i < 8 * PAGE_SIZE; i++)
+        data[i] = (char)(i / 16 + i);
+    size_t before = page_free_bytes();
+    for (size_t shift = 0; shift < 8; shift += 4) {
+        size_t size = 2 * PAGE_SIZE + 100;
+        struct memory_object *object = fixed_memory_create(data + shift, size);
+        uint64_t physical, again;
+        unsigned order;
+        for (uint64_t index = 0; index < 3; index++) {
+            ck_assert_int_eq(object->ops->page(object, index, &physical, &order), 0);
+            size_t valid = index < 2 ? PAGE_SIZE : 100;
+            ck_assert_mem_eq(page_to_virtual(physical), data + shift + index * PAGE_SIZE, valid);
+            if (shift == 0 && index < 2)
+                ck_assert_uint_eq(physical, base + index * PAGE_SIZE);
+            ck_assert_int_eq(object->ops->page(object, index, &again, &order), 0);
+            ck_assert_uint_eq(again, physical);
+        }
+        const char *last = page_to_virtual(physical);
+        for (size_t i = 100; i < PAGE_SIZE; i++)
+            ck_assert_int_eq(last[i], 0);
+        ck_assert_int_eq(object->ops->page(object, 3, &physical, &order), -EFAULT);
+        memory_object_put(object);
+    }
+    ck_assert_uint_ge(page_free_bytes() + 4 * PAGE_SIZE, before);
+}
+END_TEST
+
+START_TEST(kernel_pages_live_as_long_as_the_object) {
+    fake_memory_start();
+    uint64_t pages[2] = {page_alloc(0), page_alloc(0)}, physical;
+    unsigned order;
+    struct memory_object *object = kernel_pages_create(pages, 2);
+    page_put(pages[0]);
+    page_put(pages[1]);
+    ck_assert_uint_eq(page_references(pages[1]), 1);
+    ck_assert_int_eq(object->ops->page(object, 1, &physical, &order), 0);
+    ck_assert_uint_eq(physical, pages[1]);
+    ck_assert_int_eq(object->ops->page(object, 2, &physical, &order), -EFAULT);
+    memory_object_put(object);
+    ck_assert_uint_eq(page_references(pages[1]), 0);
+}
+END_TEST
+
+Suite *memory_object_suite(void);
+Suite *memory_object_suite(void) {
+    Suite *suite = suite_create("memory_object");
+    TCase *tests = tcase_create("memory_object");
+    tcase_add_test(tests, tree_finds_what_was_put_in);
+    tcase_add_test(tests, tree_holds_blocks);
+    tcase_add_test(tests, shared_memory_reads_what_was_written);
+    tcase_add_test(tests, shared_memory_shrinks_and_grows_with_zeroes);
+    tcase_add_test(tests, shared_memory_pages);
+    tcase_add_test(tests, fixed_memory_is_shown_in_place_or_copied);
+    tcase_add_test(tests, kernel_pages_live_as_long_as_the_object);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
