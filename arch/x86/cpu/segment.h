@@ -30,5 +30,5 @@ struct cpu;
 uint64_t segment_gdt_base(const struct cpu *cpu);
 uint64_t segment_tss_base(const struct cpu *cpu);
 uint64_t segment_idt_base(void);
-// Loads GDT, IDT, TSS and segment registers on this CPU; GS base becomes `cpu`. After a VM exit use segment_reload_limits.
+// Loads GDT, IDT, TSS and segment registers on this CPU; GS base is `cpu` from then on.
 void segment_load(struct cpu *cpu);

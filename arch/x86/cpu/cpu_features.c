@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Feature check and control registers.
+#include "arch/x86/cpu/cpu_features.h"
+#include <stddef.h>
+#include <stdint.h>
+#include "arch/x86/cpu/instruction.h"
+#include "arch/x86/cpu/segment.h"
+#include "core/log.h"
+#include "core/string.h"
+
+struct cpu_features cpu_features;
+
+extern void system_call_entry(void);
+
+enum cpuid_register { EAX, EBX, ECX, EDX };
+
+struct feature {
+    uint32_t leaf;
+    uint8_t reg, bit;
+    bool *present;      // where to note it
+    const char *panic;  // indispensable: what is missing and what to do
+    const char *warning;
+};
+
+static const struct feature features[] = {
+    {.leaf = 0x80000001, .reg = EDX, .bit = 20,
+     .panic = "the CPU does not offer NX: enable 'execute disable' (XD, NX) in the firmware's setup"},
+    {.leaf = 0x80000001, .reg = EDX, .bit = 11,
+     .panic = "the CPU does not offer SYSCALL: Ashlar needs a 64-bit CPU of 2005 or later"},
+    {.leaf = 1, .reg = EDX, .bit = 9,
+     .panic = "the CPU does not offer a local APIC: enable it in the firmware's setup"},
+    {.leaf = 1, .reg = EDX, .bit = 24,
+     .panic = "the CPU does not offer FXSAVE: Ashlar needs a 64-bit CPU of 2005 or later"},
+    {.leaf = 0x80000007, .reg = EDX, .bit = 8, .present = &cpu_features.invariant_tsc,
+     .warning = "the CPU does not promise an invariant TSC; time may drift in power-saving states"},
+    {.leaf = 7, .reg = EBX, .bit = 7, .present = &cpu_features.smep},
+    {.leaf = 7, .reg = EBX, .bit = 20, .present = &cpu_features.smap},
+    {.leaf = 7, .reg = ECX, .bit = 2, .present = &cpu_features.umip},
+    {.leaf = 7, .reg = EBX, .bit = 0, .present = &cpu_features.fsgsbase},
+    {.leaf = 1, .reg = ECX, .bit = 26, .present = &cpu_features.xsave},
+    {.leaf = 1, .reg = ECX, .bit = 21, .present = &cpu_features.x2apic},
+    {.leaf = 1, .reg = ECX, .bit = 24, .present = &cpu_features.tsc_deadline},
+    {.leaf = 1, .reg = ECX, .bit = 31, .present = &cpu_features.hypervisor},
+    {.leaf = 0x80000001, .reg = EDX, .bit = 27, .present = &cpu_features.rdtscp},
+};
+
+static bool feature_present(const struct feature *feature) {
+    if (read_cpuid(feature->leaf & 0x80000000, 0).eax < feature->leaf)
+        return false;
+    struct cpuid_result r = read_cpuid(feature->leaf, 0);
+    const uint32_t registers[] = {r.eax, r.ebx, r.ecx, r.edx};
+    return registers[feature->reg] >> feature->bit & 1;
+}
+
+void cpu_features_check(void) {
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
+        const struct feature *feature = &features[i];
+        bool present = feature_present(feature);
+        if (feature->present)
+            *feature->present = present;
+        if (!present && feature->panic)
+            panic("%s", feature->panic);
+        if (!present && feature->warning)
+            log_line("warning: %s", feature->warning);
+    }
+    cpu_features.xsaveopt = cpu_features.xsave && (read_cpuid(0xd, 1).eax & 1);
+}
+
+struct smap_site {
+    uint8_t *place;
+    uint32_t instruction; // three bytes
+    uint32_t reserved;
+};
+
+static void patch_sites(const struct smap_site *site) {
+    for (; site->place; site++)
+        memcpy(site->place, &site->instruction, 3);
+}
+
+void cpu_features_patch(void) {
+    extern const struct smap_site trap_smap_sites[], user_access_smap_sites[];
+    if (!cpu_features.smap)
+        return;
+    uint64_t cr0 = read_cr0();
+    write_cr0(cr0 & ~(uint64_t)CR0_WP);
+    patch_sites(trap_smap_sites);
+    patch_sites(user_access_smap_sites);
+    write_cr0(cr0);
+}
+
+unsigned long cpu_control_cr4(void) {
+    const struct cpu_features *f = &cpu_features;
+    return CR4_DE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT |
+           (f->smep ? CR4_SMEP : 0) | (f->smap ? CR4_SMAP : 0) | (f->umip ? CR4_UMIP : 0) |
+           (f->fsgsbase ? CR4_FSGSBASE : 0) | (f->xsave ? CR4_OSXSAVE : 0);
+}
+
+// Entry 0 WB, 1 WC, 2 UC-, 3 UC, and the same again (SDM 3A 12.12).
+#define PAT_VALUE 0x0007010600070106ull
+
+void cpu_control_init(void) {
+    write_cr0((read_cr0() | CR0_MP | CR0_NE | CR0_WP | CR0_AM) &
+              ~(uint64_t)(CR0_EM | CR0_TS | CR0_NW | CR0_CD));
+    // PGE off and on again flushes what the loader's tables left, global entries too (SDM 3A 4.10.4.1).
+    write_cr4(cpu_control_cr4() & ~(uint64_t)CR4_PGE);
+    write_msr(MSR_PAT, PAT_VALUE);
+    write_cr4(cpu_control_cr4());
+    write_msr(MSR_EFER, read_msr(MSR_EFER) | EFER_SCE | EFER_NXE);
+    write_msr(MSR_STAR,
+              (uint64_t)SEGMENT_USER_CODE_32 << 48 | (uint64_t)SEGMENT_KERNEL_CODE << 32);
+    write_msr(MSR_LSTAR, (uint64_t)system_call_entry);
+    // IF, TF, DF, NT, AC, RF, IOPL and the arithmetic flags off at the entry.
+    write_msr(MSR_SYSCALL_MASK, 0x257fd5);
+}

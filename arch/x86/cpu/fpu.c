@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// x87, SSE, AVX state: XSAVE in the standard format, FXSAVE where the CPU has nothing better.
+#include "arch/x86/cpu/fpu.h"
+#include <asm/errno.h>
+#include "arch/x86/context.h"
+#include "arch/x86/cpu/cpu_features.h"
+#include "arch/x86/cpu/instruction.h"
+#include "core/mm/heap.h"
+#include "core/string.h"
+
+enum {
+    LEGACY_SIZE = 512,
+    FCW_OFFSET = 0,
+    MXCSR_OFFSET = 24,
+    HEADER_OFFSET = 512, // XSTATE_BV, XCOMP_BV, six reserved words (SDM 1 13.4.2)
+    HEADER_WORDS = 8,
+    FCW_DEFAULT = 0x37f,
+    MXCSR_DEFAULT = 0x1f80,
+    MXCSR_WRITABLE = 0xffff,
+};
+
+// x87, SSE, AVX, the three of AVX-512. Not MPX, PKRU, AMX: nothing here keeps what they need beside the registers.
+#define XCR0_WANTED 0xe7ull
+#define XCR0_AVX512 0xe0ull
+
+static struct {
+    uint64_t xcr0;
+    uint32_t size;
+} host;
+
+uint32_t fpu_area_size(void) {
+    return host.size;
+}
+
+uint64_t fpu_host_xcr0(void) {
+    return host.xcr0;
+}
+
+static void set_xcr0(uint64_t value) {
+    __asm__ volatile("xsetbv" ::"c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
+}
+
+void fpu_cpu_init(void) {
+    if (!host.size) {
+        host.xcr0 = 3;
+        host.size = LEGACY_SIZE;
+        if (cpu_features.xsave) {
+            struct cpuid_result r = read_cpuid(0xd, 0);
+            host.xcr0 = (r.eax | (uint64_t)r.edx << 32) & XCR0_WANTED;
+            if ((host.xcr0 & XCR0_AVX512) != XCR0_AVX512)
+                host.xcr0 &= ~XCR0_AVX512;
+        }
+    }
+    if (cpu_features.xsave) {
+        set_xcr0(host.xcr0);
+        host.size = read_cpuid(0xd, 0).ebx; // for the features just enabled
+    }
+    __asm__ volatile("fninit");
+}
+
+int fpu_state_init(struct fpu_state *state) {
+    state->area = heap_alloc(host.size);
+    if (!state->area)
+        return -ENOMEM;
+    // XSTATE_BV 0 means: initial state; but FCW (FXRSTOR) and MXCSR are always taken from memory.
+    *(uint16_t *)(state->area + FCW_OFFSET) = FCW_DEFAULT;
+    *(uint32_t *)(state->area + MXCSR_OFFSET) = MXCSR_DEFAULT;
+    state->xcr0 = host.xcr0;
+    state->xss = 0;
+    return 0;
+}
+
+void fpu_state_destroy(struct fpu_state *state) {
+    heap_free(state->area);
+    state->area = NULL;
+}
+
+void fpu_state_sanitize(struct fpu_state *state) {
+    *(uint32_t *)(state->area + MXCSR_OFFSET) &= MXCSR_WRITABLE;
+    if (!cpu_features.xsave)
+        return;
+    uint64_t *header = (uint64_t *)(state->area + HEADER_OFFSET);
+    header[0] &= state->xcr0;
+    for (unsigned i = 1; i < HEADER_WORDS; i++)
+        header[i] = 0;
+}
+
+static void save(struct fpu_state *state) {
+    if (cpu_features.xsaveopt)
+        __asm__ volatile("xsaveopt64 %0" : "+m"(*state->area) : "a"(-1), "d"(-1) : "memory");
+    else if (cpu_features.xsave)
+        __asm__ volatile("xsave64 %0" : "+m"(*state->area) : "a"(-1), "d"(-1) : "memory");
+    else
+        __asm__ volatile("fxsave64 %0" : "+m"(*state->area)::"memory");
+}
+
+static void restore(const struct fpu_state *state) {
+    if (cpu_features.xsave)
+        __asm__ volatile("xrstor64 %0" ::"m"(*state->area), "a"(-1), "d"(-1) : "memory");
+    else
+        __asm__ volatile("fxrstor64 %0" ::"m"(*state->area) : "memory");
+}
+
+static uint64_t current_xcr0(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+void fpu_switch(struct fpu_state *from, struct fpu_state *to) {
+    if (from)
+        save(from);
+    if (!to)
+        return;
+    if (cpu_features.xsave && current_xcr0() != to->xcr0)
+        set_xcr0(to->xcr0);
+    restore(to);
+}

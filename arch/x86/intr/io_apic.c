@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// I/O APICs (Intel 82093AA data sheet) and the interrupt lines behind them.
+#include "arch/x86/intr/io_apic.h"
+#include <asm/errno.h>
+#include <stddef.h>
+#include "arch/x86/cpu.h"
+#include "arch/x86/cpu/acpi.h"
+#include "arch/x86/cpu/instruction.h"
+#include "arch/x86/intr/irq_line.h"
+#include "arch/x86/irq.h"
+#include "arch/x86/paging.h"
+#include "core/log.h"
+#include "core/sched/spinlock.h"
+
+enum {
+    DEFAULT_ADDRESS = 0xfec00000,
+    REGISTER_SELECT = 0,
+    REGISTER_WINDOW = 4, // index of a 32-bit word
+    REGISTER_VERSION = 1,
+    REGISTER_REDIRECTION = 0x10,
+    ENTRY_LOW_ACTIVE = 1 << 13,
+    ENTRY_LEVEL = 1 << 15,
+    ENTRY_MASKED = 1 << 16,
+    ISA_LINES = 16,
+    PIC_MASTER = 0x20,
+    PIC_SLAVE = 0xa0,
+};
+
+struct io_apic {
+    volatile uint32_t *registers;
+    uint32_t first, lines; // global interrupts it takes
+};
+
+static struct {
+    struct spinlock lock; // select and window are two accesses
+    struct io_apic unit[ACPI_MAX_IO_APICS];
+    unsigned count;
+    const struct acpi_machine *machine;
+} io_apics;
+
+static uint32_t unit_read(struct io_apic *unit, uint32_t reg) {
+    unit->registers[REGISTER_SELECT] = reg;
+    return unit->registers[REGISTER_WINDOW];
+}
+
+static void unit_write(struct io_apic *unit, uint32_t reg, uint32_t value) {
+    unit->registers[REGISTER_SELECT] = reg;
+    unit->registers[REGISTER_WINDOW] = value;
+}
+
+static void entry_write(struct io_apic *unit, uint32_t line, uint32_t low, uint32_t high) {
+    uint32_t reg = REGISTER_REDIRECTION + 2 * line;
+    unit_write(unit, reg, ENTRY_MASKED);
+    unit_write(unit, reg + 1, high);
+    unit_write(unit, reg, low);
+}
+
+// Remapped away from the exceptions' vectors, in case one fires all the same, and masked.
+static void disable_8259(void) {
+    const uint16_t ports[] = {PIC_MASTER, PIC_SLAVE};
+    for (unsigned i = 0; i < 2; i++) {
+        out8(ports[i], 0x11);
+        out8(ports[i] + 1, (uint8_t)(0x20 + 8 * i));
+        out8(ports[i] + 1, i ? 2 : 4);
+        out8(ports[i] + 1, 1);
+        out8(ports[i] + 1, 0xff);
+    }
+}
+
+static void add_unit(uint64_t address, uint32_t first) {
+    struct io_apic *unit = &io_apics.unit[io_apics.count];
+    unit->registers = kernel_map_mmio(address, 4096);
+    if (!unit->registers)
+        panic("no memory to map the I/O APIC");
+    uint32_t version = unit_read(unit, REGISTER_VERSION);
+    if (version == UINT32_MAX) {
+        log_line("warning: no I/O APIC at %lx", address);
+        return;
+    }
+    unit->first = first;
+    unit->lines = (version >> 16 & 0xff) + 1;
+    io_apics.count++;
+    for (uint32_t line = 0; line < unit->lines; line++)
+        entry_write(unit, line, ENTRY_MASKED, 0);
+}
+
+void io_apic_init(const struct acpi_machine *machine) {
+    disable_8259();
+    io_apics.machine = machine;
+    for (unsigned i = 0; i < machine->io_apic_count; i++)
+        add_unit(machine->io_apic[i].address, machine->io_apic[i].first_gsi);
+    if (!machine->io_apic_count)
+        add_unit(DEFAULT_ADDRESS, 0);
+}
+
+static struct io_apic *unit_of(uint32_t gsi) {
+    for (unsigned i = 0; i < io_apics.count; i++)
+        if (gsi - io_apics.unit[i].first < io_apics.unit[i].lines)
+            return &io_apics.unit[i];
+    return NULL;
+}
+
+// Where an ISA interrupt really goes, and how: MADT flags (ACPI 6.4 table 5.27), bus default edge and high for ISA.
+static struct acpi_override line_of(uint32_t gsi) {
+    for (unsigned i = 0; i < io_apics.machine->override_count; i++)
+        if (io_apics.machine->override[i].source == gsi)
+            return io_apics.machine->override[i];
+    return (struct acpi_override){.source = (uint8_t)gsi, .gsi = gsi,
+                                  .flags = gsi < ISA_LINES ? 0 : 0xf};
+}
+
+int irq_line_connect(unsigned gsi, void (*handler)(void *argument), void *argument) {
+    struct acpi_override line = line_of(gsi);
+    struct io_apic *unit = unit_of(line.gsi);
+    if (!unit)
+        return -ENODEV;
+    int error = irq_line_set(line.gsi, handler, argument);
+    if (error)
+        return error;
+    uint32_t low = IRQ_VECTOR_LINES + line.gsi;
+    low |= (line.flags & 3) == 3 ? ENTRY_LOW_ACTIVE : 0;
+    low |= (line.flags >> 2 & 3) == 3 ? ENTRY_LEVEL : 0;
+    spin_lock(&io_apics.lock);
+    entry_write(unit, line.gsi - unit->first, low, this_cpu()->apic_id << 24);
+    spin_unlock(&io_apics.lock);
+    return 0;
+}
+
+void irq_line_mask(unsigned gsi, bool masked) {
+    struct acpi_override line = line_of(gsi);
+    struct io_apic *unit = unit_of(line.gsi);
+    if (!unit)
+        return;
+    spin_lock(&io_apics.lock);
+    uint32_t reg = REGISTER_REDIRECTION + 2 * (line.gsi - unit->first);
+    uint32_t low = unit_read(unit, reg) & ~(uint32_t)ENTRY_MASKED;
+    unit_write(unit, reg, low | (masked ? ENTRY_MASKED : 0));
+    spin_unlock(&io_apics.lock);
+}
