@@ -66,6 +66,22 @@ static void write_i8042_command(void *device, uint64_t offset, const void *data,
     }
 }
 
+void power_write_reset_vector(const struct guest_memory *memory) {
+    static const uint8_t code[] = {
+        0xba,
+        RESET_PORT & 0xff,
+        RESET_PORT >> 8, // mov dx, RESET_PORT
+        0xb0,
+        RESET_VALUE, // mov al, RESET_VALUE
+        0xee,        // out dx, al
+        0xf4,        // hlt
+        0xeb,
+        0xfd, // jmp to the hlt
+    };
+
+    memory_write(memory, RESET_VECTOR, code, sizeof(code), "reset vector");
+}
+
 void power_attach(struct power *power, struct bus *ports, void (*end)(void *context, bool reset),
                   void *context) {
     static const struct bus_device_ops sleep_ops = {read_zero, write_sleep};

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "bus.h"
+#include "memory.h"
 
 struct power {
     void (*end)(void *context, bool reset);
@@ -18,3 +19,8 @@ struct power {
 // (reset false) or a reset.
 void power_attach(struct power *power, struct bus *ports, void (*end)(void *context, bool reset),
                   void *context);
+
+// Writes the code of the reset vector, F000:FFF0. Linux jumps there to reboot a hardware-reduced
+// machine that has no EFI, before it tries the reset register (reboot_init() in its
+// arch/x86/kernel/reboot.c prefers EFI on such a machine, and BIOS comes next).
+void power_write_reset_vector(const struct guest_memory *memory);

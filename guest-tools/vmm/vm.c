@@ -127,6 +127,7 @@ void vm_create(struct vm *vm, int kvm_fd, const struct options *options) {
 
     struct kernel_entry entry = kernel_load(&vm->memory, options);
     acpi_write_tables(&vm->memory, vm->cpus, options->serial != SERIAL_OFF);
+    power_write_reset_vector(&vm->memory);
     vm->vcpus = calloc(vm->cpus, sizeof(*vm->vcpus));
     if (!vm->vcpus) {
         fatal("out of memory");
