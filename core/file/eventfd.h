@@ -10,6 +10,7 @@ struct eventfd;
 struct eventfd *eventfd_get(int fd, struct file **file);
 // Adds to the counter and wakes; never waits, saturates. Any context but under a wait-queue lock of the same eventfd.
 void eventfd_signal(struct eventfd *eventfd, uint64_t count);
-// Reads and clears without waiting; 0: was empty.
+// Reads and clears without waiting; 0: was empty. Takes no lock and wakes nobody, so a waiter's callback may call it (a
+// writer blocked on a full counter is woken by the next read only; as Linux' irqfd).
 uint64_t eventfd_take(struct eventfd *eventfd);
 struct wait_queue *eventfd_queue(struct eventfd *eventfd);

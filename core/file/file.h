@@ -5,13 +5,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "core/list.h"
 
 struct file;
 struct memory_object;
+struct node;
 struct poll_table;
 struct stat;
 
-// A caller's buffers: user memory (the usual) or kernel memory, as scattered pieces. Copies move the cursor.
+// A caller's buffers: user memory (the usual) or kernel memory, as scattered pieces (io_buffer.h). Copies move the
+// cursor; where one fails the cursor stands after the last byte that could be copied.
 struct io_buffer;
 int io_copy_to(struct io_buffer *buffer, const void *from, size_t size);   // file -> caller; 0 or -EFAULT
 int io_copy_from(struct io_buffer *buffer, void *to, size_t size);         // caller -> file
@@ -27,7 +30,7 @@ struct file_ops {
     // The object to map for [offset, offset + size) and the offset in it. Takes a reference for the caller. prot/flags as mmap.
     int (*map)(struct file *file, uint64_t offset, uint64_t size, int prot, int flags,
                struct memory_object **object, uint64_t *object_offset);
-    // Adds waiters through the table (may be NULL: just look); returns the EPOLL* events that are ready.
+    // Adds waiters through the table (may be NULL: just look); returns the EPOLL* events that are ready. Never waits.
     unsigned (*poll)(struct file *file, struct poll_table *table);
     int64_t (*seek)(struct file *file, int64_t offset, int whence);
     int (*status)(struct file *file, struct stat *status);
@@ -35,22 +38,33 @@ struct file_ops {
     void (*release)(struct file *file); // last reference gone; may wait
 };
 
+// The memory of a struct file stays a struct file for ever (fd_lookup relies on it): only file_create makes one.
 struct file {
     const struct file_ops *ops;
     atomic_uint references;
     uint32_t flags;      // O_ACCMODE, O_NONBLOCK, O_APPEND (not O_CLOEXEC: the fd's)
     _Atomic uint64_t offset;
     void *object;        // the kind's own
+    struct node *node;   // what the path it was opened by names; NULL: opened without a path
+    struct list watchers; // epoll items on this file (epoll.c)
+    struct file *next;   // free list, or files waiting for their deferred put
 };
 
 // NULL: no memory (the caller still owns object).
 struct file *file_create(const struct file_ops *ops, void *object, uint32_t flags);
 void file_get(struct file *file);
 void file_put(struct file *file);
+// As file_put, but a release this causes runs from the outermost caller: for release methods that drop other files,
+// where a chain of sockets in one another's queues would else exhaust the stack.
+void file_put_deferred(struct file *file);
 
 struct wait_queue;
 // For poll methods: registers the polling thread or epoll on the queue.
 void poll_wait(struct poll_table *table, struct wait_queue *queue);
+// What is ready; for a file without a poll method, always readable and writable.
+unsigned file_poll(struct file *file, struct poll_table *table);
+// fstat of any file. 0 or -errno.
+int file_status(struct file *file, struct stat *status);
 
 // The fd table of the current process.
 int fd_install(struct file *file, bool close_on_exec); // consumes the reference on success; fd or -EMFILE/-ENOMEM
@@ -65,3 +79,7 @@ int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool clo
 struct file *path_open(const char *path, int flags, int mode, int *error);
 // A device node (for example "/dev/kvm"): open makes the file.
 void device_register(const char *path, struct file *(*open)(int flags, int *error));
+// Mounts the cpio archive (kept in place: it must stay) and puts the configuration at /etc/ashlar.conf. 0 or -errno.
+int root_init(const void *initrd, size_t size, const char *config, size_t config_size);
+// A new file on the console, for fds 0, 1 and 2 of the first program; NULL: no memory.
+struct file *console_open(int flags, int *error);

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The console file: COM1 for input, COM1 and the screen for output, behind one line discipline. Received bytes wait unprocessed
+// in a ring until a program reads or polls, so what is typed ahead meets the mode its reader has set; only ISIG characters
+// act at once. When the ring is full reception stops and bytes stay in the UART: nothing is lost.
+#include <asm/fcntl.h>
+#include <asm/ioctls.h>
+#include <asm/siginfo.h>
+#include <asm/stat.h>
+#include <asm/termios.h>
+#include <linux/errno.h>
+#include <linux/eventpoll.h>
+#include <linux/kdev_t.h>
+#include <linux/stat.h>
+#include "arch/x86/cpu.h"
+#include "arch/x86/cpu/console.h"
+#include "core/file/blocking.h"
+#include "core/file/io_buffer.h"
+#include "core/file/line_discipline.h"
+#include "core/log.h"
+#include "core/mm/user_copy.h"
+#include "core/process/process.h"
+#include "core/process/process_table.h"
+#include "core/process/system_call.h"
+
+#define RING_SIZE   4096u
+#define PIECE       128u      // bytes written with interrupts off: 11 ms at 115200 baud
+#define READ_CHUNK  256u
+#define DECISECOND  100000000ull
+#define INIT_PID    1u
+
+static struct {
+    struct spinlock lock;
+    uint8_t ring[RING_SIZE];
+    uint32_t head, tail;       // free-running
+    bool stopped;              // reception is off until there is room
+    bool started;
+    struct line_discipline line;
+    struct winsize window;
+    int foreground;            // TIOCSPGRP's, told back by TIOCGPGRP; 0: never set
+    struct wait_queue queue;
+} console = {
+    .queue.waiters = LIST_INIT(console.queue.waiters),
+    .window = {.ws_row = 25, .ws_col = 80},
+};
+
+static void echo(void *argument, const char *text, size_t length) {
+    (void)argument;
+    console_write(text, length);
+}
+
+// Who gets ^C: there are no process groups, so every process but init is in the foreground.
+static void signal_foreground(struct process *process, void *argument) {
+    if (process->pid != INIT_PID)
+        signal_send_process(process, *(int *)argument, SI_KERNEL, 0);
+}
+
+static void signal_typed(uint8_t byte, int signal) {
+    spin_lock(&console.lock);
+    if (!(console.line.termios.c_lflag & NOFLSH))
+        console.tail = console.head;
+    line_discipline_signalled(&console.line, byte);
+    spin_unlock(&console.lock);
+    process_for_each(signal_foreground, &signal);
+}
+
+// False: the ring is full.
+static bool receive_byte(void) {
+    spin_lock(&console.lock);
+    bool room = console.head - console.tail < RING_SIZE;
+    int byte = room ? console_read_byte() : -1;
+    int signal = byte < 0 ? 0 : line_discipline_signal(&console.line, (uint8_t)byte);
+    if (byte >= 0 && !signal)
+        console.ring[console.head++ % RING_SIZE] = (uint8_t)byte;
+    if (!room) { // under the lock, so that a reader that makes room turns it on after this
+        console.stopped = true;
+        console_input_enable(false);
+    }
+    spin_unlock(&console.lock);
+    if (signal)
+        signal_typed((uint8_t)byte, signal);
+    return byte >= 0;
+}
+
+static void receive(void) {
+    while (receive_byte())
+        ;
+    wait_queue_wake(&console.queue, EPOLLIN | EPOLLRDNORM);
+}
+
+// Feeds the line discipline until a read can be served or nothing is left. Lock held.
+static void process_ring(void) {
+    while (console.tail != console.head &&
+           line_discipline_input(&console.line, console.ring[console.tail % RING_SIZE]))
+        console.tail++;
+}
+
+// Lets the UART go on when there is room again. Lock not held: the handler may run from here.
+static void resume_reception(void) {
+    spin_lock(&console.lock);
+    bool resume = console.stopped && console.head - console.tail <= RING_SIZE / 2;
+    if (resume)
+        console.stopped = false;
+    spin_unlock(&console.lock);
+    if (resume)
+        console_input_enable(true);
+}
+
+static bool readable_locked(void) {
+    process_ring();
+    return console.line.ready || line_discipline_available(&console.line);
+}
+
+static bool can_read(void *object) {
+    (void)object;
+    spin_lock(&console.lock);
+    bool ready = readable_locked();
+    spin_unlock(&console.lock);
+    resume_reception();
+    return ready;
+}
+
+struct taken {
+    size_t size;
+    bool cooked, end_of_file, line_end;
+    uint8_t minimum, time; // VMIN, VTIME
+};
+
+static struct taken take(uint8_t *to, size_t size) {
+    spin_lock(&console.lock);
+    struct taken taken = {.cooked = line_discipline_is_cooked(&console.line),
+                          .minimum = console.line.termios.c_cc[VMIN],
+                          .time = console.line.termios.c_cc[VTIME]};
+    bool ready = readable_locked() && console.line.ready;
+    taken.size = line_discipline_take(&console.line, to, size);
+    taken.end_of_file = ready && !taken.size;
+    taken.line_end = ready && !console.line.ready;
+    spin_unlock(&console.lock);
+    resume_reception();
+    return taken;
+}
+
+// How a read that has `done` bytes goes on: 0: try again, 1: enough, or -errno.
+static int64_t wait_for_more(struct file *file, const struct taken *last, size_t done, size_t wanted) {
+    if (last->end_of_file || last->line_end || (last->cooked && done))
+        return 1;
+    if (!last->cooked && done >= last->minimum && (done || !last->time))
+        return 1;
+    if (done == wanted)
+        return 1;
+    if (file->flags & O_NONBLOCK)
+        return done ? 1 : -EAGAIN;
+    bool timed = !last->cooked && last->time && (done || !last->minimum);
+    uint64_t deadline = timed ? time_now() + last->time * DECISECOND : TIME_NEVER;
+    int error = file_wait(&console.queue, can_read, NULL, deadline);
+    return error == -ETIMEDOUT ? 1 : error;
+}
+
+static int64_t console_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    (void)offset;
+    size_t before = io_remaining(buffer);
+    uint8_t bytes[READ_CHUNK];
+    int64_t status = before ? 0 : 1;
+    while (!status) {
+        size_t left = io_remaining(buffer);
+        struct taken taken = take(bytes, left < sizeof(bytes) ? left : sizeof(bytes));
+        if (taken.size)
+            status = io_copy_to(buffer, bytes, taken.size);
+        bool more = taken.size == sizeof(bytes) && !taken.line_end && io_remaining(buffer);
+        if (!status && !more)
+            status = wait_for_more(file, &taken, before - io_remaining(buffer), before);
+    }
+    return io_result(buffer, before, status < 0 ? status : 0);
+}
+
+// The end of a piece: after its last newline, so that lines of different writers stay whole where they can.
+static size_t piece_length(const uint8_t *text, size_t size) {
+    if (size <= PIECE)
+        return size;
+    for (size_t length = PIECE; length; length--) {
+        if (text[length - 1] == '\n')
+            return length;
+    }
+    return PIECE;
+}
+
+static void write_pieces(const uint8_t *text, size_t size) {
+    char out[2 * PIECE];
+    while (size) {
+        size_t piece = piece_length(text, size);
+        console_write(out, line_discipline_output(&console.line, text, piece, out));
+        text += piece;
+        size -= piece;
+        thread_preemption_point();
+    }
+}
+
+static int64_t console_file_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    (void)file, (void)offset;
+    size_t before = io_remaining(buffer);
+    struct bounce_buffer bounce;
+    int64_t error = bounce_buffer_init(&bounce, before);
+    if (error)
+        return error;
+    while (!error && io_remaining(buffer)) {
+        size_t left = io_remaining(buffer);
+        error = io_copy_from(buffer, bounce.data, left < bounce.size ? left : bounce.size);
+        write_pieces(bounce.data, left - io_remaining(buffer));
+        if (!error && io_remaining(buffer) && thread_interrupted())
+            break;
+    }
+    bounce_buffer_free(&bounce);
+    return io_result(buffer, before, error);
+}
+
+static unsigned console_poll(struct file *file, struct poll_table *table) {
+    (void)file;
+    poll_wait(table, &console.queue);
+    unsigned events = EPOLLOUT | EPOLLWRNORM;
+    if (can_read(NULL))
+        events |= EPOLLIN | EPOLLRDNORM;
+    return events;
+}
+
+static void set_termios(const struct termios *termios, bool flush) {
+    spin_lock(&console.lock);
+    if (flush) {
+        console.tail = console.head;
+        line_discipline_flush(&console.line);
+    }
+    line_discipline_set(&console.line, termios);
+    spin_unlock(&console.lock);
+    resume_reception();
+    wait_queue_wake(&console.queue, EPOLLIN | EPOLLRDNORM);
+}
+
+static int64_t termios_ioctl(unsigned command, uint64_t argument) {
+    struct termios termios;
+    if (command == TCGETS) {
+        spin_lock(&console.lock);
+        termios = console.line.termios;
+        spin_unlock(&console.lock);
+        return copy_to_user(argument, &termios, sizeof(termios));
+    }
+    if (copy_from_user(&termios, argument, sizeof(termios)))
+        return -EFAULT;
+    set_termios(&termios, command == TCSETSF);
+    return 0;
+}
+
+_Static_assert(sizeof(struct termios) <= offsetof(struct termios2, c_ispeed), "termios2 extends it");
+
+static int64_t termios2_ioctl(unsigned command, uint64_t argument) {
+    struct termios2 extended = {.c_ispeed = 115200, .c_ospeed = 115200};
+    struct termios termios;
+    if (command == TCGETS2) {
+        spin_lock(&console.lock);
+        __builtin_memcpy(&extended, &console.line.termios, sizeof(termios));
+        spin_unlock(&console.lock);
+        return copy_to_user(argument, &extended, sizeof(extended));
+    }
+    if (copy_from_user(&extended, argument, sizeof(extended)))
+        return -EFAULT;
+    __builtin_memcpy(&termios, &extended, sizeof(termios));
+    set_termios(&termios, command == TCSETSF2);
+    return 0;
+}
+
+static int64_t flush(uint64_t which) {
+    if (which > TCIOFLUSH)
+        return -EINVAL;
+    if (which == TCOFLUSH) // output is written through: none waits
+        return 0;
+    spin_lock(&console.lock);
+    console.tail = console.head;
+    line_discipline_flush(&console.line);
+    spin_unlock(&console.lock);
+    resume_reception();
+    return 0;
+}
+
+static int64_t give_int(uint64_t address, int value) {
+    return copy_to_user(address, &value, sizeof(value));
+}
+
+static int64_t bytes_readable(uint64_t address) {
+    spin_lock(&console.lock);
+    process_ring();
+    size_t bytes = line_discipline_available(&console.line);
+    if (!line_discipline_is_cooked(&console.line))
+        bytes += console.head - console.tail;
+    spin_unlock(&console.lock);
+    return give_int(address, (int)bytes);
+}
+
+static int64_t window_ioctl(unsigned command, uint64_t argument) {
+    struct winsize window;
+    if (command == TIOCSWINSZ) {
+        if (copy_from_user(&window, argument, sizeof(window)))
+            return -EFAULT;
+        spin_lock(&console.lock);
+        console.window = window;
+        spin_unlock(&console.lock);
+        return 0;
+    }
+    spin_lock(&console.lock);
+    window = console.window;
+    spin_unlock(&console.lock);
+    return copy_to_user(argument, &window, sizeof(window));
+}
+
+static int64_t console_ioctl(struct file *file, unsigned command, uint64_t argument) {
+    (void)file;
+    uint32_t group;
+    switch (command) {
+    case TCGETS:
+    case TCSETS:
+    case TCSETSW:
+    case TCSETSF:
+        return termios_ioctl(command, argument);
+    case TCGETS2:
+    case TCSETS2:
+    case TCSETSW2:
+    case TCSETSF2:
+        return termios2_ioctl(command, argument);
+    case TCFLSH:
+        return flush(argument);
+    case TCSBRK:
+    case TCSBRKP:
+        return argument || command == TCSBRKP ? -EINVAL : 0; // tcdrain; a break cannot be sent
+    case TIOCGWINSZ:
+    case TIOCSWINSZ:
+        return window_ioctl(command, argument);
+    case FIONREAD:
+        return bytes_readable(argument);
+    case TIOCOUTQ:
+        return give_int(argument, 0);
+    case TIOCGPGRP:
+    case TIOCGSID:
+        return give_int(argument, console.foreground ? console.foreground
+                                                     : (int)process_current()->pid);
+    case TIOCSPGRP:
+        if (user_load_32(&group, argument))
+            return -EFAULT;
+        console.foreground = (int)group;
+        return 0;
+    case TIOCSCTTY: // it is everybody's controlling terminal
+        return 0;
+    default:
+        return -ENOTTY;
+    }
+}
+
+static int console_status(struct file *file, struct stat *status) {
+    (void)file;
+    status->st_mode = S_IFCHR | 0620;
+    status->st_rdev = MKDEV(5, 1);
+    return 0;
+}
+
+static const struct file_ops console_ops = {
+    .name = "console",
+    .read = console_read,
+    .write = console_file_write,
+    .ioctl = console_ioctl,
+    .poll = console_poll,
+    .status = console_status,
+};
+
+static void start(void) {
+    spin_lock(&console.lock);
+    bool first = !console.started;
+    console.started = true;
+    if (first)
+        line_discipline_init(&console.line, echo, NULL);
+    spin_unlock(&console.lock);
+    if (!first)
+        return;
+    console_set_input_handler(receive);
+    console_input_enable(true);
+}
+
+
+struct file *console_open(int flags, int *error) {
+    start();
+    struct file *file = file_create(&console_ops, NULL, (uint32_t)flags & (O_ACCMODE | O_NONBLOCK));
+    *error = file ? 0 : -ENOMEM;
+    return file;
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The memory devices: null, zero, full, random, urandom (mem(4), random(4)).
+#include "core/file/device.h"
+#include <asm/stat.h>
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/fs.h>
+#include <linux/kdev_t.h>
+#include <linux/mman.h>
+#include "core/file/file.h"
+#include "core/file/io_buffer.h"
+#include "core/mm/memory_object.h"
+#include "core/process/random.h"
+#include "core/sched/thread.h"
+#include "core/string.h"
+
+#define CHUNK 65536u // bytes between preemption points
+
+#define KEPT_FLAGS (O_ACCMODE | O_NONBLOCK | O_APPEND)
+
+// Numbers of Linux' devices.txt.
+static const struct {
+    const char *path;
+    uint32_t number;
+} numbers[] = {
+    {"/dev/null", MKDEV(1, 3)},     {"/dev/zero", MKDEV(1, 5)}, {"/dev/full", MKDEV(1, 7)},
+    {"/dev/random", MKDEV(1, 8)},   {"/dev/urandom", MKDEV(1, 9)}, {"/dev/tty", MKDEV(5, 0)},
+    {"/dev/console", MKDEV(5, 1)},  {"/dev/kvm", MKDEV(10, 232)},
+};
+
+uint32_t device_number(const char *path) {
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (!strcmp(numbers[i].path, path))
+            return numbers[i].number;
+    }
+    return 0;
+}
+
+static int64_t null_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    (void)file, (void)buffer, (void)offset;
+    return 0;
+}
+
+static int64_t null_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    (void)file, (void)offset;
+    int64_t size = (int64_t)io_remaining(buffer);
+    buffer->remaining = 0;
+    return size;
+}
+
+static int64_t full_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    (void)file, (void)offset;
+    return io_remaining(buffer) ? -ENOSPC : 0;
+}
+
+static int64_t zero_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    (void)file, (void)offset;
+    size_t before = io_remaining(buffer);
+    int error = 0;
+    while (!error && io_remaining(buffer)) {
+        size_t left = io_remaining(buffer);
+        error = io_clear(buffer, left < CHUNK ? left : CHUNK);
+        thread_preemption_point();
+        if (!error && io_remaining(buffer) && thread_interrupted())
+            break;
+    }
+    return io_result(buffer, before, error);
+}
+
+static int64_t random_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    (void)file, (void)offset;
+    size_t before = io_remaining(buffer);
+    uint8_t bytes[256];
+    int error = 0;
+    while (!error && io_remaining(buffer)) {
+        size_t left = io_remaining(buffer);
+        size_t chunk = left < sizeof(bytes) ? left : sizeof(bytes);
+        random_bytes(bytes, chunk);
+        error = io_copy_to(buffer, bytes, chunk);
+        thread_preemption_point();
+        if (!error && io_remaining(buffer) && thread_interrupted())
+            break;
+    }
+    memset(bytes, 0, sizeof(bytes));
+    return io_result(buffer, before, error);
+}
+
+static int64_t device_seek(struct file *file, int64_t offset, int whence) {
+    if (whence != SEEK_SET && whence != SEEK_CUR && whence != SEEK_END)
+        return -EINVAL;
+    (void)file, (void)offset;
+    return 0;
+}
+
+// Anonymous memory by another name, shared or private.
+static int zero_map(struct file *file, uint64_t offset, uint64_t size, int prot, int flags,
+                    struct memory_object **object, uint64_t *object_offset) {
+    (void)file, (void)offset, (void)prot, (void)flags;
+    struct memory_object *memory = shared_memory_create(false);
+    int error = memory ? shared_memory_resize(memory, size) : -ENOMEM;
+    if (error) {
+        if (memory)
+            memory_object_put(memory);
+        return error;
+    }
+    *object = memory;
+    *object_offset = 0;
+    return 0;
+}
+
+static const struct file_ops null_ops = {
+    .name = "null", .read = null_read, .write = null_write, .seek = device_seek};
+static const struct file_ops zero_ops = {.name = "zero",
+                                         .read = zero_read,
+                                         .write = null_write,
+                                         .seek = device_seek,
+                                         .map = zero_map};
+static const struct file_ops full_ops = {
+    .name = "full", .read = zero_read, .write = full_write, .seek = device_seek};
+static const struct file_ops random_ops = {
+    .name = "random", .read = random_read, .write = null_write, .seek = device_seek};
+
+static struct file *open_with(const struct file_ops *ops, int flags, int *error) {
+    struct file *file = file_create(ops, NULL, (uint32_t)flags & KEPT_FLAGS);
+    *error = file ? 0 : -ENOMEM;
+    return file;
+}
+
+static struct file *null_open(int flags, int *error) {
+    return open_with(&null_ops, flags, error);
+}
+
+static struct file *zero_open(int flags, int *error) {
+    return open_with(&zero_ops, flags, error);
+}
+
+static struct file *full_open(int flags, int *error) {
+    return open_with(&full_ops, flags, error);
+}
+
+static struct file *random_open(int flags, int *error) {
+    return open_with(&random_ops, flags, error);
+}
+
+void devices_init(void) {
+    device_register("/dev/null", null_open);
+    device_register("/dev/zero", zero_open);
+    device_register("/dev/full", full_open);
+    device_register("/dev/random", random_open);
+    device_register("/dev/urandom", random_open);
+    device_register("/dev/console", console_open);
+    device_register("/dev/tty", console_open);
+}

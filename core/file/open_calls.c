@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// open(2), openat(2), and path_open for the kernel's own use.
+#include <asm/fcntl.h>
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include "core/file/directory.h"
+#include "core/file/fd_table.h"
+#include "core/file/path.h"
+#include "core/file/regular_file.h"
+#include "core/mm/heap.h"
+#include "core/process/process.h"
+#include "core/process/system_call.h"
+
+#define FILE_FLAGS (O_ACCMODE | O_NONBLOCK | O_APPEND | O_DSYNC | O_SYNC | O_DIRECT | O_NOATIME)
+
+static const struct file_ops path_ops = {.name = "path"}; // O_PATH: names a node, does nothing
+
+static struct file *file_on_node(const struct file_ops *ops, struct node *node, uint32_t flags) {
+    struct file *file = file_create(ops, node, flags);
+    if (file) {
+        node_get(node);
+        file->node = node;
+    }
+    return file;
+}
+
+static struct file *open_device(struct node *node, int flags, int *error) {
+    struct file *file = node->open_device(flags, error);
+    if (file && !file->node) {
+        node_get(node);
+        file->node = node;
+    }
+    return file;
+}
+
+// Opens what the walk found. The access mode 3 asks for neither; Linux lets only ioctl through, so do we.
+static struct file *open_node(struct node *node, unsigned flags, int *error) {
+    bool writes = (flags & O_ACCMODE) != O_RDONLY;
+    const struct file_ops *ops = &regular_file_ops;
+    *error = 0;
+    if (flags & O_PATH) {
+        struct file *file = file_on_node(&path_ops, node, flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW));
+        *error = file ? 0 : -ENOMEM;
+        return file;
+    }
+    if (flags & O_DIRECTORY && !node_is(node, S_IFDIR))
+        *error = -ENOTDIR;
+    else if (node_is(node, S_IFLNK))
+        *error = -ELOOP;
+    else if (node_is(node, S_IFSOCK) || node_is(node, S_IFIFO))
+        *error = -ENXIO;
+    else if (node_is(node, S_IFDIR)) {
+        ops = &directory_ops;
+        if (writes || flags & O_CREAT)
+            *error = -EISDIR;
+    } else if (node_is(node, S_IFCHR)) {
+        if (node->open_device)
+            return open_device(node, (int)flags, error);
+        *error = -ENXIO;
+    } else if (flags & O_TRUNC && writes)
+        *error = regular_truncate(node, 0);
+    if (*error)
+        return NULL;
+    struct file *file = file_on_node(ops, node, flags & FILE_FLAGS);
+    if (!file)
+        *error = -ENOMEM;
+    return file;
+}
+
+static int create(struct path_result *result, int mode) {
+    if (result->needs_directory)
+        return -EISDIR;
+    unsigned mask = process_current()->files->file_mode_mask;
+    struct node *node = node_create(S_IFREG | ((unsigned)mode & 07777 & ~mask));
+    if (!node)
+        return -ENOMEM;
+    int error = directory_add(result->directory, result->name, result->name_length, node);
+    if (error)
+        node_put(node);
+    else
+        result->node = node;
+    return error;
+}
+
+static struct file *open_temporary(struct node *start, const char *path, int flags, int mode, int *error) {
+    struct node *directory;
+    *error = path_find(start, path, PATH_FOLLOW, &directory);
+    if (*error)
+        return NULL;
+    bool is_directory = node_is(directory, S_IFDIR);
+    node_put(directory);
+    if (!is_directory || (flags & O_ACCMODE) == O_RDONLY) {
+        *error = is_directory ? -EINVAL : -ENOTDIR;
+        return NULL;
+    }
+    struct node *node = node_create(S_IFREG | ((unsigned)mode & 07777));
+    struct file *file = node ? file_on_node(&regular_file_ops, node, (unsigned)flags & FILE_FLAGS) : NULL;
+    if (node)
+        node_put(node);
+    *error = file ? 0 : -ENOMEM;
+    return file;
+}
+
+static struct file *open_at(struct node *start, const char *path, int flags, int mode, int *error) {
+    if ((flags & O_TMPFILE) == O_TMPFILE)
+        return open_temporary(start, path, flags, mode, error);
+    if (flags & O_PATH)
+        flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    unsigned walk = flags & O_CREAT ? PATH_CREATE : 0;
+    if (!(flags & O_NOFOLLOW) && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL))
+        walk |= PATH_FOLLOW;
+    for (;;) {
+        struct path_result result;
+        *error = path_walk(start, path, walk, &result);
+        if (*error)
+            return NULL;
+        bool missing = !result.node;
+        if (missing)
+            *error = create(&result, mode);
+        else if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+            *error = -EEXIST;
+        struct file *file = NULL;
+        if (!*error)
+            file = open_node(result.node, (unsigned)flags, error);
+        path_result_free(&result);
+        if (missing && *error == -EEXIST && !(flags & O_EXCL))
+            continue; // another thread made it first
+        return file;
+    }
+}
+
+struct file *path_open(const char *path, int flags, int mode, int *error) {
+    return open_at(NULL, path, flags, mode, error);
+}
+
+static int64_t open_call(int directory_fd, uint64_t path_address, int flags, int mode) {
+    char *path;
+    int error = path_load(path_address, &path);
+    if (error)
+        return error;
+    struct node *start;
+    struct file *directory = NULL, *file = NULL;
+    error = path_start(directory_fd, path, &start, &directory);
+    if (!error)
+        file = open_at(start, path, flags, mode, &error);
+    if (directory)
+        file_put(directory);
+    heap_free(path);
+    if (!file)
+        return error;
+    int fd = fd_install(file, flags & O_CLOEXEC);
+    if (fd < 0)
+        file_put(file);
+    return fd;
+}
+
+int64_t sys_open(const uint64_t *arguments) {
+    return open_call(AT_FDCWD, arguments[0], (int)arguments[1], (int)arguments[2]);
+}
+
+int64_t sys_openat(const uint64_t *arguments) {
+    return open_call((int)arguments[0], arguments[1], (int)arguments[2], (int)arguments[3]);
+}
