@@ -14,7 +14,8 @@ unsigned memory_map_make(const struct guest_memory *memory,
     unsigned count = 0;
 
     map[count++] = (struct memory_map_entry){0, LOW_RAM_END, E820_RAM};
-    map[count++] = (struct memory_map_entry){BIOS_START, BIOS_END - BIOS_START, E820_RESERVED};
+    map[count++] =
+        (struct memory_map_entry){FIRMWARE_START, FIRMWARE_END - FIRMWARE_START, E820_RESERVED};
     map[count++] =
         (struct memory_map_entry){HIGH_RAM_START, memory->low_size - HIGH_RAM_START, E820_RAM};
     map[count++] = (struct memory_map_entry){

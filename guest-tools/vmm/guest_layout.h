@@ -28,8 +28,8 @@
 #define LOW_RAM_END         0xa0000ull
 #define ACPI_ADDRESS        0xe0000ull // RSDP first: also found by a search of the BIOS area
 #define ACPI_END            0xf0000ull
-#define BIOS_START          0xe0000ull // what a PC's firmware takes; ACPI's tables are in it
-#define BIOS_END            0x100000ull
+#define FIRMWARE_START      0xe0000ull // what a PC's firmware takes; ACPI's tables are in it
+#define FIRMWARE_END        0x100000ull
 #define RESET_VECTOR        0xffff0ull
 #define HIGH_RAM_START      0x100000ull
 
