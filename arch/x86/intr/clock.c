@@ -13,6 +13,7 @@
 
 enum { ROUNDS = 3, WINDOW_MS = 10, PATIENCE = 20000000 };
 #define FEMTOSECONDS_A_MS 1000000000000ull
+#define FEMTOSECONDS_A_NS 1000000ull
 
 static struct {
     uint64_t start;       // TSC at time 0
@@ -58,16 +59,15 @@ static bool measure(const struct clock_reference *reference, struct measurement 
         elapsed = (last.reference - first.reference) & reference->mask;
     }
     local_apic_timer_set_count(0);
-    unsigned __int128 scale = FEMTOSECONDS_A_MS;
-    uint64_t duration = elapsed * reference->femtoseconds;
-    measurement->tsc_khz = (uint64_t)((last.tsc - first.tsc) * scale / duration);
-    measurement->apic_khz = (uint64_t)((last.apic - first.apic) * scale / duration);
+    uint64_t duration = elapsed * reference->femtoseconds / FEMTOSECONDS_A_NS;
+    measurement->tsc_khz = (last.tsc - first.tsc) * 1000000 / duration;
+    measurement->apic_khz = (last.apic - first.apic) * 1000000 / duration;
     measurement->uncertainty = first.spent + last.spent;
     return true;
 }
 
 static uint64_t fixed_point(uint64_t numerator, uint64_t denominator) {
-    return (uint64_t)(((unsigned __int128)numerator << 32) / denominator);
+    return (numerator << 32) / denominator; // rates in kHz are far below 32 bits
 }
 
 static uint64_t scale(uint64_t value, uint64_t factor) {

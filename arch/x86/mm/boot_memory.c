@@ -10,6 +10,8 @@
 
 enum { LOW_PAGES = 4, LOW_FROM = 0x1000, LOW_END = 0xa0000, MIB = 1 << 20 };
 
+uint64_t direct_map_base = DIRECT_MAP_BASE;
+
 static uint64_t low_pages;
 
 struct range {
