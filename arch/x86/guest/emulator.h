@@ -23,7 +23,7 @@ struct emulation_ops {
     // exception.
     int (*translate)(void *context, uint64_t linear, unsigned access, uint64_t *gpa,
                      struct guest_exception *exception);
-    // len <= 32 within a page; where it is ACCESS_MMIO the emulator asks in pieces of at most 8.
+    // len <= 8, within a page.
     enum emulated_access (*read)(void *context, uint64_t gpa, void *data, uint32_t len);
     enum emulated_access (*write)(void *context, uint64_t gpa, const void *data, uint32_t len);
     // Optional: atomic compare and exchange for LOCK on memory, len 1..8 naturally aligned;
@@ -57,7 +57,7 @@ enum emulate_result {
 struct emulated_read {
     uint64_t gpa;
     uint8_t len;
-    uint8_t data[32];
+    uint8_t data[8];
 };
 
 struct emulation {
@@ -85,8 +85,9 @@ struct emulation {
     } port;
     // Internal: what this instruction (or iteration) has read and written so far.
     uint8_t reads, read_cursor;
-    uint8_t writes_done, write_cursor;
     uint8_t waiting; // enum emulate_result that emulate_step last returned
+    bool port_complete;
+    uint16_t writes_done, write_cursor;
     struct emulated_read read_log[EMULATION_READS];
 };
 

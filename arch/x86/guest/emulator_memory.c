@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The emulator's accesses: segmentation checks, pieces by page and by 8 bytes, and the log that
+// makes an instruction that waits for user space start again without reading anything twice.
+#include "emulator_internal.h"
+
+#define PIECE 8u
+
+int raise_exception(struct run *run, uint8_t vector, bool has_error_code) {
+    run->emulation->exception =
+        (struct guest_exception){.vector = vector, .has_error_code = has_error_code};
+    return EMULATE_EXCEPTION;
+}
+
+static int segment_fault(struct run *run, enum segment_register segment) {
+    return raise_exception(run, segment == SEG_SS ? GUEST_SS : GUEST_GP, true);
+}
+
+static bool canonical(const struct run *run, uint64_t linear) {
+    unsigned shift = run->emulation->cr4 & CR4_LA57 ? 7 : 16;
+    return (uint64_t)((int64_t)(linear << shift) >> shift) == linear;
+}
+
+static bool within_limit(const struct kvm_segment *segment, uint64_t offset, uint32_t size) {
+    uint64_t last = offset + size - 1;
+    bool expand_down = (segment->type & 0xc) == 4;
+
+    if (!expand_down)
+        return last <= segment->limit;
+    return offset > segment->limit && last <= (segment->db ? 0xffffffffull : 0xffffull);
+}
+
+int linear_address(struct run *run, enum segment_register which, uint64_t offset, uint32_t size,
+                   bool write, uint64_t *linear) {
+    const struct emulation *emulation = run->emulation;
+    struct kvm_segment segment = {0};
+
+    if (run->instruction->mode == CODE_64) {
+        *linear = offset;
+        if (which == SEG_FS || which == SEG_GS) {
+            emulation->ops->segment(emulation->context, which, &segment);
+            *linear += segment.base;
+        }
+        if (!canonical(run, *linear) || !canonical(run, *linear + size - 1))
+            return segment_fault(run, which);
+        return 0;
+    }
+    emulation->ops->segment(emulation->context, which, &segment);
+    if ((emulation->cr0 & CR0_PE) && !(emulation->rflags & FLAG_VM)) {
+        bool code = segment.type & 8, readable_or_writable = segment.type & 2;
+        if (segment.unusable)
+            return segment_fault(run, which);
+        if (write ? code || !readable_or_writable : code && !readable_or_writable)
+            return segment_fault(run, which);
+    }
+    if (!within_limit(&segment, offset, size))
+        return segment_fault(run, which);
+    *linear = (segment.base + offset) & 0xffffffff;
+    return 0;
+}
+
+uint64_t effective_address(const struct run *run) {
+    const struct instruction *instruction = run->instruction;
+    uint64_t address = (uint64_t)instruction->displacement;
+
+    if (instruction->base == DECODED_BASE_RIP)
+        address += run->emulation->rip + instruction->length;
+    else if (instruction->base >= 0)
+        address += run->gpr[instruction->base];
+    if (instruction->index >= 0)
+        address += run->gpr[instruction->index] * instruction->scale;
+    return address & size_mask(instruction->address_size);
+}
+
+static uint32_t piece_at(uint64_t linear, uint32_t size) {
+    uint32_t to_page_end = 4096 - (uint32_t)(linear & 4095);
+    uint32_t piece = size < PIECE ? size : PIECE;
+
+    return piece < to_page_end ? piece : to_page_end;
+}
+
+static uint64_t wrap(const struct run *run, uint64_t linear) {
+    return run->instruction->mode == CODE_64 ? linear : linear & 0xffffffff;
+}
+
+static int translate(struct run *run, uint64_t linear, unsigned access, uint64_t *gpa) {
+    struct emulation *emulation = run->emulation;
+
+    if (emulation->ops->translate(emulation->context, wrap(run, linear), access, gpa,
+                                  &emulation->exception))
+        return EMULATE_EXCEPTION;
+    return 0;
+}
+
+// Both pages of an access before either is touched.
+static int check_pages(struct run *run, uint64_t linear, uint32_t size, unsigned access) {
+    uint64_t gpa;
+    int result = translate(run, linear, access, &gpa);
+
+    if (result == 0 && (linear & 4095) + size > 4096)
+        result = translate(run, (linear | 4095) + 1, access, &gpa);
+    return result;
+}
+
+int check_write(struct run *run, uint64_t linear, uint32_t size) {
+    struct emulation *emulation = run->emulation;
+
+    // On a later run the first has checked it.
+    if (emulation->reads || emulation->writes_done)
+        return 0;
+    return check_pages(run, linear, size, GUEST_WRITE);
+}
+
+static int read_piece(struct run *run, uint64_t linear, uint8_t *data, uint32_t size) {
+    struct emulation *emulation = run->emulation;
+    struct emulated_read *entry;
+    uint64_t gpa;
+    int result;
+
+    if (emulation->read_cursor < emulation->reads) {
+        __builtin_memcpy(data, emulation->read_log[emulation->read_cursor++].data, size);
+        return 0;
+    }
+    if (emulation->reads == EMULATION_READS)
+        return EMULATE_FAILED;
+    result = translate(run, linear, GUEST_READ, &gpa);
+    if (result)
+        return result;
+    entry = &emulation->read_log[emulation->reads];
+    *entry = (struct emulated_read){.gpa = gpa, .len = (uint8_t)size};
+    switch (emulation->ops->read(emulation->context, gpa, entry->data, size)) {
+    case ACCESS_DONE:
+        emulation->reads++;
+        emulation->read_cursor++;
+        __builtin_memcpy(data, entry->data, size);
+        return 0;
+    case ACCESS_MMIO:
+        emulation->mmio.gpa = gpa;
+        emulation->mmio.len = size;
+        return EMULATE_MMIO_READ;
+    default:
+        return EMULATE_FAILED;
+    }
+}
+
+int read_memory(struct run *run, uint64_t linear, void *data, uint32_t size) {
+    uint8_t *bytes = data;
+    int result;
+
+    if (run->emulation->read_cursor == run->emulation->reads &&
+        (linear & 4095) + size > 4096) {
+        result = check_pages(run, linear, size, GUEST_READ);
+        if (result)
+            return result;
+    }
+    while (size) {
+        uint32_t piece = piece_at(linear, size);
+        result = read_piece(run, linear, bytes, piece);
+        if (result)
+            return result;
+        linear += piece;
+        bytes += piece;
+        size -= piece;
+    }
+    return 0;
+}
+
+bool read_plain(struct run *run, uint64_t linear, void *data, uint32_t size) {
+    struct emulation *emulation = run->emulation;
+    uint64_t gpa;
+
+    if (piece_at(linear, size) != size || translate(run, linear, GUEST_READ, &gpa))
+        return false;
+    return emulation->ops->read(emulation->context, gpa, data, size) == ACCESS_DONE;
+}
+
+static int write_piece(struct run *run, uint64_t linear, const uint8_t *data, uint32_t size) {
+    struct emulation *emulation = run->emulation;
+    uint64_t gpa;
+    int result;
+
+    if (emulation->write_cursor < emulation->writes_done) {
+        emulation->write_cursor++;
+        return 0;
+    }
+    result = translate(run, linear, GUEST_WRITE, &gpa);
+    if (result)
+        return result;
+    switch (emulation->ops->write(emulation->context, gpa, data, size)) {
+    case ACCESS_DONE:
+        emulation->writes_done++;
+        emulation->write_cursor++;
+        return 0;
+    case ACCESS_MMIO:
+        emulation->mmio.gpa = gpa;
+        emulation->mmio.len = size;
+        __builtin_memset(emulation->mmio.data, 0, sizeof emulation->mmio.data);
+        __builtin_memcpy(emulation->mmio.data, data, size);
+        return EMULATE_MMIO_WRITE;
+    default:
+        return EMULATE_FAILED;
+    }
+}
+
+int write_memory(struct run *run, uint64_t linear, const void *data, uint32_t size) {
+    const uint8_t *bytes = data;
+    int result;
+
+    if (run->emulation->write_cursor == run->emulation->writes_done &&
+        (linear & 4095) + size > 4096) {
+        result = check_pages(run, linear, size, GUEST_WRITE);
+        if (result)
+            return result;
+    }
+    while (size) {
+        uint32_t piece = piece_at(linear, size);
+        result = write_piece(run, linear, bytes, piece);
+        if (result)
+            return result;
+        linear += piece;
+        bytes += piece;
+        size -= piece;
+    }
+    return 0;
+}
+
+int exchange_memory(struct run *run, uint64_t linear, uint64_t old_value, uint64_t value,
+                    uint32_t size) {
+    struct emulation *emulation = run->emulation;
+    bool exchanged = false;
+    uint64_t gpa;
+    int result;
+
+    // An operand across 8 bytes (a split lock) loses its atomicity here, as it does in KVM.
+    if (!emulation->ops->exchange || (linear & (size - 1)) || emulation->writes_done)
+        return write_memory(run, linear, &value, size);
+    result = translate(run, linear, GUEST_WRITE, &gpa);
+    if (result)
+        return result;
+    switch (emulation->ops->exchange(emulation->context, gpa, old_value, value, size,
+                                     &exchanged)) {
+    case ACCESS_DONE:
+        return exchanged ? 0 : EMULATE_AGAIN;
+    case ACCESS_MMIO:
+        return write_memory(run, linear, &value, size);
+    default:
+        return EMULATE_FAILED;
+    }
+}
