@@ -130,6 +130,8 @@ static struct mapping *remove_below(struct mapping *node, const struct mapping *
 
 // Takes a changed gap of `mapping` into account from it up to the root.
 static void refresh_path(struct mapping *node, const struct mapping *mapping) {
+    if (!node)
+        return;
     if (mapping->start < node->start)
         refresh_path(node->left, mapping);
     else if (mapping->start > node->start)

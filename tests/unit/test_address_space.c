@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Address spaces: mappings, faults, copy on write, huge pages, and what listeners are told.
 // Sources: tests/unit/fake_memory.c core/mm/page.c core/mm/heap.c core/mm/account.c
-// core/mm/mapping.c Sources: core/mm/mapping_change.c core/mm/leaf_range.c
-// core/mm/address_space_map.c core/mm/address_space_fault.c Sources:
-// core/mm/address_space_protect.c core/mm/address_space_remap.c core/mm/memory_object.c Sources:
-// core/mm/shared_memory.c core/mm/fixed_memory.c core/mm/page_tree.c Sources:
-// arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
+// Sources: core/mm/mapping.c core/mm/mapping_change.c core/mm/leaf_range.c
+// Sources: core/mm/address_space_map.c core/mm/address_space_fault.c
+// Sources: core/mm/address_space_protect.c core/mm/address_space_remap.c
+// Sources: core/mm/memory_object.c core/mm/shared_memory.c core/mm/fixed_memory.c
+// Sources: core/mm/page_tree.c arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
 #include <asm/errno.h>
 #include <check.h>
 #include <linux/mman.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The kernel heap.
 // Sources: tests/unit/fake_memory.c core/mm/page.c arch/x86/mm/page_walker.c
-// arch/x86/mm/page_format.c
+// Sources: arch/x86/mm/page_format.c
 #include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>

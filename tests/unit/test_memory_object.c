@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Memory objects and the page tree under them.
 // Sources: tests/unit/fake_memory.c core/mm/page.c core/mm/heap.c core/mm/shared_memory.c
-// core/mm/fixed_memory.c Sources: arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
+// Sources: core/mm/fixed_memory.c arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
 #include <asm/errno.h>
 #include <check.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The page allocator.
 // Sources: tests/unit/fake_memory.c core/mm/heap.c arch/x86/mm/page_walker.c
-// arch/x86/mm/page_format.c
+// Sources: arch/x86/mm/page_format.c
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
