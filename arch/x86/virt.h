@@ -39,7 +39,9 @@ struct virt_events {
     bool interrupt_injected;     // delivery was cut off by an exit: goes first at the next entry
     bool interrupt_soft;
     uint8_t interrupt_vector;
+    bool exception_soft;         // INT3, INTO, INT1: soft_length counts
     uint8_t soft_length;         // instruction length for soft interrupts/exceptions
+    bool triple_fault;           // the next entry ends with VIRT_EXIT_SHUTDOWN instead
     bool nmi_injected;
     _Atomic uint8_t nmi_pending; // 0..2, set by any CPU
     _Atomic bool smi_pending;
@@ -75,10 +77,15 @@ struct virt_vcpu {
     uint64_t xcr0;               // guest's; kept equal to guest_fpu.xcr0
     uint64_t debug[4], dr6, dr7; // guest's DR0-3, DR6, DR7
     struct kvm_guest_debug guest_debug;
+    bool user_debug_stepping;    // TF in RFLAGS is the debugger's
     uint64_t tsc_offset;         // guest TSC = host TSC (scaled by tsc_khz ratio if the CPU can) + offset
     uint32_t tsc_khz;
     const bool *pic_output;      // PIC's INTR if this VM has one; NULL none
     uint8_t (*pic_acknowledge)(struct virt_vcpu *vcpu); // set by core: INTA cycle
+    // Set by core: guest-physical memory, for what the processor would read itself (PAE PDPTEs). False: no memory. NULL: none.
+    bool (*read_physical)(struct virt_vcpu *vcpu, uint64_t gpa, void *data, uint32_t size);
+    bool interrupt_window_requested; // without irqchip: leave with VIRT_EXIT_INTERRUPT_WINDOW as soon as interrupt_allowed
+    uint64_t cr8;                // without irqchip; with it the TPR is in lapic
     uint64_t smbase;
     bool in_smm;
     struct {
@@ -164,8 +171,15 @@ struct virt_ops {
     int (*set_msr)(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value); // 0, or -1: #GP
     int (*msr_command)(struct virt_vcpu *vcpu, uint32_t msr, uint64_t value);       // IA32_PRED_CMD, IA32_FLUSH_CMD
     uint64_t (*host_msr)(uint32_t msr);                                             // feature MSRs; 0: none
+    uint64_t (*max_stage2_page)(void);                 // 2 MiB or 1 GiB
+    void (*cpuid_host)(struct cpuid_host *host);       // sets the fields that depend on the back end
+    uint64_t (*scaled_tsc)(const struct virt_vcpu *vcpu); // host TSC now at the guest's rate, without the offset
+    void (*user_return)(void);                         // see virt_user_return
+    uint64_t (*get_cr4)(struct virt_vcpu *vcpu);
 };
 
+// CR4 bits the supported CPUID offers: what a vCPU without a CPUID table may set, and no vCPU more.
+extern uint64_t virt_supported_cr4;
 // The back end in use; NULL when the machine has none (config virt = optional).
 extern const struct virt_ops *virt;
 // Finds and turns on the back end on the boot CPU; says in words what is missing and what to do. 0 or -ENODEV.
@@ -177,3 +191,13 @@ void virt_user_return(void);
 void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception);
 // Fills the host-dependent part for cpuid_supported().
 void virt_cpuid_host(struct cpuid_host *host);
+// Sets the hooks of guest_msr_backend that need only the vCPU (all but set_tsc, adjust_tsc, system_time, wall_clock).
+void virt_msr_backend(struct guest_msr_backend *backend);
+// Recomputes the CPUID leaves that follow CR4, XCR0, XSS, APIC base and MISC_ENABLE.
+void virt_cpuid_update(struct virt_vcpu *vcpu);
+// The guest's TSC at this moment.
+uint64_t virt_guest_tsc(struct virt_vcpu *vcpu);
+// XSETBV, KVM_SET_XCRS: checks and sets XCR0. 0 or -EINVAL.
+int virt_set_xcr0(struct virt_vcpu *vcpu, uint64_t xcr0);
+// Largest page the second stage may use: 2 MiB or 1 GiB.
+uint64_t virt_stage2_max_page(void);

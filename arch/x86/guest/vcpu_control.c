@@ -36,7 +36,8 @@ bool vcpu_sregs_valid(const struct virt_vcpu *vcpu, const struct kvm_sregs *sreg
     return !(sregs->cr4 & ~vcpu_cr4_allowed(vcpu)) && cr0_valid(sregs->cr0);
 }
 
-bool vcpu_cr0_move_valid(uint64_t old, uint64_t value, uint64_t cr4, uint64_t efer, bool code_long) {
+bool vcpu_cr0_move_valid(uint64_t old, uint64_t value, uint64_t cr4, uint64_t efer,
+                         bool code_long) {
     bool paging_on = !(old & X86_CR0_PG) && (value & X86_CR0_PG);
     bool paging_off = (old & X86_CR0_PG) && !(value & X86_CR0_PG);
     if (!cr0_valid(value))

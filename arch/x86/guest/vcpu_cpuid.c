@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// What follows when registers that CPUID reports change: OSXSAVE, XSAVE sizes, APIC; and XCR0's rules.
+// What follows when registers that CPUID reports change: OSXSAVE, XSAVE sizes, APIC; and XCR0's
+// rules.
 #include <asm/errno.h>
 #include <asm/processor-flags.h>
 #include "arch/x86/guest/cpuid.h"

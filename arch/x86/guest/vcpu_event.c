@@ -2,9 +2,9 @@
 // Exceptions raised by the hypervisor, and the choice of the next event.
 #include "arch/x86/guest/vcpu_event.h"
 
-#define DF 8
-#define DR6_CLEARED_BY_DB 0xfull      // B0-B3; the others are sticky
-#define DR6_FROM_PAYLOAD  0xe00full   // B0-B3, BD, BS, BT
+#define DF                8
+#define DR6_CLEARED_BY_DB 0xfull    // B0-B3; the others are sticky
+#define DR6_FROM_PAYLOAD  0xe00full // B0-B3, BD, BS, BT
 #define DR7_GD            (1ull << 13)
 
 enum exception_class { CLASS_BENIGN, CLASS_CONTRIBUTORY, CLASS_PAGE_FAULT, CLASS_DOUBLE_FAULT };
@@ -56,7 +56,8 @@ void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception)
     events->exception_vector = twice ? DF : exception->vector;
     events->exception_has_error = twice || exception->has_error_code;
     events->exception_error = twice ? 0 : exception->error_code;
-    events->exception_has_payload = exception->vector == GUEST_PF || (!twice && exception->vector == GUEST_DB);
+    events->exception_has_payload =
+        exception->vector == GUEST_PF || (!twice && exception->vector == GUEST_DB);
     events->exception_payload = exception->cr2;
     // The second page fault of a double fault has written CR2 already.
     if (twice && exception->vector == GUEST_PF) {
@@ -111,7 +112,8 @@ static bool select_cut_off(struct virt_vcpu *vcpu, struct vcpu_event *event) {
 }
 
 static bool pic_interrupt(struct virt_vcpu *vcpu) {
-    return vcpu->irqchip && vcpu->pic_output && *vcpu->pic_output && lapic_accepts_pic(&vcpu->lapic);
+    return vcpu->irqchip && vcpu->pic_output && *vcpu->pic_output &&
+           lapic_accepts_pic(&vcpu->lapic);
 }
 
 // User space's vector, the PIC's, then the local APIC's (as KVM: ExtINT goes first).
@@ -154,7 +156,8 @@ unsigned vcpu_event_select(struct virt_vcpu *vcpu, unsigned blocked, struct vcpu
     *event = (struct vcpu_event){.kind = EVENT_NONE};
     if (!select_cut_off(vcpu, event) && events->exception_pending)
         select_exception(vcpu, event);
-    if (atomic_load(&events->nmi_pending) && event->kind == EVENT_NONE && !(blocked & EVENT_BLOCKS_NMI))
+    if (atomic_load(&events->nmi_pending) && event->kind == EVENT_NONE &&
+        !(blocked & EVENT_BLOCKS_NMI))
         select_nmi(vcpu, event);
     if (atomic_load(&events->nmi_pending))
         windows |= EVENT_BLOCKS_NMI;

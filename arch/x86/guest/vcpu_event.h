@@ -20,7 +20,8 @@ struct vcpu_event {
     bool has_error;
     uint32_t error;
     uint8_t soft_length;
-    bool first_try; // an exception not injected before: DR6, CR2 were set from the payload, RF is due for faults
+    bool first_try; // an exception not injected before: DR6, CR2 were set from the payload, RF is
+                    // due for faults
 };
 
 enum { // what the guest's state holds back, and what must be waited for
@@ -32,15 +33,17 @@ enum { // what the guest's state holds back, and what must be waited for
 static inline bool vcpu_event_waiting(const struct virt_vcpu *vcpu) {
     const struct virt_events *events = &vcpu->events;
     return events->exception_pending || events->exception_injected || events->interrupt_injected ||
-           events->nmi_injected || atomic_load_explicit(&events->nmi_pending, memory_order_relaxed) ||
+           events->nmi_injected ||
+           atomic_load_explicit(&events->nmi_pending, memory_order_relaxed) ||
            events->user_interrupt >= 0 ||
            (vcpu->irqchip && (__atomic_load_n(&vcpu->lapic.irr_summary, __ATOMIC_RELAXED) ||
                               (vcpu->pic_output && *vcpu->pic_output))) ||
            vcpu->interrupt_window_requested;
 }
 
-// Takes the event to inject at this entry (SDM vol. 3 6.9's order: cut-off deliveries, exceptions, NMI, interrupts) and
-// marks it injected. blocked: EVENT_BLOCKS_*. Returns what still waits for which block to go: the windows to open.
+// Takes the event to inject at this entry (SDM vol. 3 6.9's order: cut-off deliveries, exceptions,
+// NMI, interrupts) and marks it injected. blocked: EVENT_BLOCKS_*. Returns what still waits for
+// which block to go: the windows to open.
 unsigned vcpu_event_select(struct virt_vcpu *vcpu, unsigned blocked, struct vcpu_event *event);
 // The delivery ended, well or not: nothing counts as injected any more.
 static inline void vcpu_event_delivered(struct virt_events *events) {

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Chooses the back end, and what all back ends share of the host.
+#include "arch/x86/virt.h"
+#include <asm/errno.h>
+#include "core/log.h"
+#include "core/mm/heap.h"
+
+extern const struct virt_ops vmx_ops;
+int vmx_probe(void);
+
+const struct virt_ops *virt;
+uint64_t virt_supported_cr4;
+
+// What a guest with all supported CPUID leaves may set in CR4.
+static int find_supported_cr4(void) {
+    uint32_t count = CPUID_MAX_ENTRIES;
+    struct kvm_cpuid_entry2 *entries = heap_alloc(count * sizeof(*entries));
+    struct guest_cpuid *cpuid = heap_new(struct guest_cpuid);
+    struct cpuid_host host;
+    int error = -ENOMEM;
+    if (entries && cpuid) {
+        virt_cpuid_host(&host);
+        error = cpuid_supported(&host, entries, &count);
+    }
+    if (!error) {
+        guest_cpuid_set(cpuid, entries, count);
+        virt_supported_cr4 = cpuid->cr4_allowed;
+    }
+    heap_free(cpuid);
+    heap_free(entries);
+    return error;
+}
+
+int virt_init(void) {
+    if (vmx_probe())
+        return -ENODEV;
+    virt = &vmx_ops;
+    int error = virt->cpu_enable();
+    if (!error)
+        error = find_supported_cr4();
+    if (error) {
+        log_line("%s: could not be turned on (error %d)", virt->name, error);
+        virt = NULL;
+        return -ENODEV;
+    }
+    return 0;
+}
+
+int virt_cpu_enable(void) {
+    return virt ? virt->cpu_enable() : 0;
+}
+
+void virt_user_return(void) {
+    virt->user_return();
+}
+
+uint64_t virt_guest_tsc(struct virt_vcpu *vcpu) {
+    return virt->scaled_tsc(vcpu) + vcpu->tsc_offset;
+}
+
+uint64_t virt_stage2_max_page(void) {
+    return virt->max_stage2_page();
+}
+
+static void cpuid_read(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
+    __asm__ volatile("cpuid"
+                     : "=a"(regs->eax), "=b"(regs->ebx), "=c"(regs->ecx), "=d"(regs->edx)
+                     : "a"(leaf), "c"(subleaf));
+}
+
+void virt_cpuid_host(struct cpuid_host *host) {
+    *host = (struct cpuid_host){
+        .read = cpuid_read,
+        .xcr0 = fpu_host_xcr0(),
+        .x2apic_emulated = true,
+        .tsc_stable = true,
+    };
+    if (virt)
+        virt->cpuid_host(host);
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The VMX instructions (SDM vol. 3 ch. 31) and the few privileged ones the back end uses besides.
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "arch/x86/vmx/vmcs_fields.h"
+
+static inline uint64_t vmread(enum vmcs_field field) {
+    uint64_t value;
+    __asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((uint64_t)field) : "cc");
+    return value;
+}
+
+// A VMWRITE that fails is a bug of ours: the field does not exist or no VMCS is current.
+_Noreturn void vmwrite_failed(enum vmcs_field field, uint64_t value);
+
+static inline void vmwrite(enum vmcs_field field, uint64_t value) {
+    __asm__ goto("vmwrite %1, %0\n\t"
+                 "jbe %l2"
+                 :
+                 : "r"((uint64_t)field), "r"(value)
+                 : "cc", "memory"
+                 : failed);
+    return;
+failed:
+    vmwrite_failed(field, value);
+}
+
+// Each returns whether the instruction succeeded (CF = ZF = 0).
+static inline bool vmx_on(uint64_t region) {
+    bool ok;
+    __asm__ volatile("vmxon %1" : "=@cca"(ok) : "m"(region) : "memory");
+    return ok;
+}
+
+static inline void vmx_off(void) {
+    __asm__ volatile("vmxoff" ::: "cc", "memory");
+}
+
+static inline bool vmx_clear(uint64_t vmcs) {
+    bool ok;
+    __asm__ volatile("vmclear %1" : "=@cca"(ok) : "m"(vmcs) : "memory");
+    return ok;
+}
+
+static inline bool vmx_load(uint64_t vmcs) {
+    bool ok;
+    __asm__ volatile("vmptrld %1" : "=@cca"(ok) : "m"(vmcs) : "memory");
+    return ok;
+}
+
+enum invalidation { INVALIDATE_ONE = 1, INVALIDATE_ALL = 2 };
+
+static inline bool vmx_invept(enum invalidation type, uint64_t ept_pointer) {
+    struct {
+        uint64_t pointer, reserved;
+    } descriptor = {ept_pointer, 0};
+    bool ok;
+    __asm__ volatile("invept %1, %2"
+                     : "=@cca"(ok)
+                     : "m"(descriptor), "r"((uint64_t)type)
+                     : "memory");
+    return ok;
+}
+
+static inline bool vmx_invvpid(enum invalidation type, uint16_t vpid) {
+    struct {
+        uint64_t vpid, linear;
+    } descriptor = {vpid, 0};
+    bool ok;
+    __asm__ volatile("invvpid %1, %2"
+                     : "=@cca"(ok)
+                     : "m"(descriptor), "r"((uint64_t)type)
+                     : "memory");
+    return ok;
+}
+
+static inline uint64_t msr_read(uint32_t index) {
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
+    return (uint64_t)high << 32 | low;
+}
+
+static inline void msr_write(uint32_t index, uint64_t value) {
+    __asm__ volatile("wrmsr"
+                     :
+                     : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
+}
+
+static inline uint64_t tsc_read(void) {
+    uint32_t low, high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+static inline void xcr0_write(uint64_t value) {
+    __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
+}
+
+static inline void cpuid_execute(uint32_t leaf, uint32_t subleaf, uint32_t regs[4]) {
+    __asm__ volatile("cpuid"
+                     : "=a"(regs[0]), "=b"(regs[1]), "=c"(regs[2]), "=d"(regs[3])
+                     : "a"(leaf), "c"(subleaf));
+}
+
+#define REGISTER_ACCESSORS(name)                                                                   \
+    static inline uint64_t name##_read(void) {                                                     \
+        uint64_t value;                                                                            \
+        __asm__ volatile("mov %%" #name ", %0" : "=r"(value));                                     \
+        return value;                                                                              \
+    }                                                                                              \
+    static inline void name##_write(uint64_t value) {                                              \
+        __asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory");                            \
+    }
+REGISTER_ACCESSORS(cr0)
+REGISTER_ACCESSORS(cr2)
+REGISTER_ACCESSORS(cr3)
+REGISTER_ACCESSORS(cr4)
+REGISTER_ACCESSORS(dr0)
+REGISTER_ACCESSORS(dr1)
+REGISTER_ACCESSORS(dr2)
+REGISTER_ACCESSORS(dr3)
+REGISTER_ACCESSORS(dr6)
+#undef REGISTER_ACCESSORS

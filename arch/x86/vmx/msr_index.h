@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Numbers of the MSRs the back end names (SDM vol. 4).
+#pragma once
+
+enum msr_index {
+    MSR_TSC = 0x10,
+    MSR_FEATURE_CONTROL = 0x3a,
+    MSR_SPEC_CTRL = 0x48,
+    MSR_PRED_CMD = 0x49,
+    MSR_FLUSH_CMD = 0x10b,
+    MSR_ARCH_CAPABILITIES = 0x10a,
+    MSR_SYSENTER_CS = 0x174,
+    MSR_SYSENTER_ESP = 0x175,
+    MSR_SYSENTER_EIP = 0x176,
+    MSR_PAT = 0x277,
+    MSR_VMX_BASIC = 0x480,
+    MSR_VMX_PIN = 0x481,
+    MSR_VMX_CPU = 0x482,
+    MSR_VMX_EXIT = 0x483,
+    MSR_VMX_ENTRY = 0x484,
+    MSR_VMX_MISC = 0x485,
+    MSR_VMX_CR0_FIXED0 = 0x486,
+    MSR_VMX_CR0_FIXED1 = 0x487,
+    MSR_VMX_CR4_FIXED0 = 0x488,
+    MSR_VMX_CR4_FIXED1 = 0x489,
+    MSR_VMX_CPU2 = 0x48b,
+    MSR_VMX_EPT_VPID = 0x48c,
+    MSR_VMX_TRUE_PIN = 0x48d,
+    MSR_VMX_TRUE_CPU = 0x48e,
+    MSR_VMX_TRUE_EXIT = 0x48f,
+    MSR_VMX_TRUE_ENTRY = 0x490,
+    MSR_XSS = 0xda0,
+    MSR_EFER = 0xc0000080,
+    MSR_STAR = 0xc0000081,
+    MSR_LSTAR = 0xc0000082,
+    MSR_CSTAR = 0xc0000083,
+    MSR_SYSCALL_MASK = 0xc0000084,
+    MSR_FS_BASE = 0xc0000100,
+    MSR_GS_BASE = 0xc0000101,
+    MSR_KERNEL_GS_BASE = 0xc0000102,
+    MSR_TSC_AUX = 0xc0000103,
+};
+
+#define EFER_SCE (1ull << 0)
+#define EFER_LME (1ull << 8)
+#define EFER_LMA (1ull << 10)
+#define EFER_NX  (1ull << 11)

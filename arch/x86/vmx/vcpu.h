@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A vCPU under VT-x: its VMCS and what this code remembers of the VMCS to save reads and writes.
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "arch/x86/guest/decoder.h"
+#include "arch/x86/virt.h"
+#include "arch/x86/vmx/capabilities.h"
+#include "arch/x86/vmx/instructions.h"
+#include "arch/x86/vmx/msr_index.h"
+
+// SYSCALL's MSRs, loaded only while the vCPU's own thread runs the guest (SWAPGS changes
+// KERNEL_GS_BASE without an exit).
+enum lazy_msr {
+    LAZY_KERNEL_GS_BASE,
+    LAZY_STAR,
+    LAZY_LSTAR,
+    LAZY_SYSCALL_MASK,
+    LAZY_TSC_AUX,
+    LAZY_COUNT
+};
+
+struct vmx_vcpu {
+    uint64_t vmcs;     // physical address
+    uint64_t host_rsp; // what the VMCS holds, so that it is written only when it changes
+    uint64_t host_cr3, host_fs_base;
+    struct cpu *cpu;      // where the VMCS is active (maybe cached in the processor); NULL: nowhere
+    struct cpu *host_cpu; // whose descriptor tables and GS base are in the host state
+    bool launched;
+    bool flush_tlb;       // INVVPID before the next entry
+    bool injected;        // the last entry injected an event
+    bool recheck_events;  // events or what blocks them changed
+    bool debug_registers; // DR0-3 must be loaded: breakpoints are enabled
+    uint16_t vpid;
+    uint32_t cpu_controls;
+    uint32_t exceptions; // exception bitmap
+    uint32_t tpr_threshold;
+    uint64_t lazy[LAZY_COUNT];
+    uint64_t cstar, spec_ctrl;
+    uint64_t tsc_multiplier; // 48 fraction bits (SDM vol. 3 25.6.5); 0: not scaled
+};
+
+static inline struct vmx_vcpu *vmx_of(const struct virt_vcpu *vcpu) {
+    return vcpu->backend;
+}
+
+// -- vmcs.c --
+// Makes the vCPU's VMCS current on this CPU, clearing it on another if need be. No lock held.
+void vmcs_switch(struct vmx_vcpu *v);
+static inline void vmcs_use(struct vmx_vcpu *v) {
+    if (__builtin_expect(this_cpu()->vmcs != v, 0))
+        vmcs_switch(v);
+}
+// Allocates VMCS and VPID, writes controls and host state. 0 or -ENOMEM.
+int vmcs_create(struct virt_vcpu *vcpu, struct vmx_vcpu *v);
+void vmcs_destroy(struct vmx_vcpu *v);
+// Brings the host state up to date with this CPU and thread. VMCS current.
+void vmcs_host_state(struct vmx_vcpu *v, struct cpu *cpu);
+void vmcs_set_cpu_controls(struct vmx_vcpu *v, uint32_t set, uint32_t clear);
+
+// -- vpid.c --
+uint16_t vpid_alloc(void); // 0: none left
+void vpid_free(uint16_t vpid);
+
+// -- msr_switch.c --
+int vmx_msr_init(void);
+extern uint64_t vmx_msr_bitmap,
+    vmx_msr_bitmap_all;      // physical addresses: ours, and one that intercepts everything
+void vmx_msr_cpu_init(void); // notes this CPU's own values
+void vmx_msrs_load(struct virt_vcpu *vcpu, struct cpu *cpu);
+void vmx_user_return(void);
+uint64_t vmx_msr_get(struct virt_vcpu *vcpu, enum backend_msr which);
+int vmx_msr_set(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value);
+
+// -- registers.c --
+void vmx_get_regs(struct virt_vcpu *vcpu, struct kvm_regs *regs);
+void vmx_set_regs(struct virt_vcpu *vcpu, const struct kvm_regs *regs);
+void vmx_get_segment(struct virt_vcpu *vcpu, unsigned segment_register,
+                     struct kvm_segment *segment);
+void vmx_set_segment(struct virt_vcpu *vcpu, unsigned segment_register,
+                     const struct kvm_segment *segment);
+uint64_t vmx_get_rflags(struct virt_vcpu *vcpu);
+void vmx_set_rflags(struct virt_vcpu *vcpu, uint64_t rflags);
+unsigned vmx_get_cpl(struct virt_vcpu *vcpu);
+// Past the instruction that exited (VMCS current).
+void vmx_skip(void);
+
+// -- control_registers.c --
+uint64_t vmx_get_cr0(struct virt_vcpu *vcpu);
+uint64_t vmx_get_cr4(struct virt_vcpu *vcpu);
+// Write without checks; EFER.LMA, entry control, PDPTEs, TLB and CPUID follow.
+void vmx_write_cr0(struct virt_vcpu *vcpu, uint64_t cr0);
+void vmx_write_cr4(struct virt_vcpu *vcpu, uint64_t cr4);
+void vmx_write_efer(struct virt_vcpu *vcpu, uint64_t efer);
+// Loads the PDPTE fields from guest memory if the guest uses PAE paging. False: no memory there or
+// reserved bits.
+bool vmx_load_pdptes(struct virt_vcpu *vcpu, uint64_t cr0, uint64_t cr3, uint64_t cr4,
+                     uint64_t efer);
+void vmx_update_cr4_mask(struct virt_vcpu *vcpu);
+
+// -- sregs.c --
+void vmx_get_sregs(struct virt_vcpu *vcpu, struct kvm_sregs *sregs);
+int vmx_set_sregs(struct virt_vcpu *vcpu, const struct kvm_sregs *sregs);
+void vmx_get_paging(struct virt_vcpu *vcpu, struct guest_paging *paging);
+void vmx_reset(struct virt_vcpu *vcpu, bool init);
+
+// -- debug_registers.c --
+void vmx_debug_changed(struct virt_vcpu *vcpu);
+void vmx_load_debug_registers(struct virt_vcpu *vcpu);
+
+// -- events.c --
+// After an exit: what was injected is delivered, or waits for its second try.
+void vmx_events_exit(struct virt_vcpu *vcpu, struct vmx_vcpu *v);
+// Before an entry: injects, opens the windows that are needed.
+void vmx_events_entry(struct virt_vcpu *vcpu, struct vmx_vcpu *v);
+bool vmx_interrupt_allowed(struct virt_vcpu *vcpu);
+// Raises an exception from an exit handler.
+void vmx_raise(struct virt_vcpu *vcpu, uint8_t vector); // no error code
+void vmx_raise_error(struct virt_vcpu *vcpu, uint8_t vector, uint32_t error);
+
+// -- run.c, exit_table.c --
+int vmx_run(struct virt_vcpu *vcpu, struct virt_exit *exit);
+enum exit_action { EXIT_RESUME, EXIT_LEAVE };
+typedef enum exit_action (*exit_handler)(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
+                                         struct virt_exit *exit);
+struct exit_row {
+    exit_handler handler;
+    bool vectoring; // the exit can cut off the delivery of an event (SDM vol. 3 28.2.4)
+};
+#define EXIT_ROWS 76
+extern const struct exit_row exit_table[EXIT_ROWS];
+enum exit_action exit_control_register(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
+                                       struct virt_exit *exit);
+enum exit_action exit_debug_register(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
+                                     struct virt_exit *exit);
+enum exit_action exit_exception(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct virt_exit *exit);
+
+// -- entry_failure.c --
+// Logs why the entry failed and the VMCS; fills exit with VIRT_EXIT_FAIL_ENTRY. reason: the exit
+// reason, or the instruction error (rejected: VMLAUNCH/VMRESUME itself failed).
+void vmx_entry_failed(struct virt_vcpu *vcpu, struct virt_exit *exit, bool rejected,
+                      uint32_t reason);
+
+// -- tsc.c --
+void vmx_tsc_changed(struct virt_vcpu *vcpu);
+uint64_t vmx_scaled_tsc(const struct virt_vcpu *vcpu); // host TSC now, times the ratio
+uint64_t vmx_max_tsc_khz(void);
+
+// -- world_switch.asm --
+// Enters the guest with vcpu->gpr; returns after the exit with the guest's registers there. True:
+// the entry instruction failed.
+bool vmx_world_switch(struct virt_vcpu *vcpu, uint64_t *host_rsp, bool launched);
+extern const char vmx_exit_point[];
+
+// -- vmxon.c --
+int vmx_probe(void);
+int vmx_cpu_enable(void);
+void vmx_cpu_disable(void);
+extern const struct virt_ops vmx_ops;

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Finds VT-x, says what is missing, and turns it on a CPU at a time (SDM vol. 3 24.6, 24.7).
+#include <asm/errno.h>
+#include <asm/processor-flags.h>
+#include "arch/x86/vmx/vcpu.h"
+#include "core/log.h"
+#include "core/mm/page.h"
+
+#define FEATURE_CONTROL_LOCK  (1ull << 0)
+#define FEATURE_CONTROL_VMX   (1ull << 2) // outside SMX
+#define CPUID_1_ECX_VMX       (1u << 5)
+#define CPUID_7_EDX_SPEC_CTRL (1u << 26)
+#define CPUID_7_EDX_FLUSH_L1D (1u << 28)
+#define CPUID_7_EDX_ARCH_CAPS (1u << 29)
+
+static uint64_t vmxon_region[CPU_MAX]; // physical; 0: VMX is off there
+
+static bool cpu_has_vmx(void) {
+    uint32_t regs[4];
+    cpuid_execute(1, 0, regs);
+    return regs[2] & CPUID_1_ECX_VMX;
+}
+
+static void read_cpuid_features(void) {
+    uint32_t regs[4];
+    cpuid_execute(0, 0, regs);
+    if (regs[0] < 7)
+        return;
+    cpuid_execute(7, 0, regs);
+    vmx.spec_ctrl = regs[3] & CPUID_7_EDX_SPEC_CTRL;
+    vmx.flush_l1d = regs[3] & CPUID_7_EDX_FLUSH_L1D;
+    vmx.arch_capabilities = regs[3] & CPUID_7_EDX_ARCH_CAPS;
+}
+
+// IA32_FEATURE_CONTROL: firmware may have left it open, or locked it with VT-x on or off.
+static bool feature_control_allows(void) {
+    uint64_t control = msr_read(MSR_FEATURE_CONTROL);
+    if (!(control & FEATURE_CONTROL_LOCK)) {
+        msr_write(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX);
+        return true;
+    }
+    return control & FEATURE_CONTROL_VMX;
+}
+
+int vmx_probe(void) {
+    if (!cpu_has_vmx()) {
+        log_line("VT-x: not offered by this processor (CPUID.1:ECX.VMX is 0); in a virtual machine "
+                 "turn on nested "
+                 "virtualization, else use a processor with VT-x");
+        return -ENODEV;
+    }
+    if (!feature_control_allows()) {
+        log_line("VT-x: locked off by the firmware (IA32_FEATURE_CONTROL); turn on \"Intel "
+                 "Virtualization "
+                 "Technology\" in the firmware setup and power the machine off and on");
+        return -ENODEV;
+    }
+    const char *missing = vmx_capabilities_read(&vmx, msr_read);
+    if (missing) {
+        log_line("VT-x: %s; a processor with EPT and unrestricted guest is needed (Intel Core "
+                 "since 2010)",
+                 missing);
+        return -ENODEV;
+    }
+    read_cpuid_features();
+    return vmx_msr_init();
+}
+
+int vmx_cpu_enable(void) {
+    struct cpu *cpu = this_cpu();
+    if (!feature_control_allows()) {
+        log_line("VT-x: locked off by the firmware on CPU %u; turn it on in the firmware setup",
+                 cpu->index);
+        return -ENODEV;
+    }
+    uint64_t region = page_alloc_zeroed(0);
+    if (region == PHYSICAL_NONE)
+        return -ENOMEM;
+    *(uint32_t *)page_to_virtual(region) = vmx.revision;
+    cr0_write((cr0_read() | vmx.cr0_fixed0) & vmx.cr0_fixed1);
+    cr4_write(cr4_read() | X86_CR4_VMXE);
+    if (!vmx_on(region)) {
+        log_line("VT-x: VMXON failed on CPU %u", cpu->index);
+        page_put(region);
+        return -EIO;
+    }
+    vmxon_region[cpu->index] = region;
+    vmx_msr_cpu_init();
+    // Whatever ran here before us may have left translations (SDM vol. 3 29.4.3.4).
+    vmx_invept(INVALIDATE_ALL, 0);
+    vmx_invvpid(INVALIDATE_ALL, 0);
+    return 0;
+}
+
+void vmx_cpu_disable(void) {
+    struct cpu *cpu = this_cpu();
+    if (!vmxon_region[cpu->index])
+        return;
+    vmx_off();
+    cr4_write(cr4_read() & ~X86_CR4_VMXE);
+    page_put(vmxon_region[cpu->index]);
+    vmxon_region[cpu->index] = 0;
+}
