@@ -74,6 +74,7 @@ static uint64_t scale(uint64_t value, uint64_t factor) {
     return (uint64_t)((unsigned __int128)value * factor >> 32);
 }
 
+// CPUID 15H is not asked: emulators and some boards get it wrong, and measuring is always possible.
 static struct measurement best_measurement(const struct clock_reference *reference) {
     struct measurement best = {.uncertainty = UINT64_MAX}, one;
     for (unsigned round = 0; round < ROUNDS; round++) {
@@ -85,20 +86,6 @@ static struct measurement best_measurement(const struct clock_reference *referen
     return best;
 }
 
-// The CPU's own statement (CPUID 15H) is only compared: emulators and some boards get it wrong.
-static void check_hint(uint64_t khz) {
-    if (read_cpuid(0, 0).eax < 0x15)
-        return;
-    struct cpuid_result r = read_cpuid(0x15, 0);
-    if (!r.eax || !r.ebx || !r.ecx)
-        return;
-    uint64_t hint = (uint64_t)r.ecx * r.ebx / r.eax / 1000;
-    uint64_t difference = hint > khz ? hint - khz : khz - hint;
-    if (difference * 100 > khz)
-        log_line("clock: CPUID says %lu MHz, measured %lu MHz; the measurement counts",
-                 hint / 1000, khz / 1000);
-}
-
 void clock_init(const struct acpi_machine *machine, uint64_t entry_tsc) {
     struct clock_reference reference = clock_reference_find(machine);
     struct measurement best = best_measurement(&reference);
@@ -108,7 +95,6 @@ void clock_init(const struct acpi_machine *machine, uint64_t entry_tsc) {
     clock.ticks_a_ns = fixed_point(best.tsc_khz, 1000000);
     clock.apic_a_ns = fixed_point(best.apic_khz, 1000000);
     clock.reference = reference.name;
-    check_hint(clock.khz);
 }
 
 const char *clock_reference(void) {
