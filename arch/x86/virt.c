@@ -78,3 +78,7 @@ void virt_cpuid_host(struct cpuid_host *host) {
     if (virt)
         virt->cpuid_host(host);
 }
+
+uint64_t virt_host_msr(uint32_t index) {
+    return virt ? virt->host_msr(index) : 0;
+}

@@ -193,6 +193,8 @@ void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception)
 void virt_cpuid_host(struct cpuid_host *host);
 // Sets the hooks of guest_msr_backend that need only the vCPU (all but set_tsc, adjust_tsc, system_time, wall_clock).
 void virt_msr_backend(struct guest_msr_backend *backend);
+// Host value of a feature MSR, 0 where there is none: guest_msr_feature's reader.
+uint64_t virt_host_msr(uint32_t index);
 // Recomputes the CPUID leaves that follow CR4, XCR0, XSS, APIC base and MISC_ENABLE.
 void virt_cpuid_update(struct virt_vcpu *vcpu);
 // The guest's TSC at this moment.

@@ -41,8 +41,6 @@ static int vcpu_create(struct virt_vcpu *vcpu) {
 }
 
 static void vcpu_destroy(struct virt_vcpu *vcpu) {
-    if (this_cpu()->loaded_vcpu == vcpu)
-        vmx_user_return();
     vmcs_destroy(vmx_of(vcpu));
     heap_free(vcpu->backend);
     vcpu->backend = NULL;

@@ -74,8 +74,12 @@ void vmx_msr_cpu_init(void) {
 
 void vmx_msrs_load(struct virt_vcpu *vcpu, struct cpu *cpu) {
     struct vmx_vcpu *v = vmx_of(vcpu);
-    // In the kernel KERNEL_GS_BASE holds the thread's user GS base.
-    cpu->current->gs_base = msr_read(MSR_KERNEL_GS_BASE);
+    uint64_t kernel_gs_base = msr_read(MSR_KERNEL_GS_BASE);
+    // In the kernel it holds the thread's user GS base, unless another guest's is loaded still.
+    if (cpu->guest_msrs_loaded)
+        vmx_of(cpu->loaded_vcpu)->lazy[LAZY_KERNEL_GS_BASE] = kernel_gs_base;
+    else
+        cpu->current->gs_base = kernel_gs_base;
     for (unsigned i = 0; i < LAZY_TSC_AUX; i++)
         msr_write(lazy_index[i], v->lazy[i]);
     if (vmx.rdtscp)
@@ -147,9 +151,9 @@ static const struct {
 
 uint64_t vmx_msr_get(struct virt_vcpu *vcpu, enum backend_msr which) {
     struct vmx_vcpu *v = vmx_of(vcpu);
+    vmcs_use(v);
     if (places[which].place == PLACE_LAZY)
         return lazy_get(vcpu, places[which].where);
-    vmcs_use(v);
     if (places[which].place == PLACE_VMCS)
         return vmread(places[which].where);
     switch (which) {
@@ -187,9 +191,9 @@ static int xss_set(struct virt_vcpu *vcpu, uint64_t value) {
 
 int vmx_msr_set(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value) {
     struct vmx_vcpu *v = vmx_of(vcpu);
+    vmcs_use(v);
     if (places[which].place == PLACE_LAZY)
         return lazy_set(vcpu, places[which].where, value);
-    vmcs_use(v);
     if (places[which].place == PLACE_VMCS) {
         vmwrite(places[which].where, value);
         return 0;

@@ -130,9 +130,9 @@ static void reset_registers(struct virt_vcpu *vcpu) {
 void vmx_reset(struct virt_vcpu *vcpu, bool init) {
     struct vmx_vcpu *v = vmx_of(vcpu);
     const uint64_t cache_bits = X86_CR0_CD | X86_CR0_NW;
+    vmcs_use(v);
     if (this_cpu()->loaded_vcpu == vcpu)
         vmx_user_return(); // the lazy values come back into memory first
-    vmcs_use(v);
     uint64_t cr0 = X86_CR0_ET | (init ? vmx_get_cr0(vcpu) & cache_bits : cache_bits);
     if (!init)
         reset_power_on(vcpu, v);

@@ -9,8 +9,9 @@
 #include "arch/x86/vmx/instructions.h"
 #include "arch/x86/vmx/msr_index.h"
 
-// SYSCALL's MSRs, loaded only while the vCPU's own thread runs the guest (SWAPGS changes
-// KERNEL_GS_BASE without an exit).
+// SYSCALL's MSRs, loaded at the first entry and left loaded until the CPU goes to user mode, runs
+// another vCPU, or the VMCS moves to another CPU: a CPU that has them loaded has the VMCS too. SWAPGS
+// changes KERNEL_GS_BASE without an exit.
 enum lazy_msr {
     LAZY_KERNEL_GS_BASE,
     LAZY_STAR,
@@ -21,6 +22,7 @@ enum lazy_msr {
 };
 
 struct vmx_vcpu {
+    struct virt_vcpu *vcpu;
     uint64_t vmcs;     // physical address
     uint64_t host_rsp; // what the VMCS holds, so that it is written only when it changes
     uint64_t host_cr3, host_fs_base;

@@ -15,6 +15,8 @@ void vmwrite_failed(enum vmcs_field field, uint64_t value) {
 static void vmcs_clear_here(void *argument) {
     struct vmx_vcpu *v = argument;
     struct cpu *cpu = this_cpu();
+    if (cpu->loaded_vcpu == v->vcpu)
+        vmx_user_return();
     if (!vmx_clear(v->vmcs))
         panic("VMCLEAR of %lx failed", v->vmcs);
     v->launched = false;
@@ -136,6 +138,7 @@ static void write_controls(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
 }
 
 int vmcs_create(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
+    v->vcpu = vcpu;
     v->vpid = vpid_alloc();
     if (!v->vpid)
         return -ENOMEM;
