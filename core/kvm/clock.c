@@ -12,7 +12,7 @@ uint64_t clock_now(struct vm *vm) {
 }
 
 void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value) {
-    vcpu->virt.tsc_offset = value - __builtin_ia32_rdtsc();
+    vcpu->virt.tsc_offset = value - virt->scaled_tsc(&vcpu->virt);
     virt->tsc_changed(&vcpu->virt);
     lapic_tsc_changed(&vcpu->virt.lapic);
     vcpu_attend(vcpu, ATTENTION_CLOCK);

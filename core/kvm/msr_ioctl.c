@@ -36,12 +36,7 @@ struct guest_msr_backend msr_backend = {.set_tsc = set_tsc,
                                         .wall_clock = wall_clock};
 
 void msr_init(void) {
-    struct guest_msr_backend core = msr_backend;
     virt_msr_backend(&msr_backend);
-    msr_backend.set_tsc = core.set_tsc;
-    msr_backend.adjust_tsc = core.adjust_tsc;
-    msr_backend.system_time = core.system_time;
-    msr_backend.wall_clock = core.wall_clock;
 }
 
 static int64_t copy_list(uint64_t argument, const uint32_t *list, uint32_t count) {
@@ -60,7 +55,7 @@ typedef int msr_access(struct vcpu *vcpu, struct kvm_msr_entry *entry);
 static int access_feature(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
     uint64_t value;
     (void)vcpu;
-    if (guest_msr_feature(entry->index, virt_host_msr, &value))
+    if (guest_msr_feature(entry->index, virt->host_msr, &value))
         return -1;
     entry->data = value;
     return 0;
