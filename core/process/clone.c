@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// clone(2), clone3(2), vfork(2): threads, and processes that share the address space until they exec. A process with a copy of
+// the address space (fork) is not made: ENOSYS.
+#include <asm/errno.h>
+#include <asm/siginfo.h>
+#include <asm/signal.h>
+#include <linux/sched.h>
+#include <stddef.h>
+#include "arch/x86/context.h"
+#include "core/file/fd_table.h"
+#include "core/mm/address_space.h"
+#include "core/mm/user_copy.h"
+#include "core/process/process.h"
+#include "core/process/process_table.h"
+#include "core/process/system_call.h"
+#include "core/sched/scheduler.h"
+#include "core/string.h"
+
+#define KNOWN_FLAGS                                                                                \
+    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_VFORK | CLONE_THREAD |              \
+     CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | CLONE_DETACHED |  \
+     CLONE_CHILD_SETTID | CLONE_IO | CLONE_PARENT | CLONE_CLEAR_SIGHAND)
+
+struct clone_request {
+    uint64_t flags; // CSIGNAL taken out
+    uint64_t stack; // the new stack pointer; 0: as the parent's
+    uint64_t tls, parent_tid, child_tid;
+    unsigned exit_signal;
+};
+
+static int check(const struct clone_request *request) {
+    uint64_t flags = request->flags;
+    if (flags & ~(uint64_t)KNOWN_FLAGS || request->exit_signal > 64)
+        return -EINVAL;
+    if ((flags & CLONE_THREAD && !(flags & CLONE_SIGHAND)) ||
+        (flags & CLONE_SIGHAND && !(flags & CLONE_VM)) ||
+        (flags & CLONE_SIGHAND && flags & CLONE_CLEAR_SIGHAND))
+        return -EINVAL;
+    if (!(flags & CLONE_VM))
+        return -ENOSYS;
+    // Separate processes have their own signal actions here.
+    if (flags & CLONE_SIGHAND && !(flags & CLONE_THREAD))
+        return -ENOSYS;
+    if (flags & CLONE_SETTLS && request->tls >= USER_END)
+        return -EPERM;
+    return 0;
+}
+
+static struct process *new_process(const struct clone_request *request) {
+    struct process *parent = process_current(), *child = process_create(parent);
+    if (!child)
+        return NULL;
+    child->files = request->flags & CLONE_FILES ? parent->files : fd_table_clone(parent->files);
+    if (!child->files) {
+        process_put(child);
+        return NULL;
+    }
+    if (request->flags & CLONE_FILES)
+        fd_table_get(child->files);
+    address_space_get(parent->space);
+    child->space = parent->space;
+    child->space_owner = parent->space_owner ? parent->space_owner : parent;
+    process_get(child->space_owner);
+    child->shares_space = true;
+    child->exit_signal = request->exit_signal;
+    if (!(request->flags & CLONE_CLEAR_SIGHAND)) {
+        spin_lock(&parent->lock);
+        memcpy(child->actions, parent->actions, sizeof child->actions);
+        spin_unlock(&parent->lock);
+    }
+    return child;
+}
+
+static void drop_process(struct process *child) {
+    fd_table_put(child->files);
+    address_space_put(child->space);
+    process_put(child);
+}
+
+static struct thread *new_thread(const struct clone_request *request) {
+    struct thread *parent = thread_current(), *child = thread_create();
+    if (!child)
+        return NULL;
+    *child->frame = *parent->frame;
+    child->frame->rax = 0;
+    child->frame->vector = TRAP_FRAME_FULL;
+    if (request->stack)
+        child->frame->rsp = request->stack;
+    child->fs_base = request->flags & CLONE_SETTLS ? request->tls : context_fs_base();
+    child->gs_base = context_gs_base();
+    fpu_switch(parent->fpu, NULL); // the registers as they are now, for the copy
+    memcpy(child->user_fpu.area, parent->user_fpu.area, fpu_area_size());
+    child->signals.blocked = parent->signals.blocked;
+    if (request->flags & CLONE_VFORK || !(request->flags & CLONE_VM)) {
+        child->signals.alternate_stack = parent->signals.alternate_stack;
+        child->signals.alternate_size = parent->signals.alternate_size;
+        child->signals.alternate_flags = parent->signals.alternate_flags;
+    }
+    memcpy(child->affinity, parent->affinity, sizeof child->affinity);
+    memcpy(child->name, parent->name, sizeof child->name);
+    child->entity.weight = parent->entity.weight;
+    if (request->flags & CLONE_CHILD_CLEARTID)
+        child->clear_child_tid = request->child_tid;
+    return child;
+}
+
+// The first thing a new thread does.
+static void child_entry(void *argument) {
+    uint64_t set_tid = (uint64_t)(uintptr_t)argument;
+    struct thread *thread = thread_current();
+    uint32_t tid = thread->tid;
+    if (set_tid)
+        copy_to_user(set_tid, &tid, sizeof tid); // as Linux: a bad address is the child's problem
+    user_return(thread->frame);
+    context_return_to_user();
+}
+
+static void join_family(struct process *child, bool as_sibling) {
+    struct process *parent = process_current();
+    spin_lock(&process_table_lock);
+    if (as_sibling && parent->parent)
+        parent = parent->parent;
+    child->parent = parent;
+    list_push_back(&parent->children, &child->sibling);
+    spin_unlock(&process_table_lock);
+}
+
+static void wait_for_vfork(struct process *child) {
+    struct waiter waiter;
+    waiter_init(&waiter);
+    for (int error = 0; !error;) {
+        waiter_add(&waiter, &child->vfork_done);
+        if (!__atomic_load_n(&child->shares_space, __ATOMIC_SEQ_CST)) {
+            wait_cancel();
+            break;
+        }
+        error = wait_uninterruptible(TIME_NEVER);
+    }
+    waiter_remove(&waiter);
+}
+
+static int64_t clone(const struct clone_request *request) {
+    bool is_thread = request->flags & CLONE_THREAD;
+    int error = check(request);
+    if (error)
+        return error;
+    struct process *process = is_thread ? process_current() : new_process(request);
+    if (!process)
+        return -ENOMEM;
+    struct thread *thread = new_thread(request);
+    error = thread ? process_add_thread(process, thread) : -ENOMEM;
+    if (error) {
+        if (thread)
+            thread_put(thread);
+        if (!is_thread)
+            drop_process(process);
+        return error;
+    }
+    uint32_t tid = thread->tid;
+    if (request->flags & CLONE_PARENT_SETTID)
+        copy_to_user(request->parent_tid, &tid, sizeof tid);
+    if (!is_thread) {
+        process_get(process); // it may end before we are done with it
+        join_family(process, request->flags & CLONE_PARENT);
+    }
+    uint64_t set_tid = request->flags & CLONE_CHILD_SETTID ? request->child_tid : 0;
+    thread_start(thread, child_entry, (void *)(uintptr_t)set_tid);
+    if (!is_thread) {
+        if (request->flags & CLONE_VFORK)
+            wait_for_vfork(process);
+        process_put(process);
+    }
+    return tid;
+}
+
+int64_t sys_clone(const uint64_t *a) {
+    struct clone_request request = {
+        .flags = (uint32_t)a[0] & ~(uint64_t)CSIGNAL,
+        .stack = a[1],
+        .parent_tid = a[2],
+        .child_tid = a[3],
+        .tls = a[4],
+        .exit_signal = a[0] & CSIGNAL,
+    };
+    return clone(&request);
+}
+
+int64_t sys_vfork(const uint64_t *a) {
+    (void)a;
+    struct clone_request request = {.flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD};
+    return clone(&request);
+}
+
+int64_t sys_clone3(const uint64_t *a) {
+    struct clone_args arguments = {0};
+    if (a[1] < CLONE_ARGS_SIZE_VER0)
+        return -EINVAL;
+    if (a[1] > 4096)
+        return -E2BIG;
+    size_t known = a[1] < sizeof arguments ? a[1] : sizeof arguments;
+    if (copy_from_user(&arguments, a[0], known))
+        return -EFAULT;
+    for (uint64_t i = known; i < a[1]; i += 8) { // a newer caller's extensions must be unused
+        uint64_t extension = 0;
+        if (copy_from_user(&extension, a[0] + i, a[1] - i < 8 ? a[1] - i : 8))
+            return -EFAULT;
+        if (extension)
+            return -E2BIG;
+    }
+    if (arguments.set_tid_size || arguments.cgroup || arguments.flags & CSIGNAL ||
+        !arguments.stack != !arguments.stack_size || arguments.exit_signal > 64 ||
+        (arguments.flags & CLONE_THREAD && arguments.exit_signal))
+        return -EINVAL;
+    struct clone_request request = {
+        .flags = arguments.flags,
+        .stack = arguments.stack + arguments.stack_size,
+        .parent_tid = arguments.parent_tid,
+        .child_tid = arguments.child_tid,
+        .tls = arguments.tls,
+        .exit_signal = (unsigned)arguments.exit_signal,
+    };
+    return clone(&request);
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Who and where a program is: ids, uname, sysinfo, prctl, arch_prctl, getrandom.
+#include <asm/errno.h>
+#include <asm/prctl.h>
+#include <linux/prctl.h>
+#include <linux/random.h>
+#include <linux/sysinfo.h>
+#include <linux/utsname.h>
+#include "arch/x86/context.h"
+#include "arch/x86/cpu.h"
+#include "core/mm/address_space.h"
+#include "core/mm/page.h"
+#include "core/mm/user_copy.h"
+#include "core/process/process.h"
+#include "core/process/process_table.h"
+#include "core/process/random.h"
+#include "core/process/system_call.h"
+#include "core/process/time.h"
+#include "core/string.h"
+
+// Everything runs as root: what a program may do is a matter of the fds it gets, not of its user.
+#define ROOT 0
+
+int64_t sys_getpid(const uint64_t *a) {
+    (void)a;
+    return process_current()->pid;
+}
+
+int64_t sys_gettid(const uint64_t *a) {
+    (void)a;
+    return thread_current()->tid;
+}
+
+int64_t sys_getppid(const uint64_t *a) {
+    (void)a;
+    spin_lock(&process_table_lock);
+    struct process *parent = process_current()->parent;
+    unsigned pid = parent ? parent->pid : 0;
+    spin_unlock(&process_table_lock);
+    return pid;
+}
+
+// No job control: each process is its own group and session.
+int64_t sys_getpgrp(const uint64_t *a) {
+    (void)a;
+    return process_current()->pid;
+}
+
+int64_t sys_setsid(const uint64_t *a) {
+    (void)a;
+    return process_current()->pid;
+}
+
+int64_t sys_getuid(const uint64_t *a) {
+    (void)a;
+    return ROOT;
+}
+
+int64_t sys_geteuid(const uint64_t *a) {
+    (void)a;
+    return ROOT;
+}
+
+int64_t sys_getgid(const uint64_t *a) {
+    (void)a;
+    return ROOT;
+}
+
+int64_t sys_getegid(const uint64_t *a) {
+    (void)a;
+    return ROOT;
+}
+
+int64_t sys_set_tid_address(const uint64_t *a) {
+    thread_current()->clear_child_tid = a[0];
+    return thread_current()->tid;
+}
+
+int64_t sys_set_robust_list(const uint64_t *a) {
+    if (a[1] != 24) // sizeof(struct robust_list_head)
+        return -EINVAL;
+    thread_current()->robust_list = a[0];
+    return 0;
+}
+
+int64_t sys_uname(const uint64_t *a) {
+    // Programs look at the first two for features; the interface is Linux's, so are the names.
+    static const struct new_utsname name = {
+        .sysname = "Linux",
+        .nodename = "ashlar",
+        .release = "6.1.0-ashlar",
+        .version = "Ashlar",
+        .machine = "x86_64",
+        .domainname = "(none)",
+    };
+    return copy_to_user(a[0], &name, sizeof name);
+}
+
+int64_t sys_sysinfo(const uint64_t *a) {
+    struct sysinfo info = {
+        .uptime = (__kernel_long_t)(time_now() / NS_PER_SECOND),
+        .totalram = page_total(),
+        .freeram = page_free_bytes(),
+        .procs = (__u16)process_table_count(),
+        .mem_unit = 1,
+    };
+    return copy_to_user(a[0], &info, sizeof info);
+}
+
+int64_t sys_arch_prctl(const uint64_t *a) {
+    switch (a[0]) {
+    case ARCH_SET_FS:
+    case ARCH_SET_GS:
+        if (a[1] >= USER_END)
+            return -EPERM;
+        if (a[0] == ARCH_SET_FS)
+            context_set_fs_base(a[1]);
+        else
+            context_set_gs_base(a[1]);
+        return 0;
+    case ARCH_GET_FS:
+        return user_store_64(a[1], context_fs_base());
+    case ARCH_GET_GS:
+        return user_store_64(a[1], context_gs_base());
+    default:
+        return -EINVAL;
+    }
+}
+
+static int64_t set_name(uint64_t address) {
+    struct thread *thread = thread_current();
+    char name[sizeof thread->name];
+    int64_t length = copy_string_from_user(name, address, sizeof name);
+    if (length < 0 && length != -ENAMETOOLONG)
+        return length;
+    name[sizeof name - 1] = 0; // a longer one is cut off, as in Linux
+    memcpy(thread->name, name, sizeof name);
+    return 0;
+}
+
+int64_t sys_prctl(const uint64_t *a) {
+    switch ((int)a[0]) {
+    case PR_SET_NAME:
+        return set_name(a[1]);
+    case PR_GET_NAME:
+        return copy_to_user(a[1], thread_current()->name, sizeof thread_current()->name);
+    case PR_GET_DUMPABLE:
+    case PR_GET_NO_NEW_PRIVS:
+        return 0; // there are neither core dumps nor set-uid programs
+    default:
+        return -EINVAL;
+    }
+}
+
+int64_t sys_getrandom(const uint64_t *a) {
+    uint8_t piece[256];
+    uint64_t size = a[1] > INT32_MAX ? INT32_MAX : a[1], done = 0;
+    if (a[2] & ~(uint64_t)(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE))
+        return -EINVAL;
+    while (done < size) {
+        size_t part = size - done < sizeof piece ? size - done : sizeof piece;
+        random_bytes(piece, part);
+        if (copy_to_user(a[0] + done, piece, part))
+            return done ? (int64_t)done : -EFAULT;
+        done += part;
+        thread_preemption_point();
+    }
+    return (int64_t)done;
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// POSIX timers and the real-time interval timer. Their expiry, in interrupt context, sends the signal and arms the next.
+#include "core/process/posix_timer.h"
+#include <asm/errno.h>
+#include <asm/siginfo.h>
+#include <asm/signal.h>
+#include <linux/time.h>
+#include <linux/time_types.h>
+#include <stddef.h>
+#include "arch/x86/cpu.h"
+#include "core/list.h"
+#include "core/mm/heap.h"
+#include "core/mm/user_copy.h"
+#include "core/process/process.h"
+#include "core/process/process_table.h"
+#include "core/process/signal_queue.h"
+#include "core/process/system_call.h"
+#include "core/process/time.h"
+#include "core/sched/timer.h"
+#include "core/sched/wait.h"
+
+#define TIMERS_MAX 1024u // a process
+
+struct posix_timer {
+    struct list node; // in process->posix_timers
+    struct process *process;
+    struct timer timer;
+    uint64_t interval; // ns, 0: once
+    unsigned id;
+    bool realtime, silent; // silent: SIGEV_NONE
+    int signal;
+    unsigned tid; // SIGEV_THREAD_ID; 0: the process
+    uint64_t value;
+};
+
+struct itimer_spec {
+    struct __kernel_timespec interval, value;
+};
+
+// Arms for the next period; how many periods were missed.
+static uint64_t next_period(struct timer *timer, uint64_t interval) {
+    uint64_t now = time_now(), missed = 0, deadline = timer->deadline + interval;
+    if (deadline <= now) {
+        missed = (now - deadline) / interval + 1;
+        deadline += missed * interval;
+    }
+    timer_start(timer, deadline);
+    return missed;
+}
+
+static void posix_timer_expired(struct timer *timer) {
+    struct posix_timer *posix = container_of(timer, struct posix_timer, timer);
+    uint64_t interval = __atomic_load_n(&posix->interval, __ATOMIC_RELAXED);
+    uint64_t missed = interval ? next_period(timer, interval) : 0;
+    if (posix->silent)
+        return;
+    struct signal_info info = {.signal = posix->signal,
+                               .code = SI_TIMER,
+                               .pid = posix->id,
+                               .uid = missed > INT32_MAX ? INT32_MAX : (uint32_t)missed,
+                               .value = posix->value};
+    if (!posix->tid) {
+        signal_queue_process(posix->process, &info);
+        return;
+    }
+    struct thread *thread = thread_find(posix->tid);
+    if (thread && thread->process == posix->process)
+        signal_queue_thread(thread, &info);
+    if (thread)
+        thread_put(thread);
+}
+
+static void alarm_expired(struct timer *timer) {
+    struct process *process = container_of(timer, struct process, alarm);
+    uint64_t interval = __atomic_load_n(&process->alarm_interval, __ATOMIC_RELAXED);
+    if (interval)
+        next_period(timer, interval);
+    signal_send_process(process, SIGALRM, SI_KERNEL, 0);
+}
+
+void posix_timer_process_init(struct process *process) {
+    timer_init(&process->alarm, alarm_expired);
+}
+
+// With the interval at 0 only an expiry already under way can still arm it again.
+static void stop_for_good(struct timer *timer) {
+    do {
+        timer_stop(timer);
+    } while (timer->cpu >= 0);
+}
+
+static void delete_timer(struct posix_timer *posix) {
+    posix->interval = 0;
+    stop_for_good(&posix->timer);
+    heap_free(posix);
+}
+
+void posix_timer_process_exec(struct process *process) {
+    for (;;) {
+        spin_lock(&process->lock);
+        struct list *node = process->posix_timers.next;
+        bool empty = node == &process->posix_timers;
+        if (!empty)
+            list_remove(node);
+        spin_unlock(&process->lock);
+        if (empty)
+            return;
+        delete_timer(container_of(node, struct posix_timer, node));
+    }
+}
+
+void posix_timer_process_exit(struct process *process) {
+    posix_timer_process_exec(process);
+    process->alarm_interval = 0;
+    stop_for_good(&process->alarm);
+}
+
+// Process lock held.
+static struct posix_timer *find(struct process *process, uint64_t id) {
+    list_for_each(node, &process->posix_timers) {
+        struct posix_timer *posix = container_of(node, struct posix_timer, node);
+        if (posix->id == id)
+            return posix;
+    }
+    return NULL;
+}
+
+static int set_target(struct posix_timer *posix, uint64_t event_pointer) {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+    if (event_pointer && copy_from_user(&event, event_pointer, sizeof event))
+        return -EFAULT;
+    posix->silent = event.sigev_notify == SIGEV_NONE;
+    posix->signal = event.sigev_signo;
+    posix->value = event_pointer ? (uint64_t)(uintptr_t)event.sigev_value.sival_ptr : posix->id;
+    if (posix->silent)
+        return 0;
+    if (posix->signal < 1 || posix->signal > 64)
+        return -EINVAL;
+    if (event.sigev_notify == SIGEV_SIGNAL)
+        return 0;
+    if (event.sigev_notify != (SIGEV_SIGNAL | SIGEV_THREAD_ID))
+        return -EINVAL;
+    posix->tid = (unsigned)event._sigev_un._tid;
+    struct thread *thread = thread_find(posix->tid);
+    bool ours = thread && thread->process == posix->process;
+    if (thread)
+        thread_put(thread);
+    return ours ? 0 : -EINVAL;
+}
+
+int64_t sys_timer_create(const uint64_t *a) {
+    struct process *process = process_current();
+    int clock = (int)a[0];
+    if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC && clock != CLOCK_BOOTTIME)
+        return -EINVAL;
+    struct posix_timer *posix = heap_new(struct posix_timer);
+    if (!posix)
+        return -EAGAIN;
+    posix->process = process;
+    posix->realtime = clock == CLOCK_REALTIME;
+    timer_init(&posix->timer, posix_timer_expired);
+    spin_lock(&process->lock);
+    posix->id = process->next_timer++;
+    spin_unlock(&process->lock);
+    int32_t id = (int32_t)posix->id;
+    int error = posix->id < TIMERS_MAX * 1024 ? set_target(posix, a[1]) : -EAGAIN;
+    if (!error && copy_to_user(a[2], &id, sizeof id))
+        error = -EFAULT;
+    if (error) {
+        heap_free(posix);
+        return error;
+    }
+    spin_lock(&process->lock);
+    list_push_back(&process->posix_timers, &posix->node);
+    spin_unlock(&process->lock);
+    return 0;
+}
+
+int64_t sys_timer_delete(const uint64_t *a) {
+    struct process *process = process_current();
+    spin_lock(&process->lock);
+    struct posix_timer *posix = find(process, a[0]);
+    if (posix)
+        list_remove(&posix->node);
+    spin_unlock(&process->lock);
+    if (!posix)
+        return -EINVAL;
+    delete_timer(posix);
+    return 0;
+}
+
+static void report(const struct timer *timer, uint64_t interval, struct itimer_spec *out) {
+    uint64_t now = time_now();
+    *out = (struct itimer_spec){0};
+    if (timer->cpu < 0 || timer->deadline == TIME_NEVER)
+        return;
+    time_spec_from_ns(&out->value, timer->deadline > now ? timer->deadline - now : 1);
+    time_spec_from_ns(&out->interval, interval);
+}
+
+int64_t sys_timer_gettime(const uint64_t *a) {
+    struct process *process = process_current();
+    struct itimer_spec now;
+    spin_lock(&process->lock);
+    struct posix_timer *posix = find(process, a[0]);
+    if (posix)
+        report(&posix->timer, posix->interval, &now);
+    spin_unlock(&process->lock);
+    return posix ? copy_to_user(a[1], &now, sizeof now) : -EINVAL;
+}
+
+int64_t sys_timer_settime(const uint64_t *a) {
+    struct process *process = process_current();
+    struct itimer_spec new, old;
+    if (copy_from_user(&new, a[2], sizeof new))
+        return -EFAULT;
+    if (!time_spec_valid(&new.value) || !time_spec_valid(&new.interval))
+        return -EINVAL;
+    uint64_t interval = time_spec_ns(&new.interval), value = time_spec_ns(&new.value);
+    // The process lock keeps timer_delete away; expiry does not run with it held on this CPU, and timer_stop, which waits for
+    // an expiry elsewhere that wants the lock, is not used here.
+    spin_lock(&process->lock);
+    struct posix_timer *posix = find(process, a[0]);
+    if (posix) {
+        report(&posix->timer, posix->interval, &old);
+        posix->interval = value ? interval : 0;
+        uint64_t deadline = value ? time_deadline(&new.value, a[1] & TIMER_ABSTIME, posix->realtime)
+                                  : TIME_NEVER;
+        timer_start(&posix->timer, deadline);
+    }
+    spin_unlock(&process->lock);
+    if (!posix)
+        return -EINVAL;
+    return a[3] ? copy_to_user(a[3], &old, sizeof old) : 0;
+}
+
+static uint64_t set_alarm(struct process *process, uint64_t value, uint64_t interval,
+                          uint64_t *old_interval) {
+    uint64_t now = time_now(), left = 0;
+    if (process->alarm.cpu >= 0 && process->alarm.deadline != TIME_NEVER)
+        left = process->alarm.deadline > now ? process->alarm.deadline - now : 1;
+    *old_interval = left ? process->alarm_interval : 0;
+    process->alarm_interval = 0;
+    stop_for_good(&process->alarm);
+    process->alarm_interval = value ? interval : 0;
+    if (value)
+        timer_start(&process->alarm, now + value);
+    return left;
+}
+
+struct time_value {
+    int64_t seconds, microseconds;
+};
+
+int64_t sys_setitimer(const uint64_t *a) {
+    struct {
+        struct time_value interval, value;
+    } new = {0}, old;
+    if ((int)a[0] == ITIMER_VIRTUAL || (int)a[0] == ITIMER_PROF)
+        return -EOPNOTSUPP;
+    if ((int)a[0] != ITIMER_REAL)
+        return -EINVAL;
+    if (a[1] && copy_from_user(&new, a[1], sizeof new))
+        return -EFAULT;
+    if ((uint64_t)new.value.microseconds >= 1000000 || (uint64_t)new.interval.microseconds >= 1000000 ||
+        new.value.seconds < 0 || new.interval.seconds < 0 || new.value.seconds > INT32_MAX ||
+        new.interval.seconds > INT32_MAX)
+        return -EINVAL;
+    uint64_t interval;
+    uint64_t left = set_alarm(process_current(),
+                              (uint64_t)(new.value.seconds * 1000000 + new.value.microseconds) * 1000,
+                              (uint64_t)(new.interval.seconds * 1000000 + new.interval.microseconds) *
+                                  1000,
+                              &interval);
+    old.value = (struct time_value){(int64_t)(left / NS_PER_SECOND),
+                                    (int64_t)(left % NS_PER_SECOND / 1000)};
+    old.interval = (struct time_value){(int64_t)(interval / NS_PER_SECOND),
+                                       (int64_t)(interval % NS_PER_SECOND / 1000)};
+    return a[2] ? copy_to_user(a[2], &old, sizeof old) : 0;
+}
+
+int64_t sys_alarm(const uint64_t *a) {
+    uint64_t interval;
+    uint64_t left = set_alarm(process_current(), (uint32_t)a[0] * NS_PER_SECOND, 0, &interval);
+    return (int64_t)((left + NS_PER_SECOND - 1) / NS_PER_SECOND);
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Pending signals: a bit a signal, and an entry with its siginfo: one for a standard signal, several for a real-time one.
+#include <asm/errno.h>
+#include <stddef.h>
+#include "core/list.h"
+#include "core/mm/heap.h"
+#include "core/process/process.h"
+#include "core/process/signal_queue.h"
+#include "core/sched/thread.h"
+#include "core/string.h"
+
+#define QUEUE_LIMIT   256 // entries a process may have pending (RLIMIT_SIGPENDING)
+#define FIRST_REALTIME 32
+
+// Stop signals are among them: Ashlar has no job control, a process is never stopped.
+#define IGNORED_BY_DEFAULT                                                                         \
+    (SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGURG) | SIGNAL_BIT(SIGWINCH) | SIGNAL_BIT(SIGCONT) |       \
+     SIGNAL_BIT(SIGSTOP) | SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU))
+// Caused by the instruction at hand: delivered before all others.
+#define SYNCHRONOUS                                                                                \
+    (SIGNAL_BIT(SIGSEGV) | SIGNAL_BIT(SIGBUS) | SIGNAL_BIT(SIGILL) | SIGNAL_BIT(SIGTRAP) |         \
+     SIGNAL_BIT(SIGFPE) | SIGNAL_BIT(SIGSYS))
+
+struct signal_entry {
+    struct list node;
+    struct signal_info info;
+};
+
+void signal_state_init(struct signal_state *state) {
+    *state = (struct signal_state){.alternate_flags = SS_DISABLE};
+    list_init(&state->queue);
+}
+
+bool signal_ignored_by_default(int signal) {
+    return IGNORED_BY_DEFAULT & SIGNAL_BIT(signal);
+}
+
+bool signal_deliverable(const struct thread *thread) {
+    uint64_t pending = atomic_load_explicit(&thread->signals.pending, memory_order_relaxed);
+    if (thread->process)
+        pending |= atomic_load_explicit(&thread->process->signals.pending, memory_order_relaxed);
+    return pending & (~thread->signals.blocked | thread->signals.waited);
+}
+
+bool thread_interrupted(void) {
+    struct thread *thread = thread_current();
+    uint32_t work = atomic_load_explicit(&thread->work, memory_order_relaxed);
+    return work & THREAD_WORK_EXIT || (work & THREAD_WORK_SIGNAL && signal_deliverable(thread));
+}
+
+static bool ignored(const struct process *process, int signal) {
+    uint64_t handler = process->actions[signal - 1].handler;
+    if (handler == (uint64_t)(uintptr_t)SIG_IGN)
+        return true;
+    // Pid 1 gets only what it has asked for: nobody else could go on without it.
+    return handler == (uint64_t)(uintptr_t)SIG_DFL &&
+           (signal_ignored_by_default(signal) || process->pid == 1);
+}
+
+static bool lets_through(const struct thread *thread, int signal) {
+    return (~thread->signals.blocked | thread->signals.waited) & SIGNAL_BIT(signal);
+}
+
+// Process lock held.
+static int add_entry(struct process *process, struct signal_state *state,
+                     const struct signal_info *info) {
+    bool pending = state->pending & SIGNAL_BIT(info->signal);
+    if (pending && info->signal < FIRST_REALTIME)
+        return 0;
+    struct signal_entry *entry =
+        process->signals_queued < QUEUE_LIMIT ? heap_new(struct signal_entry) : NULL;
+    // Without memory the signal still arrives, bare, but for sigqueue and timers, whose value would be lost.
+    if (!entry && info->code < 0 && info->code != SI_TKILL && info->signal >= FIRST_REALTIME)
+        return -EAGAIN;
+    if (entry) {
+        entry->info = *info;
+        list_push_back(&state->queue, &entry->node);
+        process->signals_queued++;
+    }
+    atomic_fetch_or(&state->pending, SIGNAL_BIT(info->signal));
+    return 0;
+}
+
+int signal_queue_thread(struct thread *thread, const struct signal_info *info) {
+    struct process *process = thread->process;
+    if (info->signal == SIGKILL) {
+        process_begin_exit(process, SIGKILL);
+        return 0;
+    }
+    spin_lock(&process->lock);
+    int error = 0;
+    bool through = lets_through(thread, info->signal);
+    if (!through || !ignored(process, info->signal) ||
+        thread->signals.waited & SIGNAL_BIT(info->signal))
+        error = add_entry(process, &thread->signals, info);
+    if (!error && through)
+        thread_interrupt(thread, THREAD_WORK_SIGNAL);
+    spin_unlock(&process->lock);
+    return error;
+}
+
+// A thread that takes the signal now; NULL: all block it. Process lock held.
+static struct thread *choose(struct process *process, int signal) {
+    struct thread *current = thread_current();
+    if (current->process == process && lets_through(current, signal))
+        return current;
+    list_for_each(node, &process->threads) {
+        struct thread *thread = container_of(node, struct thread, process_node);
+        if (lets_through(thread, signal))
+            return thread;
+    }
+    return NULL;
+}
+
+int signal_queue_process(struct process *process, const struct signal_info *info) {
+    if (info->signal == SIGKILL) {
+        if (process->pid != 1)
+            process_begin_exit(process, SIGKILL);
+        return 0;
+    }
+    spin_lock(&process->lock);
+    int error = 0;
+    struct thread *thread = choose(process, info->signal);
+    if (!thread || !ignored(process, info->signal) ||
+        thread->signals.waited & SIGNAL_BIT(info->signal))
+        error = add_entry(process, &process->signals, info);
+    if (!error && thread)
+        thread_interrupt(thread, THREAD_WORK_SIGNAL);
+    spin_unlock(&process->lock);
+    return error;
+}
+
+static struct signal_info make_info(int signal, int code, uint64_t value) {
+    struct signal_info info = {.signal = signal, .code = code};
+    if (code == SI_USER || code == SI_TKILL)
+        info.pid = (uint32_t)value;
+    else if (signal == SIGCHLD)
+        info.status = (int)value;
+    else
+        info.value = value;
+    return info;
+}
+
+int signal_send_thread(struct thread *thread, int signal, int code, uint64_t value) {
+    struct signal_info info = make_info(signal, code, value);
+    return signal_queue_thread(thread, &info);
+}
+
+int signal_send_process(struct process *process, int signal, int code, uint64_t value) {
+    struct signal_info info = make_info(signal, code, value);
+    return signal_queue_process(process, &info);
+}
+
+void signal_retarget(struct process *process, const struct signal_state *leaving) {
+    uint64_t shared = process->signals.pending & ~leaving->blocked;
+    for (; shared; shared &= shared - 1) {
+        int signal = __builtin_ctzll(shared) + 1;
+        list_for_each(node, &process->threads) {
+            struct thread *thread = container_of(node, struct thread, process_node);
+            if (&thread->signals == leaving || !lets_through(thread, signal))
+                continue;
+            thread_interrupt(thread, THREAD_WORK_SIGNAL);
+            break;
+        }
+    }
+}
+
+// Takes the oldest entry of the signal; clears the bit when it was the last. Process lock held.
+static void take(struct process *process, struct signal_state *state, int signal,
+                 struct signal_info *info) {
+    *info = (struct signal_info){.signal = signal, .code = SI_USER};
+    struct signal_entry *found = NULL;
+    bool more = false;
+    list_for_each(node, &state->queue) {
+        struct signal_entry *entry = container_of(node, struct signal_entry, node);
+        if (entry->info.signal != signal)
+            continue;
+        more = found;
+        if (more)
+            break;
+        found = entry;
+    }
+    if (found) {
+        *info = found->info;
+        list_remove(&found->node);
+        heap_free(found);
+        process->signals_queued--;
+    }
+    if (!more)
+        atomic_fetch_and(&state->pending, ~SIGNAL_BIT(signal));
+}
+
+bool signal_dequeue(uint64_t set, struct signal_info *info) {
+    struct thread *thread = thread_current();
+    struct process *process = thread->process;
+    spin_lock(&process->lock);
+    uint64_t own = thread->signals.pending & set, shared = process->signals.pending & set;
+    struct signal_state *state = own ? &thread->signals : &process->signals;
+    uint64_t candidates = own ? own : shared;
+    if (candidates & SYNCHRONOUS)
+        candidates &= SYNCHRONOUS;
+    if (candidates)
+        take(process, state, __builtin_ctzll(candidates) + 1, info);
+    spin_unlock(&process->lock);
+    return candidates;
+}
+
+static void drop(struct process *process, struct signal_state *state, uint64_t set) {
+    list_for_each_safe(node, &state->queue) {
+        struct signal_entry *entry = container_of(node, struct signal_entry, node);
+        if (!(SIGNAL_BIT(entry->info.signal) & set))
+            continue;
+        list_remove(node);
+        heap_free(entry);
+        if (process)
+            process->signals_queued--;
+    }
+    atomic_fetch_and(&state->pending, ~set);
+}
+
+void signal_queue_flush(struct signal_state *state, struct process *process) {
+    if (process)
+        spin_lock(&process->lock);
+    drop(process, state, UINT64_MAX);
+    if (process)
+        spin_unlock(&process->lock);
+}
+
+void signal_drop_ignored(struct process *process, int signal) {
+    if (!ignored(process, signal))
+        return;
+    drop(process, &process->signals, SIGNAL_BIT(signal));
+    list_for_each(node, &process->threads)
+        drop(process, &container_of(node, struct thread, process_node)->signals,
+             SIGNAL_BIT(signal));
+}
+
+void signal_info_to_user(const struct signal_info *info, siginfo_t *out) {
+    memset(out, 0, sizeof *out);
+    out->si_signo = info->signal;
+    out->si_code = info->code;
+    bool fault = info->code > 0 && info->code != SI_KERNEL &&
+                 SIGNAL_BIT(info->signal) & SYNCHRONOUS;
+    if (fault) {
+        out->si_addr = (void *)(uintptr_t)info->value;
+        return;
+    }
+    if (info->code == SI_TIMER) {
+        out->si_tid = (int)info->pid;
+        out->si_overrun = (int)info->uid;
+        out->si_value.sival_ptr = (void *)(uintptr_t)info->value;
+        return;
+    }
+    out->si_pid = (int)info->pid;
+    out->si_uid = info->uid;
+    if (info->signal == SIGCHLD && info->code > 0) {
+        out->si_status = info->status;
+        out->si_utime = (__kernel_clock_t)(info->run_time / 10000000);
+    } else if (info->code == SI_QUEUE) {
+        out->si_value.sival_ptr = (void *)(uintptr_t)info->value;
+    }
+}
+
+const char *signal_name(int signal) {
+    static const char *const names[] = {
+        [SIGHUP] = "SIGHUP",   [SIGINT] = "SIGINT",   [SIGQUIT] = "SIGQUIT", [SIGILL] = "SIGILL",
+        [SIGTRAP] = "SIGTRAP", [SIGABRT] = "SIGABRT", [SIGBUS] = "SIGBUS",   [SIGFPE] = "SIGFPE",
+        [SIGKILL] = "SIGKILL", [SIGUSR1] = "SIGUSR1", [SIGSEGV] = "SIGSEGV", [SIGUSR2] = "SIGUSR2",
+        [SIGPIPE] = "SIGPIPE", [SIGALRM] = "SIGALRM", [SIGTERM] = "SIGTERM", [SIGSYS] = "SIGSYS",
+    };
+    bool known = signal > 0 && (size_t)signal < sizeof names / sizeof *names && names[signal];
+    return known ? names[signal] : "signal";
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The system calls that read clocks and sleep.
+#include <asm/errno.h>
+#include <linux/time.h>
+#include "arch/x86/cpu.h"
+#include "core/mm/user_copy.h"
+#include "core/process/process.h"
+#include "core/process/system_call.h"
+#include "core/process/time.h"
+#include "core/sched/wait.h"
+
+static uint64_t process_run_time(struct process *process) {
+    spin_lock(&process->lock);
+    uint64_t total = process->run_time;
+    list_for_each(node, &process->threads)
+        total += thread_run_time(container_of(node, struct thread, process_node));
+    spin_unlock(&process->lock);
+    return total;
+}
+
+// ns of a clock; -EINVAL: no such clock.
+static int read_clock(uint64_t clock, uint64_t *ns) {
+    switch ((int)clock) {
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_COARSE:
+    case CLOCK_TAI:
+        *ns = time_now() + time_realtime_offset();
+        return 0;
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_RAW:
+    case CLOCK_MONOTONIC_COARSE:
+    case CLOCK_BOOTTIME:
+        *ns = time_now();
+        return 0;
+    case CLOCK_PROCESS_CPUTIME_ID:
+        *ns = process_run_time(process_current());
+        return 0;
+    case CLOCK_THREAD_CPUTIME_ID:
+        *ns = thread_run_time(thread_current());
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+int64_t sys_clock_gettime(const uint64_t *a) {
+    struct __kernel_timespec time;
+    uint64_t ns;
+    int error = read_clock(a[0], &ns);
+    if (error)
+        return error;
+    time_spec_from_ns(&time, ns);
+    return copy_to_user(a[1], &time, sizeof time);
+}
+
+int64_t sys_clock_getres(const uint64_t *a) {
+    struct __kernel_timespec resolution = {.tv_nsec = 1};
+    uint64_t ns;
+    int error = read_clock(a[0], &ns);
+    if (error)
+        return error;
+    return a[1] ? copy_to_user(a[1], &resolution, sizeof resolution) : 0;
+}
+
+int64_t sys_gettimeofday(const uint64_t *a) {
+    uint64_t microseconds = (time_now() + time_realtime_offset()) / 1000;
+    int64_t time[2] = {(int64_t)(microseconds / 1000000), (int64_t)(microseconds % 1000000)};
+    int32_t zone[2] = {0, 0};
+    if (a[0] && copy_to_user(a[0], time, sizeof time))
+        return -EFAULT;
+    return a[1] ? copy_to_user(a[1], zone, sizeof zone) : 0;
+}
+
+int64_t sys_time(const uint64_t *a) {
+    uint64_t seconds = (time_now() + time_realtime_offset()) / NS_PER_SECOND;
+    if (a[0] && user_store_64(a[0], seconds))
+        return -EFAULT;
+    return (int64_t)seconds;
+}
+
+static int64_t sleep_until(uint64_t deadline, bool absolute, uint64_t remaining) {
+    int error = 0;
+    while (!error) {
+        wait_prepare();
+        error = wait(deadline);
+    }
+    if (error == -ETIMEDOUT)
+        return 0;
+    if (absolute)
+        return -ERESTARTNOHAND;
+    if (remaining) {
+        struct __kernel_timespec left;
+        uint64_t now = time_now();
+        time_spec_from_ns(&left, deadline > now ? deadline - now : 0);
+        if (copy_to_user(remaining, &left, sizeof left))
+            return -EFAULT;
+    }
+    return -EINTR;
+}
+
+static int64_t sleep(uint64_t request, uint64_t remaining, bool absolute, bool realtime) {
+    struct __kernel_timespec time;
+    if (copy_from_user(&time, request, sizeof time))
+        return -EFAULT;
+    if (!time_spec_valid(&time))
+        return -EINVAL;
+    return sleep_until(time_deadline(&time, absolute, realtime), absolute, remaining);
+}
+
+int64_t sys_nanosleep(const uint64_t *a) {
+    return sleep(a[0], a[1], false, false);
+}
+
+int64_t sys_clock_nanosleep(const uint64_t *a) {
+    int clock = (int)a[0];
+    if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC && clock != CLOCK_BOOTTIME &&
+        clock != CLOCK_TAI)
+        return clock == CLOCK_PROCESS_CPUTIME_ID ? -EOPNOTSUPP : -EINVAL;
+    return sleep(a[2], a[3], a[1] & TIMER_ABSTIME, clock == CLOCK_REALTIME || clock == CLOCK_TAI);
+}

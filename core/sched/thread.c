@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Making and freeing threads: control block, kernel stack, FPU state.
+#include <asm/errno.h>
+#include <stddef.h>
+#include "arch/x86/cpu.h"
+#include "arch/x86/paging.h"
+#include "core/mm/heap.h"
+#include "core/process/process.h"
+#include "core/process/signal_queue.h"
+#include "core/sched/scheduler.h"
+#include "core/sched/spinlock.h"
+#include "core/sched/thread.h"
+
+// Stacks of ended threads, kept mapped: to unmap one costs a TLB shootdown.
+#define STACK_CACHE_SIZE 8
+
+static struct {
+    struct spinlock lock;
+    unsigned count;
+    uintptr_t stacks[STACK_CACHE_SIZE];
+} stack_cache;
+
+static uintptr_t stack_take(void) {
+    uintptr_t stack = 0;
+    spin_lock(&stack_cache.lock);
+    if (stack_cache.count)
+        stack = stack_cache.stacks[--stack_cache.count];
+    spin_unlock(&stack_cache.lock);
+    return stack ? stack : kernel_stack_alloc();
+}
+
+static void stack_give_back(uintptr_t stack) {
+    spin_lock(&stack_cache.lock);
+    if (stack_cache.count < STACK_CACHE_SIZE) {
+        stack_cache.stacks[stack_cache.count++] = stack;
+        stack = 0;
+    }
+    spin_unlock(&stack_cache.lock);
+    if (stack)
+        kernel_stack_free(stack);
+}
+
+struct thread *thread_create(void) {
+    struct thread *thread = heap_new(struct thread);
+    if (!thread)
+        return NULL;
+    if (fpu_state_init(&thread->user_fpu)) {
+        heap_free(thread);
+        return NULL;
+    }
+    thread->kernel_stack = stack_take();
+    if (!thread->kernel_stack) {
+        fpu_state_destroy(&thread->user_fpu);
+        heap_free(thread);
+        return NULL;
+    }
+    thread->fpu = &thread->user_fpu;
+    thread->frame = (struct trap_frame *)(thread->kernel_stack + KERNEL_STACK_SIZE) - 1;
+    *thread->frame = (struct trap_frame){0};
+    thread->state = THREAD_READY;
+    thread->cpu = (int)this_cpu()->index;
+    thread->references = 1;
+    for (unsigned word = 0; word < CPU_MAX / 64; word++)
+        thread->affinity[word] = UINT64_MAX;
+    run_entity_init(&thread->entity, RUN_WEIGHT_DEFAULT);
+    timer_init(&thread->wait_timer, thread_wait_expired);
+    list_init(&thread->process_node);
+    list_init(&thread->table_node);
+    signal_state_init(&thread->signals);
+    return thread;
+}
+
+void thread_get(struct thread *thread) {
+    atomic_fetch_add(&thread->references, 1);
+}
+
+void thread_put(struct thread *thread) {
+    if (atomic_fetch_sub(&thread->references, 1) != 1)
+        return;
+    if (thread->process) {
+        signal_queue_flush(&thread->signals, thread->process);
+        process_put(thread->process);
+    }
+    stack_give_back(thread->kernel_stack);
+    fpu_state_destroy(&thread->user_fpu);
+    heap_free(thread);
+}
+
+int thread_reset_fpu(void) {
+    struct thread *thread = thread_current();
+    struct fpu_state fresh;
+    if (fpu_state_init(&fresh))
+        return -ENOMEM;
+    fpu_switch(NULL, &fresh);
+    fpu_state_destroy(&thread->user_fpu);
+    thread->user_fpu = fresh;
+    thread->fpu = &thread->user_fpu;
+    return 0;
+}
+
+static void first_run(void *argument) {
+    struct thread *thread = argument;
+    scheduler_finish_switch();
+    thread->start_entry(thread->start_argument);
+}
+
+void thread_start(struct thread *thread, void (*entry)(void *argument), void *argument) {
+    thread->start_entry = entry;
+    thread->start_argument = argument;
+    context_prepare(thread, first_run, thread);
+    scheduler_add(thread);
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A CPU's timer queue behind its one-shot hardware timer.
+#include <asm/errno.h>
+#include <stddef.h>
+#include "arch/x86/cpu.h"
+#include "core/mm/heap.h"
+#include "core/sched/spinlock.h"
+#include "core/sched/timer.h"
+#include "core/sched/wait.h"
+
+// Expiries handled in one interrupt; more are left to the next, which comes at once.
+#define EXPIRY_BATCH 64
+
+struct timer_queue {
+    struct spinlock lock;
+    struct timer *root;
+    uint64_t programmed;              // what the hardware is set to; only its own CPU writes it
+    _Atomic(struct timer *) running;  // whose `expired` runs now
+};
+
+int timer_cpu_init(struct cpu *cpu) {
+    if (cpu->timers)
+        return 0;
+    struct timer_queue *queue = heap_new(struct timer_queue);
+    if (!queue)
+        return -ENOMEM;
+    queue->programmed = TIME_NEVER;
+    cpu->timers = queue;
+    return 0;
+}
+
+void timer_init(struct timer *timer, void (*expired)(struct timer *timer)) {
+    *timer = (struct timer){.expired = expired, .cpu = -1};
+}
+
+// Takes the timer off whatever queue it is on. True if it was on one.
+static bool take_off(struct timer *timer) {
+    for (;;) {
+        int cpu = timer->cpu;
+        if (cpu < 0)
+            return false;
+        struct timer_queue *queue = cpu_at((unsigned)cpu)->timers;
+        spin_lock(&queue->lock);
+        bool here = timer->cpu == cpu;
+        if (here) {
+            queue->root = timer_heap_remove(queue->root, timer);
+            timer->cpu = -1;
+        }
+        spin_unlock(&queue->lock);
+        if (here)
+            return true;
+    }
+}
+
+void timer_start(struct timer *timer, uint64_t deadline) {
+    take_off(timer);
+    struct cpu *cpu = this_cpu();
+    struct timer_queue *queue = cpu->timers;
+    spin_lock(&queue->lock);
+    timer->deadline = deadline;
+    queue->root = timer_heap_insert(queue->root, timer);
+    timer->cpu = (int)cpu->index;
+    bool sooner = deadline < queue->programmed;
+    if (sooner)
+        queue->programmed = deadline;
+    spin_unlock(&queue->lock);
+    if (sooner)
+        cpu_timer_set(deadline);
+}
+
+bool timer_stop(struct timer *timer) {
+    bool armed = take_off(timer);
+    // The hardware stays as it is: an early interrupt finds nothing due and sets it anew.
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        struct timer_queue *queue = cpu_at(i)->timers;
+        if (queue && i != this_cpu()->index)
+            while (atomic_load_explicit(&queue->running, memory_order_acquire) == timer)
+                __builtin_ia32_pause();
+    }
+    return armed;
+}
+
+void timer_interrupt(void) {
+    struct timer_queue *queue = this_cpu()->timers;
+    for (unsigned batch = 0; batch < EXPIRY_BATCH; batch++) {
+        spin_lock(&queue->lock);
+        struct timer *timer = queue->root;
+        if (!timer || timer->deadline > time_now()) {
+            spin_unlock(&queue->lock);
+            break;
+        }
+        queue->root = timer_heap_remove(queue->root, timer);
+        // First the mark, then off the queue: timer_stop, which sees it off the queue, then waits for the mark to go.
+        atomic_store(&queue->running, timer);
+        atomic_store(&timer->cpu, -1);
+        spin_unlock(&queue->lock);
+        timer->expired(timer);
+        atomic_store_explicit(&queue->running, NULL, memory_order_release);
+    }
+    spin_lock(&queue->lock);
+    queue->programmed = queue->root ? queue->root->deadline : TIME_NEVER;
+    uint64_t deadline = queue->programmed;
+    spin_unlock(&queue->lock);
+    cpu_timer_set(deadline);
+}
