@@ -9,6 +9,7 @@
 #include <asm/errno.h>
 #include <check.h>
 #include <linux/mman.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "core/mm/address_space.h"
@@ -345,6 +346,36 @@ START_TEST(private_file_pages_are_copied_on_write) {
 }
 END_TEST
 
+START_TEST(file_mappings_split_and_join) {
+    start();
+    uint64_t base = page_alloc(3);
+    char *data = page_to_virtual(base);
+    for (unsigned i = 0; i < 8; i++)
+        memset(data + i * PAGE_SIZE, 'a' + (int)i, PAGE_SIZE);
+    struct memory_object *file = fixed_memory_create(data, 8 * PAGE_SIZE);
+    uint64_t at = 0x10000000;
+    ck_assert_int_eq(
+        address_space_map(space, at, 6 * PAGE_SIZE, RW, MAP_PRIVATE | MAP_FIXED, file, 4096),
+        (int64_t)at);
+    ck_assert_int_eq(address_space_protect(space, at + 8192, 8192, PROT_READ), 0);
+    ck_assert_uint_eq(space->mappings.count, 3);
+    ck_assert_uint_eq(peek(at + 8192), 'd');
+    ck_assert_int_eq(address_space_protect(space, at + 8192, 8192, RW), 0);
+    ck_assert_uint_eq(space->mappings.count, 1);
+    ck_assert_int_eq(address_space_unmap(space, at, 4096), 0);
+    for (unsigned i = 1; i < 6; i++)
+        ck_assert_uint_eq(peek(at + i * 4096), 'b' + i);
+    // Adjacent in memory but not in the file: two mappings.
+    ck_assert_int_eq(
+        address_space_map(space, at + 6 * 4096, 4096, RW, MAP_PRIVATE | MAP_FIXED, file, 0),
+        (int64_t)(at + 6 * 4096));
+    ck_assert_uint_eq(space->mappings.count, 2);
+    ck_assert_uint_eq(peek(at + 6 * 4096), 'a');
+    memory_object_put(file);
+    finish();
+}
+END_TEST
+
 START_TEST(shared_memory_is_one_in_all_mappings) {
     start();
     struct memory_object *object = shared_memory_create(true);
@@ -508,6 +539,66 @@ START_TEST(populate_makes_pages_present) {
 }
 END_TEST
 
+enum { RACE_SIZE = 16 << 20, RACE_ROUNDS = 600 };
+static const uint64_t race_base = 0x40000000;
+static atomic_bool race_over;
+static atomic_uint race_hits;
+
+static void *race_faults(void *seed) {
+    unsigned state = (unsigned)(uintptr_t)seed;
+    while (!atomic_load(&race_over)) {
+        uint64_t address = race_base + (uint64_t)rand_r(&state) % RACE_SIZE;
+        int error = touch(address, rand_r(&state) % 2 ? ACCESS_WRITE : ACCESS_READ);
+        if (error && error != -EFAULT && error != -ENOMEM)
+            abort();
+        atomic_fetch_add(&race_hits, !error);
+    }
+    return NULL;
+}
+
+static void *race_changes(void *seed) {
+    unsigned state = (unsigned)(uintptr_t)seed;
+    for (unsigned round = 0; round < RACE_ROUNDS; round++) {
+        uint64_t at = race_base + (uint64_t)rand_r(&state) % RACE_SIZE / 4096 * 4096;
+        uint64_t size = ((uint64_t)rand_r(&state) % (6 << 20) / 4096 + 1) * 4096;
+        switch (rand_r(&state) % 5) {
+        case 0:
+            address_space_unmap(space, at, size);
+            break;
+        case 1:
+            address_space_protect(space, at, size, rand_r(&state) % 2 ? PROT_READ : RW);
+            break;
+        case 2:
+            address_space_advise(space, at, size, MADV_DONTNEED);
+            break;
+        case 3:
+            address_space_remap(space, at, 64 * KIB, 96 * KIB, MREMAP_MAYMOVE, 0);
+            break;
+        default:
+            address_space_map(space, at, size, RW, PRIVATE | MAP_FIXED, NULL, 0);
+        }
+    }
+    return NULL;
+}
+
+START_TEST(faults_race_with_changes) {
+    start();
+    map(race_base, RACE_SIZE, RW, PRIVATE | MAP_FIXED);
+    pthread_t faulting[2], changing[2];
+    for (uintptr_t i = 0; i < 2; i++) {
+        pthread_create(&faulting[i], NULL, race_faults, (void *)(i + 1));
+        pthread_create(&changing[i], NULL, race_changes, (void *)(i + 10));
+    }
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(changing[i], NULL);
+    atomic_store(&race_over, true);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(faulting[i], NULL);
+    ck_assert_uint_gt(race_hits, 0);
+    finish(); // no page lost, none freed twice
+}
+END_TEST
+
 Suite *address_space_suite(void);
 Suite *address_space_suite(void) {
     Suite *suite = suite_create("address_space");
@@ -523,6 +614,8 @@ Suite *address_space_suite(void) {
     tcase_add_test(tests, small_pages_when_there_are_no_huge_ones);
     tcase_add_test(tests, an_account_limits_pages);
     tcase_add_test(tests, private_file_pages_are_copied_on_write);
+    tcase_add_test(tests, file_mappings_split_and_join);
+    tcase_add_test(tests, faults_race_with_changes);
     tcase_add_test(tests, shared_memory_is_one_in_all_mappings);
     tcase_add_test(tests, listeners_hear_before_pages_are_freed);
     tcase_add_test(tests, remap_grows_shrinks_and_moves);
