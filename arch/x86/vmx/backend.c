@@ -17,7 +17,7 @@ static int vm_create(struct virt_vm *vm) {
     // No CPU counts as clean: a table of an earlier VM may have stood at the same address.
     atomic_store(&vm->stage2_generation, 1);
     memset(vm->stage2_seen, 0, sizeof(vm->stage2_seen));
-    vm->tsc_offset_base = -tsc_read();
+    vm->tsc_offset_base = -read_tsc();
     return 0;
 }
 
@@ -141,13 +141,13 @@ static int msr_command(struct virt_vcpu *vcpu, uint32_t index, uint64_t value) {
     if ((index == MSR_PRED_CMD && !vmx.spec_ctrl) || (index == MSR_FLUSH_CMD && !vmx.flush_l1d) ||
         (value & ~1ull))
         return -1;
-    msr_write(index, value);
+    write_msr(index, value);
     return 0;
 }
 
 // Only MSRs that CPUID vouches for are read: others may fault.
 static uint64_t host_msr(uint32_t index) {
-    return index == MSR_ARCH_CAPABILITIES && vmx.arch_capabilities ? msr_read(index) : 0;
+    return index == MSR_ARCH_CAPABILITIES && vmx.arch_capabilities ? read_msr(index) : 0;
 }
 
 const struct virt_ops vmx_ops = {

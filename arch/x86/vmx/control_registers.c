@@ -56,7 +56,7 @@ void vmx_write_cr4(struct virt_vcpu *vcpu, uint64_t cr4) {
     vmcs_use(vmx_of(vcpu));
     vmwrite(VMCS_CR4_MASK, ~cr4_guest_owned(vcpu));
     vmwrite(VMCS_CR4_SHADOW, cr4);
-    vmwrite(VMCS_GUEST_CR4, ((cr4 | (cr4_read() & X86_CR4_MCE)) & vmx.cr4_fixed1) | vmx.cr4_fixed0);
+    vmwrite(VMCS_GUEST_CR4, ((cr4 | (read_cr4() & X86_CR4_MCE)) & vmx.cr4_fixed1) | vmx.cr4_fixed0);
     vmx_of(vcpu)->flush_tlb = true;
 }
 

@@ -57,11 +57,11 @@ void vmx_debug_changed(struct virt_vcpu *vcpu) {
 
 void vmx_load_debug_registers(struct virt_vcpu *vcpu) {
     const uint64_t *values = breakpoints(vcpu);
-    dr0_write(values[0]);
-    dr1_write(values[1]);
-    dr2_write(values[2]);
-    dr3_write(values[3]);
-    dr6_write(DR6_FIXED);
+    write_dr0(values[0]);
+    write_dr1(values[1]);
+    write_dr2(values[2]);
+    write_dr3(values[3]);
+    write_dr6(DR6_FIXED);
 }
 
 static uint64_t read_debug_register(const struct virt_vcpu *vcpu, unsigned number) {

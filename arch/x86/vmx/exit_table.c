@@ -198,7 +198,7 @@ HANDLER(exit_xsetbv) {
         vmx_raise_error(vcpu, GUEST_GP, 0);
         return EXIT_RESUME;
     }
-    xcr0_write(value); // the guest's vector registers are loaded during a run
+    write_xcr0(value); // the guest's vector registers are loaded during a run
     vmx_skip();
     return EXIT_RESUME;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The VMX instructions (SDM vol. 3 ch. 31) and the few privileged ones the back end uses besides.
+// The VMX instructions (SDM vol. 3 ch. 31) and the privileged ones only the back end uses.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "arch/x86/cpu/instruction.h"
 #include "arch/x86/vmx/vmcs_fields.h"
 
 static inline uint64_t vmread(enum vmcs_field field) {
@@ -75,51 +76,17 @@ static inline bool vmx_invvpid(enum invalidation type, uint16_t vpid) {
     return ok;
 }
 
-static inline uint64_t msr_read(uint32_t index) {
-    uint32_t low, high;
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
-    return (uint64_t)high << 32 | low;
-}
-
-static inline void msr_write(uint32_t index, uint64_t value) {
-    __asm__ volatile("wrmsr"
-                     :
-                     : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
-                     : "memory");
-}
-
-static inline uint64_t tsc_read(void) {
-    uint32_t low, high;
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return (uint64_t)high << 32 | low;
-}
-
-static inline void xcr0_write(uint64_t value) {
+static inline void write_xcr0(uint64_t value) {
     __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
 }
 
-static inline void cpuid_execute(uint32_t leaf, uint32_t subleaf, uint32_t regs[4]) {
-    __asm__ volatile("cpuid"
-                     : "=a"(regs[0]), "=b"(regs[1]), "=c"(regs[2]), "=d"(regs[3])
-                     : "a"(leaf), "c"(subleaf));
-}
-
-#define REGISTER_ACCESSORS(name)                                                                   \
-    static inline uint64_t name##_read(void) {                                                     \
-        uint64_t value;                                                                            \
-        __asm__ volatile("mov %%" #name ", %0" : "=r"(value));                                     \
-        return value;                                                                              \
-    }                                                                                              \
-    static inline void name##_write(uint64_t value) {                                              \
+#define DEBUG_REGISTER(name)                                                                       \
+    static inline void write_##name(uint64_t value) {                                              \
         __asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory");                            \
     }
-REGISTER_ACCESSORS(cr0)
-REGISTER_ACCESSORS(cr2)
-REGISTER_ACCESSORS(cr3)
-REGISTER_ACCESSORS(cr4)
-REGISTER_ACCESSORS(dr0)
-REGISTER_ACCESSORS(dr1)
-REGISTER_ACCESSORS(dr2)
-REGISTER_ACCESSORS(dr3)
-REGISTER_ACCESSORS(dr6)
-#undef REGISTER_ACCESSORS
+DEBUG_REGISTER(dr0)
+DEBUG_REGISTER(dr1)
+DEBUG_REGISTER(dr2)
+DEBUG_REGISTER(dr3)
+DEBUG_REGISTER(dr6)
+#undef DEBUG_REGISTER

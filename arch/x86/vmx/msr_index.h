@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Numbers of the MSRs the back end names (SDM vol. 4).
+// Numbers of the MSRs only the back end names (SDM vol. 4); the others are in cpu/instruction.h.
 #pragma once
+#include "arch/x86/cpu/instruction.h"
 
-enum msr_index {
+enum vmx_msr_index {
     MSR_TSC = 0x10,
     MSR_FEATURE_CONTROL = 0x3a,
     MSR_SPEC_CTRL = 0x48,
@@ -12,7 +13,6 @@ enum msr_index {
     MSR_SYSENTER_CS = 0x174,
     MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176,
-    MSR_PAT = 0x277,
     MSR_VMX_BASIC = 0x480,
     MSR_VMX_PIN = 0x481,
     MSR_VMX_CPU = 0x482,
@@ -30,18 +30,4 @@ enum msr_index {
     MSR_VMX_TRUE_EXIT = 0x48f,
     MSR_VMX_TRUE_ENTRY = 0x490,
     MSR_XSS = 0xda0,
-    MSR_EFER = 0xc0000080,
-    MSR_STAR = 0xc0000081,
-    MSR_LSTAR = 0xc0000082,
-    MSR_CSTAR = 0xc0000083,
-    MSR_SYSCALL_MASK = 0xc0000084,
-    MSR_FS_BASE = 0xc0000100,
-    MSR_GS_BASE = 0xc0000101,
-    MSR_KERNEL_GS_BASE = 0xc0000102,
-    MSR_TSC_AUX = 0xc0000103,
 };
-
-#define EFER_SCE (1ull << 0)
-#define EFER_LME (1ull << 8)
-#define EFER_LMA (1ull << 10)
-#define EFER_NX  (1ull << 11)

@@ -65,25 +65,25 @@ int vmx_msr_init(void) {
 
 void vmx_msr_cpu_init(void) {
     for (unsigned i = LAZY_STAR; i <= LAZY_SYSCALL_MASK; i++)
-        host_lazy[i] = msr_read(lazy_index[i]);
+        host_lazy[i] = read_msr(lazy_index[i]);
     if (vmx.rdtscp)
-        host_tsc_aux[this_cpu()->index] = msr_read(MSR_TSC_AUX);
+        host_tsc_aux[this_cpu()->index] = read_msr(MSR_TSC_AUX);
 }
 
 // -- lazy switch --
 
 void vmx_msrs_load(struct virt_vcpu *vcpu, struct cpu *cpu) {
     struct vmx_vcpu *v = vmx_of(vcpu);
-    uint64_t kernel_gs_base = msr_read(MSR_KERNEL_GS_BASE);
+    uint64_t kernel_gs_base = read_msr(MSR_KERNEL_GS_BASE);
     // In the kernel it holds the thread's user GS base, unless another guest's is loaded still.
     if (cpu->guest_msrs_loaded)
         vmx_of(cpu->loaded_vcpu)->lazy[LAZY_KERNEL_GS_BASE] = kernel_gs_base;
     else
         cpu->current->gs_base = kernel_gs_base;
     for (unsigned i = 0; i < LAZY_TSC_AUX; i++)
-        msr_write(lazy_index[i], v->lazy[i]);
+        write_msr(lazy_index[i], v->lazy[i]);
     if (vmx.rdtscp)
-        msr_write(MSR_TSC_AUX, v->lazy[LAZY_TSC_AUX]);
+        write_msr(MSR_TSC_AUX, v->lazy[LAZY_TSC_AUX]);
     cpu->loaded_vcpu = vcpu;
     cpu->guest_msrs_loaded = true;
 }
@@ -93,12 +93,12 @@ void vmx_user_return(void) {
     if (!cpu->guest_msrs_loaded)
         return;
     struct vmx_vcpu *v = vmx_of(cpu->loaded_vcpu);
-    v->lazy[LAZY_KERNEL_GS_BASE] = msr_read(MSR_KERNEL_GS_BASE);
-    msr_write(MSR_KERNEL_GS_BASE, cpu->current->gs_base);
+    v->lazy[LAZY_KERNEL_GS_BASE] = read_msr(MSR_KERNEL_GS_BASE);
+    write_msr(MSR_KERNEL_GS_BASE, cpu->current->gs_base);
     for (unsigned i = LAZY_STAR; i <= LAZY_SYSCALL_MASK; i++)
-        msr_write(lazy_index[i], host_lazy[i]);
+        write_msr(lazy_index[i], host_lazy[i]);
     if (vmx.rdtscp)
-        msr_write(MSR_TSC_AUX, host_tsc_aux[cpu->index]);
+        write_msr(MSR_TSC_AUX, host_tsc_aux[cpu->index]);
     cpu->loaded_vcpu = NULL;
     cpu->guest_msrs_loaded = false;
 }
@@ -110,14 +110,14 @@ static bool lazy_loaded(const struct virt_vcpu *vcpu) {
 static uint64_t lazy_get(struct virt_vcpu *vcpu, enum lazy_msr which) {
     // Only SWAPGS and the guest's own WRMSR change KERNEL_GS_BASE behind our back.
     if (which == LAZY_KERNEL_GS_BASE && lazy_loaded(vcpu))
-        vmx_of(vcpu)->lazy[which] = msr_read(MSR_KERNEL_GS_BASE);
+        vmx_of(vcpu)->lazy[which] = read_msr(MSR_KERNEL_GS_BASE);
     return vmx_of(vcpu)->lazy[which];
 }
 
 static int lazy_set(struct virt_vcpu *vcpu, enum lazy_msr which, uint64_t value) {
     vmx_of(vcpu)->lazy[which] = value;
     if (lazy_loaded(vcpu) && (which != LAZY_TSC_AUX || vmx.rdtscp))
-        msr_write(lazy_index[which], value);
+        write_msr(lazy_index[which], value);
     return 0;
 }
 
@@ -184,7 +184,7 @@ static int efer_set(struct virt_vcpu *vcpu, uint64_t value) {
 static int xss_set(struct virt_vcpu *vcpu, uint64_t value) {
     vcpu->guest_fpu.xss = value;
     if (vmx.xsaves && this_cpu()->current->fpu == &vcpu->guest_fpu)
-        msr_write(MSR_XSS, value);
+        write_msr(MSR_XSS, value);
     virt_cpuid_update(vcpu);
     return 0;
 }

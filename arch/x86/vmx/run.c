@@ -25,8 +25,8 @@ static void prepare_run(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *
         vmx_msrs_load(vcpu, cpu);
     if (vcpu_event_waiting(vcpu) || v->tpr_threshold)
         v->recheck_events = true;
-    if (cr2_read() != vcpu->cr2)
-        cr2_write(vcpu->cr2);
+    if (read_cr2() != vcpu->cr2)
+        write_cr2(vcpu->cr2);
 }
 
 // True: core must look first.
@@ -50,7 +50,7 @@ static bool handle_events(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
     uint64_t cr2 = vcpu->cr2;
     vmx_events_entry(vcpu, v);
     if (vcpu->cr2 != cr2) // a page fault is being injected
-        cr2_write(vcpu->cr2);
+        write_cr2(vcpu->cr2);
     return false;
 }
 
@@ -77,10 +77,10 @@ static bool enter(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu,
     if (unlikely(v->debug_registers))
         vmx_load_debug_registers(vcpu);
     if (unlikely(v->spec_ctrl))
-        msr_write(MSR_SPEC_CTRL, v->spec_ctrl);
+        write_msr(MSR_SPEC_CTRL, v->spec_ctrl);
     bool rejected = vmx_world_switch(vcpu, &v->host_rsp, v->launched);
     if (unlikely(v->spec_ctrl))
-        msr_write(MSR_SPEC_CTRL, 0);
+        write_msr(MSR_SPEC_CTRL, 0);
     if (unlikely(rejected)) {
         vmx_entry_failed(vcpu, exit, true, (uint32_t)vmread(VMCS_INSTRUCTION_ERROR));
         return true;
@@ -137,6 +137,6 @@ int vmx_run(struct virt_vcpu *vcpu, struct virt_exit *exit) {
     } while (handle_exit(vcpu, v, exit) == EXIT_RESUME);
     atomic_store_explicit(&vcpu->in_guest, false, memory_order_release);
     // The guest's until here; a page fault of the host would overwrite it.
-    vcpu->cr2 = cr2_read();
+    vcpu->cr2 = read_cr2();
     return 0;
 }

@@ -37,7 +37,7 @@ void vmx_get_sregs(struct virt_vcpu *vcpu, struct kvm_sregs *sregs) {
 
 int vmx_set_sregs(struct virt_vcpu *vcpu, const struct kvm_sregs *sregs) {
     struct vmx_vcpu *v = vmx_of(vcpu);
-    const uint64_t efer_defined = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
+    const uint64_t efer_defined = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     if (!vcpu_sregs_valid(vcpu, sregs) || (sregs->efer & ~efer_defined))
         return -EINVAL;
     vmcs_use(v);

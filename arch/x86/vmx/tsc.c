@@ -31,7 +31,7 @@ void vmx_tsc_changed(struct virt_vcpu *vcpu) {
 }
 
 uint64_t vmx_scaled_tsc(const struct virt_vcpu *vcpu) {
-    uint64_t ratio = vmx_of(vcpu)->tsc_multiplier, tsc = tsc_read();
+    uint64_t ratio = vmx_of(vcpu)->tsc_multiplier, tsc = read_tsc();
     return ratio ? (uint64_t)((unsigned __int128)tsc * ratio >> MULTIPLIER_SHIFT) : tsc;
 }
 

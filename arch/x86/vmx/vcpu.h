@@ -10,8 +10,8 @@
 #include "arch/x86/vmx/msr_index.h"
 
 // SYSCALL's MSRs, loaded at the first entry and left loaded until the CPU goes to user mode, runs
-// another vCPU, or the VMCS moves to another CPU: a CPU that has them loaded has the VMCS too. SWAPGS
-// changes KERNEL_GS_BASE without an exit.
+// another vCPU, or the VMCS moves to another CPU: a CPU that has them loaded has the VMCS too.
+// SWAPGS changes KERNEL_GS_BASE without an exit.
 enum lazy_msr {
     LAZY_KERNEL_GS_BASE,
     LAZY_STAR,

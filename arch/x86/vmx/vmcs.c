@@ -56,14 +56,14 @@ void vmcs_set_cpu_controls(struct vmx_vcpu *v, uint32_t set, uint32_t clear) {
 
 static uint64_t host_fs_base(void) {
     uint64_t base;
-    if (!(cr4_read() & X86_CR4_FSGSBASE))
-        return msr_read(MSR_FS_BASE);
+    if (!(read_cr4() & X86_CR4_FSGSBASE))
+        return read_msr(MSR_FS_BASE);
     __asm__ volatile("rdfsbase %0" : "=r"(base));
     return base;
 }
 
 void vmcs_host_state(struct vmx_vcpu *v, struct cpu *cpu) {
-    uint64_t cr3 = cr3_read(), fs_base = host_fs_base();
+    uint64_t cr3 = read_cr3(), fs_base = host_fs_base();
     if (v->host_cr3 != cr3) {
         v->host_cr3 = cr3;
         vmwrite(VMCS_HOST_CR3, cr3);
@@ -82,8 +82,8 @@ void vmcs_host_state(struct vmx_vcpu *v, struct cpu *cpu) {
 }
 
 static void write_constant_host_state(void) {
-    vmwrite(VMCS_HOST_CR0, cr0_read());
-    vmwrite(VMCS_HOST_CR4, cr4_read());
+    vmwrite(VMCS_HOST_CR0, read_cr0());
+    vmwrite(VMCS_HOST_CR4, read_cr4());
     vmwrite(VMCS_HOST_CS_SELECTOR, SEGMENT_KERNEL_CODE);
     vmwrite(VMCS_HOST_SS_SELECTOR, SEGMENT_KERNEL_DATA);
     vmwrite(VMCS_HOST_DS_SELECTOR, 0);
@@ -94,8 +94,8 @@ static void write_constant_host_state(void) {
     vmwrite(VMCS_HOST_SYSENTER_CS, 0);
     vmwrite(VMCS_HOST_SYSENTER_ESP, 0);
     vmwrite(VMCS_HOST_SYSENTER_EIP, 0);
-    vmwrite(VMCS_HOST_EFER, msr_read(MSR_EFER));
-    vmwrite(VMCS_HOST_PAT, msr_read(MSR_PAT));
+    vmwrite(VMCS_HOST_EFER, read_msr(MSR_EFER));
+    vmwrite(VMCS_HOST_PAT, read_msr(MSR_PAT));
     vmwrite(VMCS_HOST_RIP, (uintptr_t)vmx_exit_point);
     vmwrite(VMCS_HOST_RSP, 0);
     vmwrite(VMCS_HOST_CR3, 0);

@@ -16,27 +16,23 @@
 static uint64_t vmxon_region[CPU_MAX]; // physical; 0: VMX is off there
 
 static bool cpu_has_vmx(void) {
-    uint32_t regs[4];
-    cpuid_execute(1, 0, regs);
-    return regs[2] & CPUID_1_ECX_VMX;
+    return read_cpuid(1, 0).ecx & CPUID_1_ECX_VMX;
 }
 
 static void read_cpuid_features(void) {
-    uint32_t regs[4];
-    cpuid_execute(0, 0, regs);
-    if (regs[0] < 7)
+    if (read_cpuid(0, 0).eax < 7)
         return;
-    cpuid_execute(7, 0, regs);
-    vmx.spec_ctrl = regs[3] & CPUID_7_EDX_SPEC_CTRL;
-    vmx.flush_l1d = regs[3] & CPUID_7_EDX_FLUSH_L1D;
-    vmx.arch_capabilities = regs[3] & CPUID_7_EDX_ARCH_CAPS;
+    uint32_t edx = read_cpuid(7, 0).edx;
+    vmx.spec_ctrl = edx & CPUID_7_EDX_SPEC_CTRL;
+    vmx.flush_l1d = edx & CPUID_7_EDX_FLUSH_L1D;
+    vmx.arch_capabilities = edx & CPUID_7_EDX_ARCH_CAPS;
 }
 
 // IA32_FEATURE_CONTROL: firmware may have left it open, or locked it with VT-x on or off.
 static bool feature_control_allows(void) {
-    uint64_t control = msr_read(MSR_FEATURE_CONTROL);
+    uint64_t control = read_msr(MSR_FEATURE_CONTROL);
     if (!(control & FEATURE_CONTROL_LOCK)) {
-        msr_write(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX);
+        write_msr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX);
         return true;
     }
     return control & FEATURE_CONTROL_VMX;
@@ -55,7 +51,7 @@ int vmx_probe(void) {
                  "Technology\" in the firmware setup and power the machine off and on");
         return -ENODEV;
     }
-    const char *missing = vmx_capabilities_read(&vmx, msr_read);
+    const char *missing = vmx_capabilities_read(&vmx, read_msr);
     if (missing) {
         log_line("VT-x: %s; a processor with EPT and unrestricted guest is needed (Intel Core "
                  "since 2010)",
@@ -77,8 +73,8 @@ int vmx_cpu_enable(void) {
     if (region == PHYSICAL_NONE)
         return -ENOMEM;
     *(uint32_t *)page_to_virtual(region) = vmx.revision;
-    cr0_write((cr0_read() | vmx.cr0_fixed0) & vmx.cr0_fixed1);
-    cr4_write(cr4_read() | X86_CR4_VMXE);
+    write_cr0((read_cr0() | vmx.cr0_fixed0) & vmx.cr0_fixed1);
+    write_cr4(read_cr4() | X86_CR4_VMXE);
     if (!vmx_on(region)) {
         log_line("VT-x: VMXON failed on CPU %u", cpu->index);
         page_put(region);
@@ -97,7 +93,7 @@ void vmx_cpu_disable(void) {
     if (!vmxon_region[cpu->index])
         return;
     vmx_off();
-    cr4_write(cr4_read() & ~X86_CR4_VMXE);
+    write_cr4(read_cr4() & ~X86_CR4_VMXE);
     page_put(vmxon_region[cpu->index]);
     vmxon_region[cpu->index] = 0;
 }
