@@ -2,7 +2,7 @@
 // A vCPU's CPUID table: index, look-up, and the bits that follow other registers.
 #include "cpuid.h"
 #include "cpuid_xsave.h"
-#include <errno.h>
+#include <asm/errno.h>
 
 #define CR4_OSXSAVE (1ull << 18)
 #define CR4_PKE     (1ull << 22)

@@ -4,7 +4,7 @@
 #include "cpuid.h"
 #include "cpuid_xsave.h"
 #include <asm/kvm_para.h>
-#include <errno.h>
+#include <asm/errno.h>
 
 #define BIT(n)         (1u << (n))
 #define B2(a, b)       (BIT(a) | BIT(b))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // GSI routing tables and the MSI format.
 #include "irq_routing.h"
-#include <errno.h>
+#include <asm/errno.h>
 
 #define PIC_ENTRY(irq)                                                                             \
     {.gsi = (irq),                                                                                 \

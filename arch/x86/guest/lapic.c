@@ -2,7 +2,7 @@
 // Local APIC: requests, priorities, EOI, reset, APIC base and saved state.
 #include "lapic.h"
 #include "lapic_internal.h"
-#include <errno.h>
+#include <asm/errno.h>
 
 #define VECTOR_WORDS 8
 

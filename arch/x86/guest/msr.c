@@ -3,7 +3,7 @@
 #include "msr.h"
 #include "msr_index.h"
 #include <asm/kvm_para.h>
-#include <errno.h>
+#include <asm/errno.h>
 #include <stddef.h>
 
 #define OK 0
