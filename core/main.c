@@ -18,7 +18,7 @@
 #include "core/sched/scheduler.h"
 #include "core/string.h"
 
-#define INIT_PATH       "/bin/init"
+#define INIT_PATH       "/init"
 #define READING_SECONDS 10 // that a message stays on the screen before the machine goes off
 
 void kernel_main(struct boot_info *info);

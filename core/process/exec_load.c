@@ -64,9 +64,8 @@ static int open_image(const char *path, struct image_file *image) {
     image->file = path_open(path, O_RDONLY_PATH, 0, &error);
     if (!image->file)
         return error;
-    if (!image->file->ops->status || image->file->ops->status(image->file, &status))
-        error = -EACCES;
-    else if (!S_ISREG(status.st_mode))
+    error = file_status(image->file, &status);
+    if (!error && !S_ISREG(status.st_mode))
         error = -EACCES;
     image->size = error ? 0 : (uint64_t)status.st_size;
     size_t head = image->size < ELF_HEADER_MAX ? image->size : ELF_HEADER_MAX;
