@@ -3,14 +3,11 @@
 #include <asm/errno.h>
 #include "arch/x86/mm/page_format.h"
 #include "arch/x86/vmx/vcpu.h"
-#include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/string.h"
 
 static void describe(char *out, size_t size) {
-    char features[128];
-    vmx_capabilities_describe(&vmx, features, sizeof(features));
-    format_string(out, size, "VT-x: %s", features);
+    vmx_capabilities_describe(&vmx, out, size);
 }
 
 static int vm_create(struct virt_vm *vm) {
