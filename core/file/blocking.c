@@ -5,7 +5,7 @@
 #include "core/process/system_call.h"
 
 int file_wait(struct wait_queue *queue, bool (*ready)(void *object), void *object,
-               uint64_t deadline) {
+              uint64_t deadline) {
     if (ready(object))
         return 0;
     struct waiter waiter;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include "core/sched/wait.h"
 
-// Blocks until ready(object), called without locks, is true. 0, -ERESTARTSYS (signal) or -ETIMEDOUT. deadline: ns, time_now() scale.
+// Blocks until ready(object), called without locks, is true. 0, -ERESTARTSYS (signal) or
+// -ETIMEDOUT. deadline: ns, time_now() scale.
 int file_wait(struct wait_queue *queue, bool (*ready)(void *object), void *object,
-               uint64_t deadline);
+              uint64_t deadline);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The console file: COM1 for input, COM1 and the screen for output, behind one line discipline. Received bytes wait unprocessed
-// in a ring until a program reads or polls, so what is typed ahead meets the mode its reader has set; only ISIG characters
-// act at once. When the ring is full reception stops and bytes stay in the UART: nothing is lost.
+// The console file: COM1 for input, COM1 and the screen for output, behind one line discipline.
+// Received bytes wait unprocessed in a ring until a program reads or polls, so what is typed ahead
+// meets the mode its reader has set; only ISIG characters act at once. When the ring is full
+// reception stops and bytes stay in the UART: nothing is lost.
 #include <asm/fcntl.h>
 #include <asm/ioctls.h>
 #include <asm/siginfo.h>
@@ -22,21 +23,21 @@
 #include "core/process/process_table.h"
 #include "core/process/system_call.h"
 
-#define RING_SIZE   4096u
-#define PIECE       128u      // bytes written with interrupts off: 11 ms at 115200 baud
-#define READ_CHUNK  256u
-#define DECISECOND  100000000ull
-#define INIT_PID    1u
+#define RING_SIZE  4096u
+#define PIECE      128u // bytes written with interrupts off: 11 ms at 115200 baud
+#define READ_CHUNK 256u
+#define DECISECOND 100000000ull
+#define INIT_PID   1u
 
 static struct {
     struct spinlock lock;
     uint8_t ring[RING_SIZE];
-    uint32_t head, tail;       // free-running
-    bool stopped;              // reception is off until there is room
+    uint32_t head, tail; // free-running
+    bool stopped;        // reception is off until there is room
     bool started;
     struct line_discipline line;
     struct winsize window;
-    int foreground;            // TIOCSPGRP's, told back by TIOCGPGRP; 0: never set
+    int foreground; // TIOCSPGRP's, told back by TIOCGPGRP; 0: never set
     struct wait_queue queue;
 } console = {
     .queue.waiters = LIST_INIT(console.queue.waiters),
@@ -140,7 +141,8 @@ static struct taken take(uint8_t *to, size_t size) {
 }
 
 // How a read that has `done` bytes goes on: 0: try again, 1: enough, or -errno.
-static int64_t wait_for_more(struct file *file, const struct taken *last, size_t done, size_t wanted) {
+static int64_t wait_for_more(struct file *file, const struct taken *last, size_t done,
+                             size_t wanted) {
     if (last->end_of_file || last->line_end || (last->cooked && done))
         return 1;
     if (!last->cooked && done >= last->minimum && (done || !last->time))
@@ -172,7 +174,8 @@ static int64_t console_read(struct file *file, struct io_buffer *buffer, uint64_
     return io_result(buffer, before, status < 0 ? status : 0);
 }
 
-// The end of a piece: after its last newline, so that lines of different writers stay whole where they can.
+// The end of a piece: after its last newline, so that lines of different writers stay whole where
+// they can.
 static size_t piece_length(const uint8_t *text, size_t size) {
     if (size <= PIECE)
         return size;
@@ -247,7 +250,8 @@ static int64_t termios_ioctl(unsigned command, uint64_t argument) {
     return 0;
 }
 
-_Static_assert(sizeof(struct termios) <= offsetof(struct termios2, c_ispeed), "termios2 extends it");
+_Static_assert(sizeof(struct termios) <= offsetof(struct termios2, c_ispeed),
+               "termios2 extends it");
 
 static int64_t termios2_ioctl(unsigned command, uint64_t argument) {
     struct termios2 extended = {.c_ispeed = 115200, .c_ospeed = 115200};
@@ -336,8 +340,8 @@ static int64_t console_ioctl(struct file *file, unsigned command, uint64_t argum
         return give_int(argument, 0);
     case TIOCGPGRP:
     case TIOCGSID:
-        return give_int(argument, console.foreground ? console.foreground
-                                                     : (int)process_current()->pid);
+        return give_int(argument,
+                        console.foreground ? console.foreground : (int)process_current()->pid);
     case TIOCSPGRP:
         if (user_load_32(&group, argument))
             return -EFAULT;
@@ -378,7 +382,6 @@ static void start(void) {
     console_set_input_handler(receive);
     console_input_enable(true);
 }
-
 
 struct file *console_open(int flags, int *error) {
     start();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The newc reader. A header is 110 bytes: a magic and 13 numbers of eight hexadecimal digits; name and data follow, each
-// padded to four bytes from the start of the archive.
+// The newc reader. A header is 110 bytes: a magic and 13 numbers of eight hexadecimal digits; name
+// and data follow, each padded to four bytes from the start of the archive.
 #include "core/file/cpio.h"
 #include <linux/errno.h>
 #include "core/string.h"

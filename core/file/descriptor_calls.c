@@ -24,7 +24,8 @@ int64_t sys_close(const uint64_t *arguments) {
 
 static int64_t duplicate_from(struct file *file, unsigned from, bool close_on_exec) {
     file_get(file);
-    int fd = fd_table_install(process_current()->files, file, from, descriptor_limit(), close_on_exec);
+    int fd =
+        fd_table_install(process_current()->files, file, from, descriptor_limit(), close_on_exec);
     if (fd < 0)
         file_put(file);
     return fd;

@@ -23,9 +23,9 @@ static const struct {
     const char *path;
     uint32_t number;
 } numbers[] = {
-    {"/dev/null", MKDEV(1, 3)},     {"/dev/zero", MKDEV(1, 5)}, {"/dev/full", MKDEV(1, 7)},
-    {"/dev/random", MKDEV(1, 8)},   {"/dev/urandom", MKDEV(1, 9)}, {"/dev/tty", MKDEV(5, 0)},
-    {"/dev/console", MKDEV(5, 1)},  {"/dev/kvm", MKDEV(10, 232)},
+    {"/dev/null", MKDEV(1, 3)},    {"/dev/zero", MKDEV(1, 5)},    {"/dev/full", MKDEV(1, 7)},
+    {"/dev/random", MKDEV(1, 8)},  {"/dev/urandom", MKDEV(1, 9)}, {"/dev/tty", MKDEV(5, 0)},
+    {"/dev/console", MKDEV(5, 1)}, {"/dev/kvm", MKDEV(10, 232)},
 };
 
 uint32_t device_number(const char *path) {
@@ -110,11 +110,8 @@ static int zero_map(struct file *file, uint64_t offset, uint64_t size, int prot,
 
 static const struct file_ops null_ops = {
     .name = "null", .read = null_read, .write = null_write, .seek = device_seek};
-static const struct file_ops zero_ops = {.name = "zero",
-                                         .read = zero_read,
-                                         .write = null_write,
-                                         .seek = device_seek,
-                                         .map = zero_map};
+static const struct file_ops zero_ops = {
+    .name = "zero", .read = zero_read, .write = null_write, .seek = device_seek, .map = zero_map};
 static const struct file_ops full_ops = {
     .name = "full", .read = zero_read, .write = full_write, .seek = device_seek};
 static const struct file_ops random_ops = {

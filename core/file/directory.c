@@ -20,7 +20,8 @@ struct directory_record {
 
 #define RECORD_HEADER offsetof(struct directory_record, name)
 
-// Offsets: 0 is ".", 1 is "..", an entry's is its cookie + 2 with cookies from 1; d_off is where the next read goes on.
+// Offsets: 0 is ".", 1 is "..", an entry's is its cookie + 2 with cookies from 1; d_off is where
+// the next read goes on.
 enum { OFFSET_DOT, OFFSET_DOT_DOT, OFFSET_ENTRIES };
 
 struct record_writer {
@@ -29,8 +30,8 @@ struct record_writer {
     uint64_t offset; // of what is read next
 };
 
-static bool put_record(struct record_writer *writer, struct node *node, const char *name, size_t length,
-                       uint64_t next_offset) {
+static bool put_record(struct record_writer *writer, struct node *node, const char *name,
+                       size_t length, uint64_t next_offset) {
     size_t size = (RECORD_HEADER + length + 1 + 7) & ~7ul;
     if (size > writer->size - writer->used)
         return false;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // epoll: items that watch files, a list of those that may be ready.
 //
-// Locks, outermost first: nesting_lock, epoll->lock (items; held while poll methods of watched files are asked),
-// watchers_lock, the file's own lock and wait queue, epoll->ready_lock, epoll->queue. An item's callback runs under the
-// watched file's wait queue and takes only the last two.
+// Locks, outermost first: nesting_lock, epoll->lock (items; held while poll methods of watched
+// files are asked), watchers_lock, the file's own lock and wait queue, epoll->ready_lock,
+// epoll->queue. An item's callback runs under the watched file's wait queue and takes only the last
+// two.
 #include "core/file/epoll.h"
 #include <asm/fcntl.h>
 #include <linux/errno.h>
@@ -16,18 +17,19 @@
 #include "core/mm/user_copy.h"
 #include "core/process/system_call.h"
 
-#define BUCKETS        64u
-#define NESTING_MAX    5u  // as Linux: deeper is refused with ELOOP
-#define WALK_MAX       1000u // epolls looked at before a graph counts as too deep
-#define GATHER         64u // events a call gives at most; who asks for more calls again
-#define EVENTS_MAX     (INT32_MAX / (int)sizeof(struct epoll_event))
-#define MILLISECOND    1000000ull
-#define PRIVATE_BITS   (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
-#define ALWAYS         (EPOLLERR | EPOLLHUP)
-#define EXCLUSIVE_BITS (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
+#define BUCKETS      64u
+#define NESTING_MAX  5u    // as Linux: deeper is refused with ELOOP
+#define WALK_MAX     1000u // epolls looked at before a graph counts as too deep
+#define GATHER       64u   // events a call gives at most; who asks for more calls again
+#define EVENTS_MAX   (INT32_MAX / (int)sizeof(struct epoll_event))
+#define MILLISECOND  1000000ull
+#define PRIVATE_BITS (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
+#define ALWAYS       (EPOLLERR | EPOLLHUP)
+#define EXCLUSIVE_BITS                                                                             \
+    (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
 
 struct epoll {
-    atomic_uint references;   // the file's, and of those who are taking items out
+    atomic_uint references; // the file's, and of those who are taking items out
     struct spinlock lock;
     struct list buckets[BUCKETS];
     struct file *file;
@@ -44,14 +46,14 @@ struct item_waiter {
 };
 
 struct epoll_item {
-    struct list node;         // in a bucket
-    struct list file_node;    // in file->watchers
+    struct list node;      // in a bucket
+    struct list file_node; // in file->watchers
     struct list ready_node;
-    bool ready;               // in epoll->ready or being looked at. Under ready_lock
+    bool ready; // in epoll->ready or being looked at. Under ready_lock
     struct epoll *epoll;
-    struct file *file;        // no reference: the file takes its items along when it goes
+    struct file *file; // no reference: the file takes its items along when it goes
     int fd;
-    uint32_t events;          // 0 without PRIVATE_BITS: switched off by EPOLLONESHOT
+    uint32_t events; // 0 without PRIVATE_BITS: switched off by EPOLLONESHOT
     uint64_t data;
     struct item_waiter first;
     struct item_waiter *more;
@@ -273,7 +275,8 @@ static int check_nesting(struct epoll *epoll, struct file *file) {
     return walk.refused || levels > NESTING_MAX ? -ELOOP : 0;
 }
 
-static int control_add(struct epoll *epoll, struct file *file, int fd, const struct epoll_event *event) {
+static int control_add(struct epoll *epoll, struct file *file, int fd,
+                       const struct epoll_event *event) {
     struct epoll_item *item = heap_new(struct epoll_item);
     if (!item)
         return -ENOMEM;
@@ -365,7 +368,8 @@ static void splice(struct list *to, struct list *from) {
     list_init(from);
 }
 
-// Collects up to `most` events. Items that stay ready (level-triggered) go to the back of the list, so all get their turn.
+// Collects up to `most` events. Items that stay ready (level-triggered) go to the back of the list,
+// so all get their turn.
 static unsigned gather(struct epoll *epoll, struct epoll_event *events, unsigned most) {
     struct list scan = LIST_INIT(scan);
     unsigned count = 0;
@@ -497,7 +501,8 @@ static int64_t give_events(struct epoll *epoll, uint64_t address, unsigned most)
     return count;
 }
 
-static int64_t wait_events(struct epoll *epoll, uint64_t address, unsigned most, uint64_t deadline) {
+static int64_t wait_events(struct epoll *epoll, uint64_t address, unsigned most,
+                           uint64_t deadline) {
     for (;;) {
         int64_t count = give_events(epoll, address, most);
         if (count || !deadline)

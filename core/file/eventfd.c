@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Event counters. The counter is one atomic, so that ioeventfd and irqfd take no lock but the queue's when someone waits.
+// Event counters. The counter is one atomic, so that ioeventfd and irqfd take no lock but the
+// queue's when someone waits.
 #include "core/file/eventfd.h"
 #include <asm/fcntl.h>
 #include <linux/errno.h>
@@ -106,7 +107,8 @@ static int64_t eventfd_write(struct file *file, struct io_buffer *buffer, uint64
             if (error)
                 return error;
             value = atomic_load_explicit(&eventfd->counter, memory_order_relaxed);
-        } else if (atomic_compare_exchange_weak(&eventfd->counter, &value, value + addition.count)) {
+        } else if (atomic_compare_exchange_weak(&eventfd->counter, &value,
+                                                value + addition.count)) {
             break;
         }
     }

@@ -8,7 +8,7 @@
 #include "core/process/process.h"
 #include "core/string.h"
 
-#define FIRST_CAPACITY 64u
+#define FIRST_CAPACITY         64u
 #define DEFAULT_FILE_MODE_MASK 022
 
 // An fd of the table goes: its process' record locks on that file go too (fcntl(2)).
@@ -34,7 +34,8 @@ static void slots_copy(struct fd_slots *to, const struct fd_slots *from) {
     memcpy(to->used, from->used, from->capacity / 8);
     memcpy(to->close_on_exec, from->close_on_exec, from->capacity / 8);
     for (unsigned fd = 0; fd < from->capacity; fd++)
-        atomic_store_explicit(&to->file[fd], atomic_load_explicit(&from->file[fd], memory_order_relaxed),
+        atomic_store_explicit(&to->file[fd],
+                              atomic_load_explicit(&from->file[fd], memory_order_relaxed),
                               memory_order_relaxed);
 }
 

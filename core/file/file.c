@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Files and their reference counts. The memory of files is type-stable: a freed one goes to a list of files only.
+// Files and their reference counts. The memory of files is type-stable: a freed one goes to a list
+// of files only.
 #include "core/file/file.h"
 #include <linux/errno.h>
 #include <linux/eventpoll.h>

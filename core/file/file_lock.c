@@ -39,7 +39,8 @@ static struct record_lock *find_conflict(struct node *node, const struct record_
     return NULL;
 }
 
-// Takes the owner's own locks out of the range; a lock that surrounds it is cut in two with a spare.
+// Takes the owner's own locks out of the range; a lock that surrounds it is cut in two with a
+// spare.
 static void carve(struct lock_request *request, struct list *freed) {
     const struct record_lock *range = &request->wanted;
     list_for_each_safe(link, &request->node->locks) {

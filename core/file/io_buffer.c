@@ -68,7 +68,8 @@ static void advance(struct io_buffer *buffer, size_t size) {
     buffer->remaining -= size;
 }
 
-// Finds out how far a copy that failed could go: whole pages of the caller's, up to the one that is not there.
+// Finds out how far a copy that failed could go: whole pages of the caller's, up to the one that is
+// not there.
 static void copy_up_to_fault(struct io_buffer *buffer, uint8_t *data, size_t size,
                              enum direction direction) {
     uint64_t address = (uintptr_t)buffer->piece->iov_base + buffer->consumed;
@@ -86,7 +87,8 @@ static void copy_up_to_fault(struct io_buffer *buffer, uint8_t *data, size_t siz
     }
 }
 
-static int transfer(struct io_buffer *buffer, uint8_t *data, size_t size, enum direction direction) {
+static int transfer(struct io_buffer *buffer, uint8_t *data, size_t size,
+                    enum direction direction) {
     while (size) {
         while (buffer->pieces && buffer->consumed == buffer->piece->iov_len) {
             buffer->piece++;

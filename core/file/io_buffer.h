@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The caller's buffers of a read or write, and the bounce buffer that carries bytes between them and locked objects.
+// The caller's buffers of a read or write, and the bounce buffer that carries bytes between them
+// and locked objects.
 #pragma once
 #include <linux/uio.h>
 #include <stdbool.h>
@@ -21,15 +22,16 @@ struct io_buffer {
 
 void io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size);
 void io_buffer_kernel(struct io_buffer *buffer, void *address, size_t size);
-// `pieces` stay the caller's and must outlive the buffer. Their sum must have been checked (io_vector_load).
+// `pieces` stay the caller's and must outlive the buffer. Their sum must have been checked
+// (io_vector_load).
 void io_buffer_vector(struct io_buffer *buffer, const struct iovec *pieces, size_t count);
 // Zero bytes to the caller; as io_copy_to.
 int io_clear(struct io_buffer *buffer, size_t size);
 // The result of a transfer that began with `before` bytes remaining: bytes done, else the error.
 int64_t io_result(const struct io_buffer *buffer, size_t before, int64_t error);
 
-// An iovec array copied from user memory and checked as Linux does (at most UIO_MAXIOV pieces, no length over SSIZE_MAX,
-// ranges in user space, sum cut to IO_MAX_BYTES).
+// An iovec array copied from user memory and checked as Linux does (at most UIO_MAXIOV pieces, no
+// length over SSIZE_MAX, ranges in user space, sum cut to IO_MAX_BYTES).
 struct io_vector {
     struct iovec *pieces;
     size_t count;
@@ -39,7 +41,8 @@ struct io_vector {
 int io_vector_load(struct io_vector *vector, uint64_t address, uint64_t count); // 0 or -errno
 void io_vector_free(struct io_vector *vector);
 
-// Kernel memory between a user copy (no lock held) and an object's lock. Small ones lie on the stack.
+// Kernel memory between a user copy (no lock held) and an object's lock. Small ones lie on the
+// stack.
 struct bounce_buffer {
     uint8_t *data;
     size_t size; // usable bytes; at least PIPE_BUF where that many were asked for

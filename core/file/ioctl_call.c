@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// ioctl(2). KVM_RUN comes this way, so the file's own method is asked first and what every file has only if it declines.
+// ioctl(2). KVM_RUN comes this way, so the file's own method is asked first and what every file has
+// only if it declines.
 #include <asm/fcntl.h>
 #include <asm/ioctls.h>
 #include <linux/errno.h>
@@ -37,10 +38,9 @@ int64_t sys_ioctl(const uint64_t *arguments) {
     if (__builtin_expect(file->ops->ioctl != NULL, 1))
         result = file->ops->ioctl(file, (unsigned)arguments[1], arguments[2]);
     if (__builtin_expect(result == -ENOTTY, 0))
-        result = file->flags & O_PATH
-                     ? -EBADF
-                     : any_file_ioctl(table, (int)arguments[0], file, (unsigned)arguments[1],
-                                      arguments[2]);
+        result = file->flags & O_PATH ? -EBADF
+                                      : any_file_ioctl(table, (int)arguments[0], file,
+                                                       (unsigned)arguments[1], arguments[2]);
     file_put(file);
     return result;
 }

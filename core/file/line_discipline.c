@@ -4,7 +4,7 @@
 #include <asm/signal.h>
 #include "core/string.h"
 
-#define CONTROL(character) ((character) & 0x1f)
+#define CONTROL(character) ((character)&0x1f)
 #define DELETE             0x7f
 
 void line_discipline_init(struct line_discipline *line, void (*echo)(void *, const char *, size_t),
@@ -142,7 +142,8 @@ static bool ends_line(const struct line_discipline *line, uint8_t byte) {
            (line->termios.c_lflag & IEXTEN && is_control(line, VEOL2, byte));
 }
 
-// A full line takes only its end; more is answered with a bell and dropped (IMAXBEL's way, as Linux does).
+// A full line takes only its end; more is answered with a bell and dropped (IMAXBEL's way, as Linux
+// does).
 static void cooked_input(struct line_discipline *line, uint8_t byte) {
     if (!line->literal) {
         if (edit(line, byte))
@@ -212,7 +213,8 @@ void line_discipline_flush(struct line_discipline *line) {
     line->ready = line->literal = false;
 }
 
-// Bytes typed under the old mode stay: an unfinished line becomes readable in raw mode, raw bytes a finished line.
+// Bytes typed under the old mode stay: an unfinished line becomes readable in raw mode, raw bytes a
+// finished line.
 void line_discipline_set(struct line_discipline *line, const struct termios *termios) {
     bool was_cooked = line_discipline_is_cooked(line);
     line->termios = *termios;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The terminal line discipline (termios(3)): cooked and raw input, echo, output conversion. Plain data, no waiting, no locks.
+// The terminal line discipline (termios(3)): cooked and raw input, echo, output conversion. Plain
+// data, no waiting, no locks.
 #pragma once
 #include <asm/termbits.h>
 #include <stdbool.h>
@@ -12,10 +13,10 @@ struct line_discipline {
     struct termios termios;
     void (*echo)(void *argument, const char *text, size_t length);
     void *argument;
-    size_t length;    // bytes in `line`
-    size_t taken;     // of these, already read
-    bool ready;       // cooked: `line` is complete (an empty one is end of file)
-    bool literal;     // the next byte is taken as it is (VLNEXT)
+    size_t length; // bytes in `line`
+    size_t taken;  // of these, already read
+    bool ready;    // cooked: `line` is complete (an empty one is end of file)
+    bool literal;  // the next byte is taken as it is (VLNEXT)
     uint8_t line[LINE_SIZE];
 };
 

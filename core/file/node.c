@@ -28,7 +28,8 @@ bool node_is(const struct node *node, uint32_t type) {
 }
 
 void node_touch(struct node *node) {
-    atomic_store_explicit(&node->modified, time_now() + time_realtime_offset(), memory_order_relaxed);
+    atomic_store_explicit(&node->modified, time_now() + time_realtime_offset(),
+                          memory_order_relaxed);
 }
 
 struct node *node_create(uint32_t mode) {
@@ -88,7 +89,9 @@ int directory_add(struct node *directory, const char *name, size_t length, struc
     entry->directory = directory;
     entry->node = node;
     spin_lock(&tree_lock);
-    int error = is_removed(directory) ? -ENOENT : directory_find(directory, name, length) ? -EEXIST : 0;
+    int error = is_removed(directory)                     ? -ENOENT
+                : directory_find(directory, name, length) ? -EEXIST
+                                                          : 0;
     if (!error) {
         entry->cookie = ++directory->directory.next_cookie;
         list_push_back(&directory->directory.entries, &entry->link);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Nodes: what names lead to. The whole tree is in RAM; regular files of the initrd keep their content in the archive
-// until they are first written.
+// Nodes: what names lead to. The whole tree is in RAM; regular files of the initrd keep their
+// content in the archive until they are first written.
 #pragma once
 #include <linux/limits.h>
 #include <linux/stat.h>
@@ -17,12 +17,12 @@ struct node;
 struct unix_socket;
 
 struct directory_entry {
-    struct list link;       // in the directory's entries, by rising cookie
+    struct list link; // in the directory's entries, by rising cookie
     struct node *directory;
-    struct node *node;      // holds a reference
-    uint64_t cookie;        // getdents64's d_off
+    struct node *node; // holds a reference
+    uint64_t cookie;   // getdents64's d_off
     size_t length;
-    char name[];            // NUL-terminated
+    char name[]; // NUL-terminated
 };
 
 struct regular_content {
@@ -36,14 +36,15 @@ struct regular_content {
 
 struct node {
     atomic_uint references;
-    uint32_t mode;                 // S_IFMT and permissions
+    uint32_t mode; // S_IFMT and permissions
     uint32_t links;
-    uint32_t device_number;        // st_rdev
-    uint64_t number;               // st_ino
-    _Atomic uint64_t modified;     // ns since the Unix epoch
-    struct spinlock lock;          // regular content and its size; file locks
-    struct directory_entry *entry; // its (last) name; NULL: the root, or no name any more. Under tree_lock
-    struct list locks;             // advisory record locks (file_lock.c)
+    uint32_t device_number;    // st_rdev
+    uint64_t number;           // st_ino
+    _Atomic uint64_t modified; // ns since the Unix epoch
+    struct spinlock lock;      // regular content and its size; file locks
+    struct directory_entry
+        *entry;        // its (last) name; NULL: the root, or no name any more. Under tree_lock
+    struct list locks; // advisory record locks (file_lock.c)
     union {
         struct {
             struct list entries;
@@ -51,9 +52,10 @@ struct node {
         } directory;
         struct regular_content regular;
         struct {
-            const char *text;      // not terminated
+            const char *text; // not terminated
             size_t length;
-            int64_t (*resolve)(char *to, size_t size); // when the target depends on who asks; length or -errno
+            int64_t (*resolve)(
+                char *to, size_t size); // when the target depends on who asks; length or -errno
         } symlink;
         struct file *(*open_device)(int flags, int *error);
         struct unix_socket *socket; // bound and alive; under tree_lock
@@ -74,10 +76,13 @@ struct node *node_root(void);                         // no reference taken
 // tree_lock held:
 struct directory_entry *directory_find(struct node *directory, const char *name, size_t length);
 struct node *node_parent(struct node *node); // of a directory; the root is its own; no reference
-void directory_entry_remove(struct directory_entry *entry); // unlinked; to be given to directory_entry_free without the lock
+void directory_entry_remove(struct directory_entry *entry); // unlinked; to be given to
+                                                            // directory_entry_free without the lock
 
 void directory_entry_free(struct directory_entry *entry); // drops the node
-// Names a node (taking a reference on it). 0, -EEXIST, -ENOENT (directory has been removed), -ENOMEM.
+// Names a node (taking a reference on it). 0, -EEXIST, -ENOENT (directory has been removed),
+// -ENOMEM.
 int directory_add(struct node *directory, const char *name, size_t length, struct node *node);
-// The absolute path of a named node. Length without NUL, -ENOENT (no name) or -ERANGE (size too small).
+// The absolute path of a named node. Length without NUL, -ENOENT (no name) or -ERANGE (size too
+// small).
 int64_t node_path(struct node *node, char *to, size_t size);

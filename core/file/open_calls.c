@@ -33,13 +33,15 @@ static struct file *open_device(struct node *node, int flags, int *error) {
     return file;
 }
 
-// Opens what the walk found. The access mode 3 asks for neither; Linux lets only ioctl through, so do we.
+// Opens what the walk found. The access mode 3 asks for neither; Linux lets only ioctl through, so
+// do we.
 static struct file *open_node(struct node *node, unsigned flags, int *error) {
     bool writes = (flags & O_ACCMODE) != O_RDONLY;
     const struct file_ops *ops = &regular_file_ops;
     *error = 0;
     if (flags & O_PATH) {
-        struct file *file = file_on_node(&path_ops, node, flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW));
+        struct file *file =
+            file_on_node(&path_ops, node, flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW));
         *error = file ? 0 : -ENOMEM;
         return file;
     }
@@ -82,7 +84,8 @@ static int create(struct path_result *result, int mode) {
     return error;
 }
 
-static struct file *open_temporary(struct node *start, const char *path, int flags, int mode, int *error) {
+static struct file *open_temporary(struct node *start, const char *path, int flags, int mode,
+                                   int *error) {
     struct node *directory;
     *error = path_find(start, path, PATH_FOLLOW, &directory);
     if (*error)
@@ -94,7 +97,8 @@ static struct file *open_temporary(struct node *start, const char *path, int fla
         return NULL;
     }
     struct node *node = node_create(S_IFREG | ((unsigned)mode & 07777));
-    struct file *file = node ? file_on_node(&regular_file_ops, node, (unsigned)flags & FILE_FLAGS) : NULL;
+    struct file *file =
+        node ? file_on_node(&regular_file_ops, node, (unsigned)flags & FILE_FLAGS) : NULL;
     if (node)
         node_put(node);
     *error = file ? 0 : -ENOMEM;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The path walk. Names are looked up under tree_lock; a walk is bounded by PATH_MAX and 40 symlinks.
+// The path walk. Names are looked up under tree_lock; a walk is bounded by PATH_MAX and 40
+// symlinks.
 #include "core/file/path.h"
 #include <linux/errno.h>
 #include <linux/fcntl.h>
@@ -12,9 +13,9 @@
 #define SYMLINKS_MAX 40 // path_resolution(7)
 
 struct walk {
-    struct node *at;     // no reference: tree_lock is held
+    struct node *at; // no reference: tree_lock is held
     const char *rest;
-    char *buffer;        // holds `rest` once a symlink was followed, PATH_MAX bytes
+    char *buffer; // holds `rest` once a symlink was followed, PATH_MAX bytes
     unsigned symlinks;
     unsigned flags;
     struct path_result *result;
@@ -80,7 +81,8 @@ static int step(struct walk *walk) {
     bool last = !*walk->rest;
     if (!node_is(walk->at, S_IFDIR))
         return -ENOTDIR;
-    bool dot = length == 1 && name[0] == '.', dot_dot = length == 2 && name[0] == '.' && name[1] == '.';
+    bool dot = length == 1 && name[0] == '.',
+         dot_dot = length == 2 && name[0] == '.' && name[1] == '.';
     if (!length || dot || dot_dot) {
         if (dot_dot)
             walk->at = node_parent(walk->at);
@@ -131,7 +133,8 @@ static void working_directory(char *to) {
 // The walk to the working directory, then the path itself: the process keeps a path, not a node.
 static int enter_working_directory(struct walk *walk, const char *directory, const char *path) {
     struct path_result result = {0};
-    struct walk first = {.at = node_root(), .rest = directory, .flags = PATH_FOLLOW, .result = &result};
+    struct walk first = {
+        .at = node_root(), .rest = directory, .flags = PATH_FOLLOW, .result = &result};
     int error = walk_locked(&first);
     heap_free(first.buffer);
     if (error)

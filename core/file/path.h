@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Path walks: from a path string to a node, or to the directory and last name where one is to be made.
+// Path walks: from a path string to a node, or to the directory and last name where one is to be
+// made.
 #pragma once
 #include <stdint.h>
 #include "core/file/node.h"
@@ -11,19 +12,22 @@ enum path_flag {
 
 struct path_result {
     struct node *node;      // with a reference; NULL: missing (PATH_CREATE)
-    struct node *directory; // with a reference, of the last name; NULL where the path ends in "/", "." or ".."
+    struct node *directory; // with a reference, of the last name; NULL where the path ends in "/",
+                            // "." or ".."
     size_t name_length;
-    bool needs_directory;   // the path ended in "/"
+    bool needs_directory; // the path ended in "/"
     char name[NAME_MAX + 1];
 };
 
-// Walks from `start` (a directory; NULL: the current process's working directory). 0 or -errno; on success give the result to
-// path_result_free.
+// Walks from `start` (a directory; NULL: the current process's working directory). 0 or -errno; on
+// success give the result to path_result_free.
 int path_walk(struct node *start, const char *path, unsigned flags, struct path_result *result);
 void path_result_free(struct path_result *result);
 // Just the node, with a reference.
 int path_find(struct node *start, const char *path, unsigned flags, struct node **node);
-// The directory behind a dirfd (AT_FDCWD: NULL in *start). *file is to be file_put when not NULL. 0, -EBADF, -ENOTDIR.
+// The directory behind a dirfd (AT_FDCWD: NULL in *start). *file is to be file_put when not NULL.
+// 0, -EBADF, -ENOTDIR.
 int path_start(int directory_fd, const char *path, struct node **start, struct file **file);
-// A user's path in a heap buffer of PATH_MAX bytes (heap_free). 0, -EFAULT, -ENAMETOOLONG, -ENOMEM. Empty paths are the caller's to refuse.
+// A user's path in a heap buffer of PATH_MAX bytes (heap_free). 0, -EFAULT, -ENAMETOOLONG, -ENOMEM.
+// Empty paths are the caller's to refuse.
 int path_load(uint64_t address, char **path);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// System calls that take paths and make no file: access, readlink, mkdir, unlink, the working directory, umask; and those on
-// the size and safety of open files.
+// System calls that take paths and make no file: access, readlink, mkdir, unlink, the working
+// directory, umask; and those on the size and safety of open files.
 #include <asm/fcntl.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
@@ -149,7 +149,8 @@ int64_t sys_mkdirat(const uint64_t *arguments) {
     return mkdir_call((int)arguments[0], arguments[1], (unsigned)arguments[2]);
 }
 
-static int remove_checked(struct path_result *result, bool directory, struct directory_entry **removed) {
+static int remove_checked(struct path_result *result, bool directory,
+                          struct directory_entry **removed) {
     struct directory_entry *entry =
         directory_find(result->directory, result->name, result->name_length);
     if (!entry)
@@ -213,7 +214,8 @@ int64_t sys_chdir(const uint64_t *arguments) {
     int error = find_node(AT_FDCWD, arguments[0], PATH_FOLLOW, &node);
     if (error)
         return error;
-    int64_t length = node_is(node, S_IFDIR) ? node_path(node, directory, sizeof(directory)) : -ENOTDIR;
+    int64_t length =
+        node_is(node, S_IFDIR) ? node_path(node, directory, sizeof(directory)) : -ENOTDIR;
     node_put(node);
     if (length < 0)
         return length == -ERANGE ? -ENAMETOOLONG : length;
@@ -270,7 +272,8 @@ int64_t sys_fallocate(const uint64_t *arguments) {
     return result;
 }
 
-// RAM is as stable as it gets here: once write returns there is nothing more to do for files and directories.
+// RAM is as stable as it gets here: once write returns there is nothing more to do for files and
+// directories.
 static int64_t sync_call(int fd) {
     struct file *file = fd_get(fd);
     if (!file)

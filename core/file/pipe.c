@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Pipes: a ring of bytes between two files. Writes of at most PIPE_BUF bytes are not torn (pipe(7)).
+// Pipes: a ring of bytes between two files. Writes of at most PIPE_BUF bytes are not torn
+// (pipe(7)).
 #include "core/file/pipe.h"
 #include <asm/fcntl.h>
 #include <asm/ioctls.h>
@@ -25,10 +26,10 @@
 
 struct pipe {
     struct spinlock lock;
-    uint8_t *ring;          // allocated at the first write: most pipes carry little, many nothing
-    uint32_t size;          // power of two
-    uint32_t head, tail;    // free-running: bytes put in, bytes taken out
-    bool reader, writer;    // that end is open
+    uint8_t *ring;       // allocated at the first write: most pipes carry little, many nothing
+    uint32_t size;       // power of two
+    uint32_t head, tail; // free-running: bytes put in, bytes taken out
+    bool reader, writer; // that end is open
     struct wait_queue queue;
 };
 
@@ -108,7 +109,8 @@ static int64_t pipe_read(struct file *file, struct io_buffer *buffer, uint64_t *
     return io_result(buffer, before, error);
 }
 
-// Puts `size` bytes, or as many as fit when they need not go as one. Bytes, -EAGAIN (no room), -EPIPE.
+// Puts `size` bytes, or as many as fit when they need not go as one. Bytes, -EAGAIN (no room),
+// -EPIPE.
 static int64_t put_chunk(struct pipe *pipe, const uint8_t *data, size_t size, bool atomic) {
     spin_lock(&pipe->lock);
     size_t room = pipe->size - used(pipe);

@@ -22,11 +22,12 @@
 #define MILLISECOND 1000000ull
 #define FEW         8 // polled without an allocation
 
-_Static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR && POLLHUP == EPOLLHUP &&
-                   POLLPRI == EPOLLPRI && POLLRDHUP == EPOLLRDHUP,
+_Static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
+                   POLLHUP == EPOLLHUP && POLLPRI == EPOLLPRI && POLLRDHUP == EPOLLRDHUP,
                "one set of event bits");
 
-// A file being waited for. A poll method may register more than one queue: the others get waiters of their own.
+// A file being waited for. A poll method may register more than one queue: the others get waiters
+// of their own.
 struct poll_slot {
     struct waiter waiter;
     struct file *file;
@@ -90,8 +91,8 @@ static void set_free(struct poll_set *set) {
     }
 }
 
-// Every registration marks the thread as about to wait and so hides a wake-up that came just before: hence mark and look once
-// more when all are registered.
+// Every registration marks the thread as about to wait and so hides a wake-up that came just
+// before: hence mark and look once more when all are registered.
 static int wait_for_any(struct poll_set *set, uint64_t deadline) {
     int ready = look(set, NULL);
     if (ready || !deadline)
@@ -210,7 +211,8 @@ int poll_signal_mask(uint64_t mask_address, uint64_t size) {
     return 0;
 }
 
-// The time that is left goes back to the caller, as Linux does for ppoll, select and pselect6; faults are ignored as there.
+// The time that is left goes back to the caller, as Linux does for ppoll, select and pselect6;
+// faults are ignored as there.
 static void give_time_left(uint64_t address, uint64_t deadline, uint64_t unit) {
     if (!address || deadline == TIME_NEVER)
         return;
@@ -240,9 +242,9 @@ static const unsigned select_events[SELECT_KINDS] = {
 };
 
 struct select_sets {
-    unsigned count;   // fds looked at
-    size_t words;     // of one set
-    uint64_t *bits;   // SELECT_KINDS sets
+    unsigned count; // fds looked at
+    size_t words;   // of one set
+    uint64_t *bits; // SELECT_KINDS sets
     uint64_t address[SELECT_KINDS];
 };
 
@@ -257,8 +259,9 @@ static unsigned wanted_events(const struct select_sets *sets, unsigned fd) {
 
 static int sets_load(struct select_sets *sets) {
     for (unsigned kind = 0; kind < SELECT_KINDS; kind++) {
-        if (sets->address[kind] && copy_from_user(sets->bits + kind * sets->words, sets->address[kind],
-                                                  sets->words * sizeof(uint64_t)))
+        if (sets->address[kind] &&
+            copy_from_user(sets->bits + kind * sets->words, sets->address[kind],
+                           sets->words * sizeof(uint64_t)))
             return -EFAULT;
     }
     return 0;
@@ -266,8 +269,9 @@ static int sets_load(struct select_sets *sets) {
 
 static int sets_store(const struct select_sets *sets) {
     for (unsigned kind = 0; kind < SELECT_KINDS; kind++) {
-        if (sets->address[kind] && copy_to_user(sets->address[kind], sets->bits + kind * sets->words,
-                                                sets->words * sizeof(uint64_t)))
+        if (sets->address[kind] &&
+            copy_to_user(sets->address[kind], sets->bits + kind * sets->words,
+                         sets->words * sizeof(uint64_t)))
             return -EFAULT;
     }
     return 0;

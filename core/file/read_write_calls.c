@@ -7,7 +7,6 @@
 #include "core/mm/address_space.h"
 #include "core/process/system_call.h"
 
-
 enum transfer { TRANSFER_READ, TRANSFER_WRITE };
 
 static int64_t invoke(struct file *file, enum transfer transfer, struct io_buffer *buffer,
@@ -30,7 +29,8 @@ static struct file *get_for(int fd, enum transfer transfer, int64_t *error) {
     return NULL;
 }
 
-static int64_t transfer_single(const uint64_t *arguments, enum transfer transfer, uint64_t *offset) {
+static int64_t transfer_single(const uint64_t *arguments, enum transfer transfer,
+                               uint64_t *offset) {
     int64_t error;
     struct file *file = get_for((int)arguments[0], transfer, &error);
     if (!file)
@@ -70,7 +70,8 @@ int64_t sys_pwrite64(const uint64_t *arguments) {
     return (int64_t)offset < 0 ? -EINVAL : transfer_single(arguments, TRANSFER_WRITE, &offset);
 }
 
-static int64_t transfer_vector(const uint64_t *arguments, enum transfer transfer, uint64_t *offset) {
+static int64_t transfer_vector(const uint64_t *arguments, enum transfer transfer,
+                               uint64_t *offset) {
     int64_t result;
     struct file *file = get_for((int)arguments[0], transfer, &result);
     if (!file)

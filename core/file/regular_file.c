@@ -104,7 +104,8 @@ static int64_t regular_read(struct file *file, struct io_buffer *buffer, uint64_
     return result;
 }
 
-// Grows the file to `end` bytes if it is shorter. Seals are looked at under the lock they are set under.
+// Grows the file to `end` bytes if it is shorter. Seals are looked at under the lock they are set
+// under.
 static int extend(struct node *node, uint64_t end) {
     spin_lock(&node->lock);
     int error = 0;
@@ -299,7 +300,8 @@ int regular_add_seals(struct file *file, uint32_t seals) {
     if (regular->seals & F_SEAL_SEAL)
         error = -EPERM;
     else if (seals & F_SEAL_WRITE && !(regular->seals & F_SEAL_WRITE) && regular->mapped_writable &&
-             atomic_load(&regular->memory->references) > 1) // a mapping made then may still be there
+             atomic_load(&regular->memory->references) >
+                 1) // a mapping made then may still be there
         error = -EBUSY;
     else
         regular->seals |= seals;

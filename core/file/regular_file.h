@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Regular files: content in the initrd until written, then in a memory object; memfds are regular files without a name.
+// Regular files: content in the initrd until written, then in a memory object; memfds are regular
+// files without a name.
 #pragma once
 #include <stdint.h>
 #include "core/file/file.h"
@@ -8,7 +9,8 @@
 extern const struct file_ops regular_file_ops; // file->object is file->node
 
 uint64_t regular_size(struct node *node); // bytes
-// Makes the content writable: copies it out of the initrd the first time. 0 or -ENOMEM. May take long (preemption points).
+// Makes the content writable: copies it out of the initrd the first time. 0 or -ENOMEM. May take
+// long (preemption points).
 int regular_make_writable(struct node *node);
 int regular_truncate(struct node *node, uint64_t size); // 0, -EPERM (sealed), -ENOMEM, -EFBIG
 // fallocate(2) mode 0 and FALLOC_FL_KEEP_SIZE. 0 or -errno.

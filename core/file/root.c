@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The root file system at start: the initrd's entries, device nodes, and the few generated files of /proc and /sys.
+// The root file system at start: the initrd's entries, device nodes, and the few generated files of
+// /proc and /sys.
 #include <linux/errno.h>
 #include <linux/kdev_t.h>
 #include "arch/x86/cpu.h"
@@ -14,7 +15,8 @@
 
 #define SECOND 1000000000ull
 
-// Hard links: entries of one inode; the data may come with any of them (cpio puts it with the last).
+// Hard links: entries of one inode; the data may come with any of them (cpio puts it with the
+// last).
 struct hard_link {
     struct list link;
     uint32_t inode, device_major, device_minor;
@@ -23,7 +25,8 @@ struct hard_link {
 
 static struct list hard_links = LIST_INIT(hard_links);
 
-// Names `node` at an absolute path, making directories on the way. 0 or -errno (-EEXIST: the name is taken).
+// Names `node` at an absolute path, making directories on the way. 0 or -errno (-EEXIST: the name
+// is taken).
 static int place(const char *path, size_t path_length, struct node *node) {
     struct node *directory = node_root();
     const char *end = path + path_length;
@@ -220,7 +223,8 @@ void device_register(const char *path, struct file *(*open)(int flags, int *erro
         panic("no memory for %s", path);
     node->device_number = device_number(path);
     node->open_device = open;
-    if (place(path, strlen(path), node) == -EEXIST) { // an initrd may bring the node; ours has the device
+    if (place(path, strlen(path), node) ==
+        -EEXIST) { // an initrd may bring the node; ours has the device
         struct node *there;
         if (!path_find(NULL, path, 0, &there)) {
             if (node_is(there, S_IFCHR))

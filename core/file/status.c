@@ -15,8 +15,8 @@
 #define BLOCK_SIZE     4096
 #define SECTOR_SIZE    512
 #define SECOND         1000000000ull
-#define DEVICE_NUMBER  1   // st_dev of the one file system
-#define DEVICE_PRIVATE 13  // of files without a path, as Linux' anonymous inodes
+#define DEVICE_NUMBER  1  // st_dev of the one file system
+#define DEVICE_PRIVATE 13 // of files without a path, as Linux' anonymous inodes
 
 void node_status(struct node *node, struct stat *status) {
     uint64_t modified = atomic_load_explicit(&node->modified, memory_order_relaxed);
@@ -48,8 +48,11 @@ int file_status(struct file *file, struct stat *status) {
         node_status(file->node, status);
         return 0;
     }
-    *status = (struct stat){
-        .st_dev = DEVICE_PRIVATE, .st_ino = 1, .st_nlink = 1, .st_mode = 0600, .st_blksize = BLOCK_SIZE};
+    *status = (struct stat){.st_dev = DEVICE_PRIVATE,
+                            .st_ino = 1,
+                            .st_nlink = 1,
+                            .st_mode = 0600,
+                            .st_blksize = BLOCK_SIZE};
     return file->ops->status ? file->ops->status(file, status) : 0;
 }
 
@@ -125,7 +128,8 @@ static struct statx_timestamp timestamp(unsigned long seconds, unsigned long nan
     return (struct statx_timestamp){.tv_sec = (int64_t)seconds, .tv_nsec = (uint32_t)nanoseconds};
 }
 
-// dev_t as glibc and the kernel pack it: 12 bits of major above 8 of minor, the rest of minor above both.
+// dev_t as glibc and the kernel pack it: 12 bits of major above 8 of minor, the rest of minor above
+// both.
 static uint32_t device_major(uint64_t device) {
     return device >> 8 & 0xfff;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// timerfd_create(2). As on Linux a periodic timer is armed again by the read that collects its expirations.
+// timerfd_create(2). As on Linux a periodic timer is armed again by the read that collects its
+// expirations.
 #include <asm/fcntl.h>
 #include <linux/errno.h>
 #include <linux/eventpoll.h>
@@ -53,7 +54,8 @@ static uint64_t take_ticks(struct timerfd *timerfd) {
     timerfd->ticks = 0;
     if (ticks && timerfd->interval) {
         uint64_t now = time_now();
-        uint64_t missed = now > timerfd->deadline ? (now - timerfd->deadline) / timerfd->interval : 0;
+        uint64_t missed =
+            now > timerfd->deadline ? (now - timerfd->deadline) / timerfd->interval : 0;
         ticks += missed;
         timerfd->deadline += (missed + 1) * timerfd->interval;
         timer_start(&timerfd->timer, timerfd->deadline);
@@ -133,7 +135,8 @@ static int parse_time(const struct __kernel_timespec *time, uint64_t *ns) {
 }
 
 static struct __kernel_timespec to_time(uint64_t ns) {
-    return (struct __kernel_timespec){.tv_sec = (int64_t)(ns / SECOND), .tv_nsec = (int64_t)(ns % SECOND)};
+    return (struct __kernel_timespec){.tv_sec = (int64_t)(ns / SECOND),
+                                      .tv_nsec = (int64_t)(ns % SECOND)};
 }
 
 // timerfd_gettime(2): time left and interval. Lock held.
