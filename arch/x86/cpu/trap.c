@@ -76,8 +76,10 @@ static void user_page_fault(const struct trap_frame *frame) {
     int error = resolve_fault(address, frame->error);
     if (!error)
         return;
+    // A program is not told what the kernel has mapped.
+    bool present = (frame->error & PF_PRESENT) && address < USER_END;
     if (error == -EFAULT)
-        signal_fault(SIGSEGV, frame->error & PF_PRESENT ? SEGV_ACCERR : SEGV_MAPERR, address);
+        signal_fault(SIGSEGV, present ? SEGV_ACCERR : SEGV_MAPERR, address);
     else
         signal_fault(SIGBUS, BUS_ADRERR, address);
 }
