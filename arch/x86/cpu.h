@@ -12,21 +12,22 @@ struct thread;
 struct timer_queue;
 
 struct cpu {
-    struct cpu *self;              // %gs:0
-    uintptr_t kernel_stack_top;    // %gs:8, RSP of SYSCALL entry
-    uintptr_t user_stack_pointer;  // %gs:16, scratch of SYSCALL entry
-    struct thread *current;        // %gs:24
-    _Atomic bool reschedule;       // schedule() before user or guest
-    bool guest_msrs_loaded;        // SYSCALL MSRs hold a guest's values: virt restores them before user mode
+    struct cpu *self;             // %gs:0
+    uintptr_t kernel_stack_top;   // %gs:8, RSP of SYSCALL entry
+    uintptr_t user_stack_pointer; // %gs:16, scratch of SYSCALL entry
+    struct thread *current;       // %gs:24
+    _Atomic bool reschedule;      // schedule() before user or guest
+    bool guest_msrs_loaded; // SYSCALL MSRs hold a guest's values: virt restores them before user
+                            // mode
     unsigned index;
     uint32_t apic_id;
     struct thread *idle;
-    struct run_queue *run_queue;   // core/sched
-    struct timer_queue *timers;    // core/sched
-    struct address_space *space;   // loaded in CR3
-    void *vmcs;                    // current VMCS (arch/x86/vmx)
-    void *loaded_vcpu;             // whose lazily switched state is loaded
-    void *arch;                    // arch/x86/cpu's own: GDT, TSS, stacks, call slots
+    struct run_queue *run_queue; // core/sched
+    struct timer_queue *timers;  // core/sched
+    struct address_space *space; // loaded in CR3
+    void *vmcs;                  // current VMCS (arch/x86/vmx)
+    void *loaded_vcpu;           // whose lazily switched state is loaded
+    void *arch;                  // arch/x86/cpu's own: GDT, TSS, stacks, call slots
 };
 
 static inline struct cpu *this_cpu(void) {
@@ -35,13 +36,14 @@ static inline struct cpu *this_cpu(void) {
     return cpu;
 }
 
-unsigned cpu_count(void);              // CPUs that are up
+unsigned cpu_count(void); // CPUs that are up
 struct cpu *cpu_at(unsigned index);
 
-// Interrupts another CPU out of user, guest or idle so that it looks at its reschedule flag and its thread's work. No wait.
+// Interrupts another CPU out of user, guest or idle so that it looks at its reschedule flag and its
+// thread's work. No wait.
 void cpu_kick(struct cpu *cpu);
-// Runs function(argument) on every CPU of the mask (bit per CPU, this one included if set) with interrupts off; returns when all have. Serves
-// calls of others while it waits. No lock held.
+// Runs function(argument) on every CPU of the mask (bit per CPU, this one included if set) with
+// interrupts off; returns when all have. Serves calls of others while it waits. No lock held.
 void cpu_call(const uint64_t mask[4], void (*function)(void *argument), void *argument);
 void cpu_call_one(unsigned cpu, void (*function)(void *argument), void *argument);
 // Sleeps until an interrupt, with interrupts on for just that (STI; HLT; CLI).
@@ -50,10 +52,11 @@ void cpu_idle(void);
 // ns since the kernel's entry, monotonic, the same on all CPUs.
 uint64_t time_now(void);
 uint64_t time_tsc_khz(void);
-uint64_t time_from_tsc(uint64_t tsc);  // TSC value -> time_now() scale
+uint64_t time_from_tsc(uint64_t tsc); // TSC value -> time_now() scale
 uint64_t time_to_tsc(uint64_t ns);
-uint64_t time_realtime_offset(void);   // ns to add to time_now() for the Unix epoch (RTC at boot)
-// One-shot timer of this CPU: calls timer_interrupt() (core/sched) at or after the deadline. TIME_NEVER: off.
+uint64_t time_realtime_offset(void); // ns to add to time_now() for the Unix epoch (RTC at boot)
+// One-shot timer of this CPU: calls timer_interrupt() (core/sched) at or after the deadline.
+// TIME_NEVER: off.
 void cpu_timer_set(uint64_t deadline);
 
 _Noreturn void machine_power_off(void);

@@ -7,7 +7,15 @@
 #include "arch/x86/cpu/acpi.h"
 
 // Physical memory of these tests: addresses are offsets. Reads past its end are refused.
-enum { MEMORY = 8192, RSDP = 0x10, ROOT = 0x100, MADT = 0x200, FADT = 0x600, HPET = 0x900, DSDT = 0xa00 };
+enum {
+    MEMORY = 8192,
+    RSDP = 0x10,
+    ROOT = 0x100,
+    MADT = 0x200,
+    FADT = 0x600,
+    HPET = 0x900,
+    DSDT = 0xa00
+};
 
 static uint8_t memory[MEMORY];
 static struct acpi_machine machine;
@@ -84,8 +92,8 @@ static void build_fadt(void) {
 }
 
 static void build_dsdt(void) {
-    static const uint8_t code[] = {0x5b, 0x80, 0x08, '_', 'S', '5', '_', 0x12, 0x07,
-                                   0x04, 0x0a, 0x05, 0x01, 0x00, 0x00};
+    static const uint8_t code[] = {0x5b, 0x80, 0x08, '_',  'S',  '5',  '_', 0x12,
+                                   0x07, 0x04, 0x0a, 0x05, 0x01, 0x00, 0x00};
     memcpy(memory + DSDT + 36, code, sizeof code);
     finish_table(DSDT, "DSDT", 36 + sizeof code);
 }

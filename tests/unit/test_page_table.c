@@ -41,7 +41,8 @@ START_TEST(maps_and_finds_every_size) {
                  {0x8000000000, 0xc0000000, SIZE_1G}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ck_assert_int_eq(page_walker_map(format, root, cases[i].address, cases[i].physical,
-                                         cases[i].size, PAGING_WRITE), 0);
+                                         cases[i].size, PAGING_WRITE),
+                         0);
         struct page_table_entry entry =
             page_walker_lookup(format, root, cases[i].address + cases[i].size - 1);
         ck_assert_uint_eq(entry.physical, cases[i].physical);

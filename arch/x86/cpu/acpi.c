@@ -78,15 +78,14 @@ static void read_madt_entry(struct acpi_machine *machine, const struct acpi_head
         break;
     case MADT_IO_APIC:
         if (machine->io_apic_count < ACPI_MAX_IO_APICS)
-            machine->io_apic[machine->io_apic_count++] = (struct acpi_io_apic){
-                field(madt, at + 4, 4), (uint32_t)field(madt, at + 8, 4)};
+            machine->io_apic[machine->io_apic_count++] =
+                (struct acpi_io_apic){field(madt, at + 4, 4), (uint32_t)field(madt, at + 8, 4)};
         break;
     case MADT_OVERRIDE:
         if (machine->override_count < ACPI_MAX_OVERRIDES)
-            machine->override[machine->override_count++] =
-                (struct acpi_override){(uint8_t)field(madt, at + 3, 1),
-                                       (uint32_t)field(madt, at + 4, 4),
-                                       (uint16_t)field(madt, at + 8, 2)};
+            machine->override[machine->override_count++] = (struct acpi_override){
+                (uint8_t)field(madt, at + 3, 1), (uint32_t)field(madt, at + 4, 4),
+                (uint16_t)field(madt, at + 8, 2)};
         break;
     }
 }
@@ -101,7 +100,8 @@ static void read_madt(struct reader *reader, const struct acpi_header *madt) {
     }
 }
 
-// The number an AML constant stands for, and the bytes it takes; 0 bytes: not a small constant (ACPI 20.2.3).
+// The number an AML constant stands for, and the bytes it takes; 0 bytes: not a small constant
+// (ACPI 20.2.3).
 static size_t aml_constant(const uint8_t *code, size_t size, uint8_t *value) {
     if (size >= 1 && code[0] <= 1) { // ZeroOp, OneOp
         *value = code[0];
@@ -114,7 +114,8 @@ static size_t aml_constant(const uint8_t *code, size_t size, uint8_t *value) {
     return 0;
 }
 
-// Name(_S5_, Package(){a, b, ...}) without an AML interpreter: NameOp, name, PackageOp, length, count, constants.
+// Name(_S5_, Package(){a, b, ...}) without an AML interpreter: NameOp, name, PackageOp, length,
+// count, constants.
 static void read_soft_off(struct acpi_machine *machine, const struct acpi_header *dsdt) {
     const uint8_t *code = (const uint8_t *)dsdt;
     for (size_t i = sizeof *dsdt; i + 8 <= dsdt->length; i++) {
@@ -135,10 +136,21 @@ static void read_soft_off(struct acpi_machine *machine, const struct acpi_header
 }
 
 enum {
-    FADT_DSDT = 40, FADT_SMI_COMMAND = 48, FADT_ACPI_ENABLE = 52, FADT_PM1A_CONTROL = 64,
-    FADT_PM1B_CONTROL = 68, FADT_PM_TIMER = 76, FADT_PM_TIMER_LENGTH = 91, FADT_FLAGS = 112,
-    FADT_RESET = 116, FADT_RESET_VALUE = 128, FADT_X_DSDT = 140,
-    FLAG_TIMER_32 = 1 << 8, FLAG_RESET = 1 << 10, SPACE_MEMORY = 0, SPACE_IO = 1,
+    FADT_DSDT = 40,
+    FADT_SMI_COMMAND = 48,
+    FADT_ACPI_ENABLE = 52,
+    FADT_PM1A_CONTROL = 64,
+    FADT_PM1B_CONTROL = 68,
+    FADT_PM_TIMER = 76,
+    FADT_PM_TIMER_LENGTH = 91,
+    FADT_FLAGS = 112,
+    FADT_RESET = 116,
+    FADT_RESET_VALUE = 128,
+    FADT_X_DSDT = 140,
+    FLAG_TIMER_32 = 1 << 8,
+    FLAG_RESET = 1 << 10,
+    SPACE_MEMORY = 0,
+    SPACE_IO = 1,
 };
 
 static void read_fadt(struct reader *reader, const struct acpi_header *fadt) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// What the kernel wants from ACPI: CPUs, interrupt routing, clocks, power. Parsing is pure: tables are reached through a
-// function, every length is checked, and the unit tests feed it broken ones.
+// What the kernel wants from ACPI: CPUs, interrupt routing, clocks, power. Parsing is pure: tables
+// are reached through a function, every length is checked, and the unit tests feed it broken ones.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,13 +31,13 @@ struct acpi_machine {
     unsigned io_apic_count;
     struct acpi_override override[ACPI_MAX_OVERRIDES];
     unsigned override_count;
-    uint64_t hpet;              // physical address; 0: none
-    uint16_t pm_timer_port;     // 0: none
-    bool pm_timer_32;           // counts 32 bits, not 24
+    uint64_t hpet;                       // physical address; 0: none
+    uint16_t pm_timer_port;              // 0: none
+    bool pm_timer_32;                    // counts 32 bits, not 24
     uint16_t pm1a_control, pm1b_control; // ports; 0: none
     uint16_t smi_command;
     uint8_t acpi_enable;
-    bool soft_off;              // \_S5 found: these go to SLP_TYP
+    bool soft_off; // \_S5 found: these go to SLP_TYP
     uint8_t soft_off_a, soft_off_b;
     struct acpi_register reset;
     uint8_t reset_value;
@@ -46,5 +46,6 @@ struct acpi_machine {
 // Memory at a physical address for `size` bytes; NULL: cannot be reached.
 typedef const void *acpi_map_fn(uint64_t physical, size_t size);
 
-// Fills *machine with what the tables below the RSDP say; what is missing or damaged is left out. False: no usable root.
+// Fills *machine with what the tables below the RSDP say; what is missing or damaged is left out.
+// False: no usable root.
 bool acpi_read(struct acpi_machine *machine, uint64_t rsdp, acpi_map_fn *map);

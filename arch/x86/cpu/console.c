@@ -10,7 +10,7 @@
 enum {
     COM1 = 0x3f8,
     COM1_IRQ = 4,
-    DATA = COM1,              // RBR, THR; divisor low with DLAB
+    DATA = COM1,                 // RBR, THR; divisor low with DLAB
     INTERRUPT_ENABLE = COM1 + 1, // divisor high with DLAB
     FIFO_CONTROL = COM1 + 2,
     LINE_CONTROL = COM1 + 3,
@@ -42,8 +42,8 @@ void console_init(void) {
     out8(DATA, 1); // 115200
     out8(INTERRUPT_ENABLE, 0);
     out8(LINE_CONTROL, LINE_8N1);
-    // Without the FIFO a UART that has a byte waiting takes no other: emulators hold the sender back then, and nothing
-    // is lost however long the byte waits.
+    // Without the FIFO a UART that has a byte waiting takes no other: emulators hold the sender
+    // back then, and nothing is lost however long the byte waits.
     out8(FIFO_CONTROL, 0);
     out8(MODEM_CONTROL, MODEM_DTR_RTS_OUT2);
     console.serial = true;

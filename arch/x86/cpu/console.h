@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The console: COM1 both ways, the framebuffer as a second screen. console_write is declared in core/log.h.
+// The console: COM1 both ways, the framebuffer as a second screen. console_write is declared in
+// core/log.h.
 #pragma once
 #include <stdbool.h>
 
@@ -14,9 +15,11 @@ void console_input_init(void);
 
 // The next byte COM1 has received, -1: none.
 int console_read_byte(void);
-// Called in interrupt context whenever bytes may be waiting. Reads them with console_read_byte until -1.
+// Called in interrupt context whenever bytes may be waiting. Reads them with console_read_byte
+// until -1.
 void console_set_input_handler(void (*handler)(void));
-// Off: bytes stay in the UART, which holds the sender back. On again: the handler is called at once if a byte waits.
+// Off: bytes stay in the UART, which holds the sender back. On again: the handler is called at once
+// if a byte waits.
 void console_input_enable(bool enable);
 // Takes the console away from whoever holds its lock (panic).
 void console_break_lock(void);

@@ -42,8 +42,7 @@ uint64_t context_fs_base(void) {
 }
 
 uint64_t context_gs_base(void) {
-    return this_cpu()->guest_msrs_loaded ? thread_current()->gs_base
-                                         : read_msr(MSR_KERNEL_GS_BASE);
+    return this_cpu()->guest_msrs_loaded ? thread_current()->gs_base : read_msr(MSR_KERNEL_GS_BASE);
 }
 
 void context_set_fs_base(uint64_t base) {
@@ -89,8 +88,8 @@ void context_prepare(struct thread *thread, void (*entry)(void *argument), void 
     *--stack = 0;
     *--stack = 0; // two words, so that RSP is 16-byte aligned at context_start
     *--stack = (uint64_t)context_start;
-    *--stack = 0;               // rbp
-    *--stack = (uint64_t)entry; // rbx
+    *--stack = 0;                  // rbp
+    *--stack = (uint64_t)entry;    // rbx
     *--stack = (uint64_t)argument; // r12
     *--stack = 0;
     *--stack = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Kicks and calls between CPUs. A caller has one slot; a target learns from a bit per caller which slots want it.
+// Kicks and calls between CPUs. A caller has one slot; a target learns from a bit per caller which
+// slots want it.
 #include "arch/x86/cpu/cpu_call.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/cpu_area.h"

@@ -17,21 +17,33 @@ enum cpuid_register { EAX, EBX, ECX, EDX };
 struct feature {
     uint32_t leaf;
     uint8_t reg, bit;
-    bool *present;      // where to note it
-    const char *panic;  // indispensable: what is missing and what to do
+    bool *present;     // where to note it
+    const char *panic; // indispensable: what is missing and what to do
     const char *warning;
 };
 
 static const struct feature features[] = {
-    {.leaf = 0x80000001, .reg = EDX, .bit = 20,
-     .panic = "the CPU does not offer NX: enable 'execute disable' (XD, NX) in the firmware's setup"},
-    {.leaf = 0x80000001, .reg = EDX, .bit = 11,
+    {.leaf = 0x80000001,
+     .reg = EDX,
+     .bit = 20,
+     .panic =
+         "the CPU does not offer NX: enable 'execute disable' (XD, NX) in the firmware's setup"},
+    {.leaf = 0x80000001,
+     .reg = EDX,
+     .bit = 11,
      .panic = "the CPU does not offer SYSCALL: Ashlar needs a 64-bit CPU of 2005 or later"},
-    {.leaf = 1, .reg = EDX, .bit = 9,
+    {.leaf = 1,
+     .reg = EDX,
+     .bit = 9,
      .panic = "the CPU does not offer a local APIC: enable it in the firmware's setup"},
-    {.leaf = 1, .reg = EDX, .bit = 24,
+    {.leaf = 1,
+     .reg = EDX,
+     .bit = 24,
      .panic = "the CPU does not offer FXSAVE: Ashlar needs a 64-bit CPU of 2005 or later"},
-    {.leaf = 0x80000007, .reg = EDX, .bit = 8, .present = &cpu_features.invariant_tsc,
+    {.leaf = 0x80000007,
+     .reg = EDX,
+     .bit = 8,
+     .present = &cpu_features.invariant_tsc,
      .warning = "the CPU does not promise an invariant TSC; time may drift in power-saving states"},
     {.leaf = 7, .reg = EBX, .bit = 7, .present = &cpu_features.smep},
     {.leaf = 7, .reg = EBX, .bit = 20, .present = &cpu_features.smap},
@@ -101,13 +113,13 @@ unsigned long cpu_control_cr4(void) {
 void cpu_control_init(void) {
     write_cr0((read_cr0() | CR0_MP | CR0_NE | CR0_WP | CR0_AM) &
               ~(uint64_t)(CR0_EM | CR0_TS | CR0_NW | CR0_CD));
-    // PGE off and on again flushes what the loader's tables left, global entries too (SDM 3A 4.10.4.1).
+    // PGE off and on again flushes what the loader's tables left, global entries too (SDM
+    // 3A 4.10.4.1).
     write_cr4(cpu_control_cr4() & ~(uint64_t)CR4_PGE);
     write_msr(MSR_PAT, PAT_VALUE);
     write_cr4(cpu_control_cr4());
     write_msr(MSR_EFER, read_msr(MSR_EFER) | EFER_SCE | EFER_NXE);
-    write_msr(MSR_STAR,
-              (uint64_t)SEGMENT_USER_CODE_32 << 48 | (uint64_t)SEGMENT_KERNEL_CODE << 32);
+    write_msr(MSR_STAR, (uint64_t)SEGMENT_USER_CODE_32 << 48 | (uint64_t)SEGMENT_KERNEL_CODE << 32);
     write_msr(MSR_LSTAR, (uint64_t)system_call_entry);
     // IF, TF, DF, NT, AC, RF, IOPL and the arithmetic flags off at the entry.
     write_msr(MSR_SYSCALL_MASK, 0x257fd5);

@@ -9,7 +9,8 @@ struct cpu_features {
 };
 extern struct cpu_features cpu_features;
 
-// Reads CPUID; panics with what to do when something indispensable is missing, warns about the rest. Boot CPU, first.
+// Reads CPUID; panics with what to do when something indispensable is missing, warns about the
+// rest. Boot CPU, first.
 void cpu_features_check(void);
 // Turns the SMAP sites in the entry stubs into CLAC and STAC. Boot CPU, before text is read-only.
 void cpu_features_patch(void);

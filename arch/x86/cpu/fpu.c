@@ -19,7 +19,8 @@ enum {
     MXCSR_WRITABLE = 0xffff,
 };
 
-// x87, SSE, AVX, the three of AVX-512. Not MPX, PKRU, AMX: nothing here keeps what they need beside the registers.
+// x87, SSE, AVX, the three of AVX-512. Not MPX, PKRU, AMX: nothing here keeps what they need beside
+// the registers.
 #define XCR0_WANTED 0xe7ull
 #define XCR0_AVX512 0xe0ull
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Text on the framebuffer: 8x16 cells. The characters are kept beside the pixels, which are slow to read back.
+// Text on the framebuffer: 8x16 cells. The characters are kept beside the pixels, which are slow to
+// read back.
 #include "arch/x86/cpu/framebuffer.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,9 +41,9 @@ static void draw(unsigned row, unsigned column) {
         // The font's seven lines are drawn twice as high, one blank line above and below.
         unsigned line = y - 1;
         uint8_t bits = line < 2 * FONT_HEIGHT ? glyph[line / 2] : 0;
-        uint32_t *pixel = (uint32_t *)(screen.pixels +
-                                       (size_t)(row * CELL_HEIGHT + y) * screen.pitch) +
-                          column * CELL_WIDTH + 1;
+        uint32_t *pixel =
+            (uint32_t *)(screen.pixels + (size_t)(row * CELL_HEIGHT + y) * screen.pitch) +
+            column * CELL_WIDTH + 1;
         for (unsigned x = 0; x < FONT_WIDTH; x++)
             pixel[x] = bits >> (FONT_WIDTH - 1 - x) & 1 ? screen.ink : 0;
     }

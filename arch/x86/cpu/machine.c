@@ -9,8 +9,12 @@
 #include "core/log.h"
 
 enum {
-    PM1_SCI_ENABLE = 1, PM1_SLEEP_ENABLE = 1 << 13, PM1_SLEEP_TYPE_SHIFT = 10,
-    RESET_CONTROL = 0xcf9, KEYBOARD_COMMAND = 0x64, BOCHS_SHUTDOWN = 0x8900,
+    PM1_SCI_ENABLE = 1,
+    PM1_SLEEP_ENABLE = 1 << 13,
+    PM1_SLEEP_TYPE_SHIFT = 10,
+    RESET_CONTROL = 0xcf9,
+    KEYBOARD_COMMAND = 0x64,
+    BOCHS_SHUTDOWN = 0x8900,
     PATIENCE = 1000000,
 };
 
@@ -35,8 +39,8 @@ static void acpi_soft_off(void) {
         return;
     acpi_mode();
     uint16_t keep = in16(machine.pm1a_control) & ~(7 << PM1_SLEEP_TYPE_SHIFT);
-    out16(machine.pm1a_control, (uint16_t)(keep | machine.soft_off_a << PM1_SLEEP_TYPE_SHIFT |
-                                           PM1_SLEEP_ENABLE));
+    out16(machine.pm1a_control,
+          (uint16_t)(keep | machine.soft_off_a << PM1_SLEEP_TYPE_SHIFT | PM1_SLEEP_ENABLE));
     if (machine.pm1b_control)
         out16(machine.pm1b_control,
               (uint16_t)(machine.soft_off_b << PM1_SLEEP_TYPE_SHIFT | PM1_SLEEP_ENABLE));

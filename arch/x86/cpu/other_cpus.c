@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// INIT-SIPI-SIPI (SDM 3A 9.4.4), one CPU after the other, through the trampoline of start_entry.asm.
+// INIT-SIPI-SIPI (SDM 3A 9.4.4), one CPU after the other, through the trampoline of
+// start_entry.asm.
 #include "arch/x86/cpu/other_cpus.h"
 #include <stddef.h>
 #include "arch/x86/cpu/acpi.h"
@@ -61,7 +62,8 @@ void ap_start(struct cpu *cpu) {
     scheduler_cpu_start();
 }
 
-// A page table below 4 GiB that 32-bit code can name: the first 2 MiB as they are, and the kernel. Three pages from `pages`.
+// A page table below 4 GiB that 32-bit code can name: the first 2 MiB as they are, and the kernel.
+// Three pages from `pages`.
 static void build_tables(uint64_t pages) {
     uint64_t *top = page_to_virtual(pages), *second = page_to_virtual(pages + PAGE_SIZE);
     uint64_t *third = page_to_virtual(pages + 2 * PAGE_SIZE);

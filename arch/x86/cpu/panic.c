@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Panic: says where, why and with which registers, then stops the machine.
 #include <stdatomic.h>
+#include <stdbool.h>
 #include "arch/x86/context.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/console.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/cpu/trap.h"
 #include "arch/x86/intr/local_apic.h"
+#include "arch/x86/mm/kernel_space.h"
 #include "core/log.h"
 
-enum { BACKTRACE_WORDS = 512, BACKTRACE_MOST = 16 };
+enum { BACKTRACE_WORDS = 512, BACKTRACE_MOST = 12 };
 
 static atomic_uint panicking;
 
@@ -30,7 +32,8 @@ static void begin(void) {
     console_break_lock();
 }
 
-// Code addresses on the stack, newest first. Without frame pointers some may be stale: the log says "maybe".
+// Code addresses on the stack, newest first. Without frame pointers some may be stale: the log says
+// "maybe".
 static void print_backtrace(uint64_t stack_pointer) {
     extern char kernel_text_start[], kernel_text_end[];
     const uint64_t *word = (const uint64_t *)(stack_pointer & ~7ull);
@@ -38,8 +41,10 @@ static void print_backtrace(uint64_t stack_pointer) {
     char line[BACKTRACE_MOST * 18 + 1];
     int length = 0;
     for (unsigned i = 0; i < BACKTRACE_WORDS && found < BACKTRACE_MOST; i++) {
-        if (i && ((uint64_t)&word[i] & 0xfff) == 0)
-            break; // do not run off a stack: the next page may be none
+        // Looked up at the start and at each page, so as not to run off the stack.
+        if ((i == 0 || ((uint64_t)&word[i] & 0xfff) == 0) &&
+            !kernel_space_readable((uint64_t)&word[i]))
+            break;
         if (word[i] < (uint64_t)kernel_text_start || word[i] >= (uint64_t)kernel_text_end)
             continue;
         length += format_string(line + length, sizeof line - (size_t)length, " %lx", word[i]);
@@ -68,9 +73,16 @@ _Noreturn void panic_at(const char *file, int line, const char *format, ...) {
     stop();
 }
 
+// A double fault on a full kernel stack: the page fault at its guard page could not be delivered.
+static bool stack_overflow(const struct trap_frame *frame) {
+    uint64_t distance = read_cr2() > frame->rsp ? read_cr2() - frame->rsp : frame->rsp - read_cr2();
+    return distance < 2 * 4096;
+}
+
 static void print_fault(const struct trap_frame *frame) {
-    static const char *const words[][2] = {
-        {"page not present", "right violated"}, {"read", "write"}, {"by the kernel", "by a program"}};
+    static const char *const words[][2] = {{"page not present", "right violated"},
+                                           {"read", "write"},
+                                           {"by the kernel", "by a program"}};
     log_line("  %s, %s, %s%s%s", words[0][frame->error & 1], words[1][frame->error >> 1 & 1],
              words[2][frame->error >> 2 & 1], frame->error & 8 ? ", reserved bit set" : "",
              frame->error & 16 ? ", instruction fetch" : "");
@@ -82,6 +94,8 @@ _Noreturn void panic_trap(const struct trap_frame *frame, unsigned vector) {
              frame->error);
     if (vector == 14)
         print_fault(frame);
+    if (vector == 8 && stack_overflow(frame))
+        log_line("  the kernel stack has overflowed into its guard page");
     print_place();
     log_line("  rax %lx rbx %lx rcx %lx rdx %lx rsi %lx rdi %lx", frame->rax, frame->rbx,
              frame->rcx, frame->rdx, frame->rsi, frame->rdi);

@@ -73,8 +73,8 @@ static void fill_gdt(struct cpu_area *area) {
     area->gdt[SEGMENT_KERNEL_DATA / 8] = 0x00cf93000000ffff;
     area->gdt[SEGMENT_USER_DATA / 8] = 0x00cff3000000ffff;
     area->gdt[SEGMENT_USER_CODE / 8] = 0x00affb000000ffff;
-    area->gdt[SEGMENT_TSS / 8] = (sizeof area->tss - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 |
-                                 (tss >> 24 & 0xff) << 56;
+    area->gdt[SEGMENT_TSS / 8] =
+        (sizeof area->tss - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
     area->gdt[SEGMENT_TSS / 8 + 1] = tss >> 32;
 }
 

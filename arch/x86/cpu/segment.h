@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Segment selectors (Linux's, so that a signal frame shows what programs expect) and the descriptor tables of a CPU.
+// Segment selectors (Linux's, so that a signal frame shows what programs expect) and the descriptor
+// tables of a CPU.
 #pragma once
 #include <stdint.h>
 

@@ -29,9 +29,9 @@ static struct boot_info *boot_info_of(struct boot_info *info) {
 
 static void screen_init(const struct boot_framebuffer *framebuffer) {
     if (framebuffer->base)
-        console_framebuffer_init(
-            framebuffer, kernel_map_write_combining(
-                             framebuffer->base, (uint64_t)framebuffer->pitch * framebuffer->height));
+        console_framebuffer_init(framebuffer, kernel_map_write_combining(
+                                                  framebuffer->base, (uint64_t)framebuffer->pitch *
+                                                                         framebuffer->height));
 }
 
 static unsigned cpu_limit(const struct boot_info *info) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Exceptions: a program's become signals, a user copy's are resolved or fixed up, the kernel's own are panics.
+// Exceptions: a program's become signals, a user copy's are resolved or fixed up, the kernel's own
+// are panics.
 #include "arch/x86/cpu/trap.h"
 #include <asm/errno.h>
 #include <asm/siginfo.h>
@@ -15,8 +16,14 @@
 #include "core/sched/thread.h"
 
 enum vector {
-    VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_DF = 8, VECTOR_PF = 14, VECTOR_MF = 16, VECTOR_MC = 18,
-    VECTOR_XM = 19, VECTOR_EXCEPTIONS = 32,
+    VECTOR_DB = 1,
+    VECTOR_NMI = 2,
+    VECTOR_DF = 8,
+    VECTOR_PF = 14,
+    VECTOR_MF = 16,
+    VECTOR_MC = 18,
+    VECTOR_XM = 19,
+    VECTOR_EXCEPTIONS = 32,
 };
 
 enum { PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8, PF_FETCH = 16 };
@@ -84,7 +91,8 @@ static void user_page_fault(const struct trap_frame *frame) {
         signal_fault(SIGBUS, BUS_ADRERR, address);
 }
 
-// Which of the unmasked exceptions in a status word fired (SDM 1 8.6, 11.6): bits as in x87 and MXCSR.
+// Which of the unmasked exceptions in a status word fired (SDM 1 8.6, 11.6): bits as in x87 and
+// MXCSR.
 static int floating_code(unsigned raised) {
     if (raised & 0x01)
         return FPE_FLTINV;

@@ -6,7 +6,8 @@
 
 struct trap_frame;
 
-// Called for an NMI before the kernel's own use of it (panic stop). vmx uses it for NMIs that hit in root mode meant for a guest.
+// Called for an NMI before the kernel's own use of it (panic stop). vmx uses it for NMIs that hit
+// in root mode meant for a guest.
 extern void (*trap_nmi_hook)(struct trap_frame *frame);
 // An NMI that a VM exit reported: what the vector's handler would do.
 void trap_nmi(struct trap_frame *frame);

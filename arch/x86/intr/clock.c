@@ -16,11 +16,11 @@ enum { ROUNDS = 3, WINDOW_MS = 10, PATIENCE = 20000000 };
 #define FEMTOSECONDS_A_NS 1000000ull
 
 static struct {
-    uint64_t start;       // TSC at time 0
+    uint64_t start; // TSC at time 0
     uint64_t khz;
-    uint64_t ns_a_tick;   // 32.32 fixed point
-    uint64_t ticks_a_ns;  // 32.32
-    uint64_t apic_a_ns;   // 32.32: local APIC timer counts, without deadline mode
+    uint64_t ns_a_tick;  // 32.32 fixed point
+    uint64_t ticks_a_ns; // 32.32
+    uint64_t apic_a_ns;  // 32.32: local APIC timer counts, without deadline mode
     uint64_t realtime_offset;
     const char *reference;
 } clock;
@@ -60,6 +60,8 @@ static bool measure(const struct clock_reference *reference, struct measurement 
     }
     local_apic_timer_set_count(0);
     uint64_t duration = elapsed * reference->femtoseconds / FEMTOSECONDS_A_NS;
+    if (!duration)
+        return false;
     measurement->tsc_khz = (last.tsc - first.tsc) * 1000000 / duration;
     measurement->apic_khz = (last.apic - first.apic) * 1000000 / duration;
     measurement->uncertainty = first.spent + last.spent;
@@ -83,6 +85,8 @@ static struct measurement best_measurement(const struct clock_reference *referen
         if (one.uncertainty < best.uncertainty)
             best = one;
     }
+    if (!best.tsc_khz)
+        panic("the TSC does not count");
     return best;
 }
 
@@ -167,7 +171,7 @@ struct rtc_time {
 static struct rtc_time rtc_registers(void) {
     for (unsigned i = 0; i < PATIENCE / 1000 && (cmos_read(RTC_STATUS_A) & STATUS_A_UPDATING); i++)
         cpu_relax();
-    return (struct rtc_time){cmos_read(0), cmos_read(2), cmos_read(4), cmos_read(7),
+    return (struct rtc_time){cmos_read(0), cmos_read(2), cmos_read(4),   cmos_read(7),
                              cmos_read(8), cmos_read(9), cmos_read(0x32)};
 }
 
@@ -175,7 +179,8 @@ static unsigned decimal(uint8_t value, bool binary) {
     return binary ? value : (value >> 4) * 10u + (value & 0xf);
 }
 
-// Days from 1970 to the date in the Gregorian calendar; March counts as the first month so that leap days come last.
+// Days from 1970 to the date in the Gregorian calendar; March counts as the first month so that
+// leap days come last.
 static uint64_t days_since_epoch(unsigned year, unsigned month, unsigned day) {
     year -= month <= 2;
     unsigned months = month > 2 ? month - 3 : month + 9;
@@ -189,7 +194,8 @@ static uint64_t rtc_seconds(struct rtc_time time, uint8_t status) {
     if (!(status & STATUS_B_24_HOURS))
         hour = hour % 12 + (time.hour & 0x80 ? 12 : 0);
     unsigned century = decimal(time.century, binary);
-    unsigned year = decimal(time.year, binary) + 100 * (century >= 19 && century < 30 ? century : 20);
+    unsigned year =
+        decimal(time.year, binary) + 100 * (century >= 19 && century < 30 ? century : 20);
     uint64_t days = days_since_epoch(year, decimal(time.month, binary), decimal(time.day, binary));
     return ((days * 24 + hour) * 60 + decimal(time.minute, binary)) * 60 +
            decimal(time.second, binary);
@@ -202,6 +208,5 @@ void clock_read_rtc(void) {
         again = rtc_registers();
     }
     uint64_t now = time_now();
-    clock.realtime_offset =
-        rtc_seconds(again, cmos_read(RTC_STATUS_B)) * 1000000000ull - now;
+    clock.realtime_offset = rtc_seconds(again, cmos_read(RTC_STATUS_B)) * 1000000000ull - now;
 }

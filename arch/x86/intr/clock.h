@@ -5,7 +5,8 @@
 
 struct acpi_machine;
 
-// Starts time at `entry_tsc` and measures the TSC (and the local APIC's timer where it has no deadline mode). Boot CPU.
+// Starts time at `entry_tsc` and measures the TSC (and the local APIC's timer where it has no
+// deadline mode). Boot CPU.
 void clock_init(const struct acpi_machine *machine, uint64_t entry_tsc);
 const char *clock_reference(void); // what the TSC was measured against
 void clock_delay(uint64_t ns);     // busy

@@ -33,7 +33,8 @@ static uint64_t pm_timer_read(void) {
     return in32(pm_timer_port);
 }
 
-// Counter 2 of the 8254, whose gate is in software's hands; counts down from 0xffff in mode 0: 55 ms.
+// Counter 2 of the 8254, whose gate is in software's hands; counts down from 0xffff in mode 0: 55
+// ms.
 enum { PIT_COUNTER_2 = 0x42, PIT_CONTROL = 0x43, PORT_B = 0x61, GATE_2 = 1, SPEAKER = 2 };
 
 static void pit_start(void) {

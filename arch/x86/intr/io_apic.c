@@ -100,13 +100,14 @@ static struct io_apic *unit_of(uint32_t gsi) {
     return NULL;
 }
 
-// Where an ISA interrupt really goes, and how: MADT flags (ACPI 6.4 table 5.27), bus default edge and high for ISA.
+// Where an ISA interrupt really goes, and how: MADT flags (ACPI 6.4 table 5.27), bus default edge
+// and high for ISA.
 static struct acpi_override line_of(uint32_t gsi) {
     for (unsigned i = 0; i < io_apics.machine->override_count; i++)
         if (io_apics.machine->override[i].source == gsi)
             return io_apics.machine->override[i];
-    return (struct acpi_override){.source = (uint8_t)gsi, .gsi = gsi,
-                                  .flags = gsi < ISA_LINES ? 0 : 0xf};
+    return (struct acpi_override){
+        .source = (uint8_t)gsi, .gsi = gsi, .flags = gsi < ISA_LINES ? 0 : 0xf};
 }
 
 int irq_line_connect(unsigned gsi, void (*handler)(void *argument), void *argument) {

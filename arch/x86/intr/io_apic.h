@@ -4,5 +4,6 @@
 
 struct acpi_machine;
 
-// Masks the 8259s and every line of the I/O APICs that the MADT lists (none listed: the one at 0xfec00000).
+// Masks the 8259s and every line of the I/O APICs that the MADT lists (none listed: the one at
+// 0xfec00000).
 void io_apic_init(const struct acpi_machine *machine);

@@ -32,8 +32,10 @@ static uint64_t highest_ram(const struct boot_info *info) {
     return highest;
 }
 
-// The first free place for size bytes between from and end, page aligned; PHYSICAL_NONE: there is none.
-static uint64_t find_free(const struct boot_info *info, uint64_t size, uint64_t from, uint64_t end) {
+// The first free place for size bytes between from and end, page aligned; PHYSICAL_NONE: there is
+// none.
+static uint64_t find_free(const struct boot_info *info, uint64_t size, uint64_t from,
+                          uint64_t end) {
     for (uint32_t i = 0; i < info->memory_range_count; i++) {
         const struct boot_memory_range *range = &info->memory[i];
         if (range->type != BOOT_MEMORY_FREE)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The kernel's own page table. Its upper half is shared by all: the top-level entries it needs are made here, once, so that
-// page_table_create copies them and nothing ever needs to be brought in line.
+// The kernel's own page table. Its upper half is shared by all: the top-level entries it needs are
+// made here, once, so that page_table_create copies them and nothing ever needs to be brought in
+// line.
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/mm/page_walker.h"
@@ -31,9 +32,15 @@ uint64_t kernel_space_root(void) {
     return space.root;
 }
 
+bool kernel_space_readable(uint64_t address) {
+    if (!space.root) // the loader's tables
+        return address >= (uint64_t)kernel_start && address < (uint64_t)kernel_end;
+    return page_walker_lookup(&host_format, space.root, address).size != 0;
+}
+
 static void map(uint64_t address, uint64_t physical, uint64_t size, unsigned flags) {
-    int error = page_walker_map(&host_format, space.root, address, physical, size,
-                                flags | PAGING_GLOBAL);
+    int error =
+        page_walker_map(&host_format, space.root, address, physical, size, flags | PAGING_GLOBAL);
     if (error)
         panic("mapping %lx at %lx: error %d", physical, address, error);
 }

@@ -4,7 +4,8 @@
 
 #define NO_EXECUTE (1ull << 63)
 
-// SDM 3A 4.5.4; the memory types by PAT as set in cpu_control.c: entry 1 (PWT) is WC, entry 3 (PCD, PWT) is UC.
+// SDM 3A 4.5.4; the memory types by PAT as set in cpu_control.c: entry 1 (PWT) is WC, entry 3 (PCD,
+// PWT) is UC.
 const struct page_format host_format = {
     .present = 1,
     .table_bits = 0x7,

@@ -9,7 +9,7 @@ struct page_format {
     uint64_t table_bits; // of an entry that points to a table
     uint64_t large;      // set in a leaf above 4 KiB
     uint64_t accessed, dirty;
-    uint64_t read;       // set in every leaf
+    uint64_t read;                                     // set in every leaf
     uint64_t write, user, no_execute, execute, global; // 0 where the format has no such bit
     uint64_t uncached, write_combining, write_back;    // memory types, as values of their field
     uint64_t largest;                                  // bytes of the largest leaf
@@ -21,6 +21,7 @@ struct page_format {
 #define PAGE_ENTRY_ADDRESS 0x000ffffffffff000ull
 
 extern const struct page_format host_format;
-// EPT: guest pages are write-back unless asked otherwise; IPAT clear. The second one for CPUs with 1 GiB pages.
+// EPT: guest pages are write-back unless asked otherwise; IPAT clear. The second one for CPUs with
+// 1 GiB pages.
 extern const struct page_format ept_format, ept_format_1g;
 extern const struct page_format npt_format;
