@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The ChaCha20 block function, RFC 8439.
-#include "core/process/random.h"
+#include "core/process/chacha20.h"
 #include "core/string.h"
 
 static uint32_t rotate(uint32_t value, unsigned bits) {

@@ -3,6 +3,7 @@
 #include "core/process/random.h"
 #include <cpuid.h>
 #include <stdbool.h>
+#include "core/process/chacha20.h"
 #include "core/sched/spinlock.h"
 #include "core/string.h"
 

@@ -6,6 +6,7 @@
 #include "core/mm/heap.h"
 #include "core/sched/spinlock.h"
 #include "core/sched/timer.h"
+#include "core/sched/timer_heap.h"
 #include "core/sched/wait.h"
 
 // Expiries handled in one interrupt; more are left to the next, which comes at once.

@@ -25,7 +25,3 @@ bool timer_stop(struct timer *timer);
 void timer_interrupt(void);
 // 0 or -ENOMEM. Before the CPU's first interrupt.
 int timer_cpu_init(struct cpu *cpu);
-
-// The heap alone: plain code. Each returns the new root; NULL is the empty heap.
-struct timer *timer_heap_insert(struct timer *root, struct timer *timer);
-struct timer *timer_heap_remove(struct timer *root, struct timer *timer);
