@@ -23,6 +23,7 @@ enum {
     MODEM_DTR_RTS_OUT2 = 0x0b, // OUT2 lets the interrupt through
     STATUS_DATA_READY = 0x01,
     STATUS_TRANSMIT_EMPTY = 0x20,
+    STATUS_ALL_SENT = 0x40,
     ENABLE_RECEIVE = 0x01,
     TRANSMIT_PATIENCE = 200000, // status reads before a transmitter counts as stuck
 };
@@ -49,10 +50,14 @@ void console_init(void) {
     console.serial = true;
 }
 
-static void serial_put(char character) {
+static void serial_wait(uint8_t status) {
     for (unsigned i = 0; i < TRANSMIT_PATIENCE; i++)
-        if (in8(LINE_STATUS) & STATUS_TRANSMIT_EMPTY)
+        if (in8(LINE_STATUS) & status)
             break;
+}
+
+static void serial_put(char character) {
+    serial_wait(STATUS_TRANSMIT_EMPTY);
     out8(DATA, (uint8_t)character);
 }
 
@@ -62,6 +67,13 @@ void console_write(const char *text, size_t length) {
         for (size_t i = 0; i < length; i++)
             serial_put(text[i]);
     framebuffer_write(text, length);
+    spin_unlock(&console.lock);
+}
+
+void console_drain(void) {
+    spin_lock(&console.lock);
+    if (console.serial)
+        serial_wait(STATUS_ALL_SENT);
     spin_unlock(&console.lock);
 }
 

@@ -21,5 +21,7 @@ void console_set_input_handler(void (*handler)(void));
 // Off: bytes stay in the UART, which holds the sender back. On again: the handler is called at once
 // if a byte waits.
 void console_input_enable(bool enable);
+// Waits until everything written has left the UART.
+void console_drain(void);
 // Takes the console away from whoever holds its lock (panic).
 void console_break_lock(void);

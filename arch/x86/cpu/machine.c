@@ -2,6 +2,7 @@
 // Turning the machine off and on again.
 #include "arch/x86/cpu/machine.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/cpu/console.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/paging.h"
@@ -49,6 +50,7 @@ static void acpi_soft_off(void) {
 }
 
 _Noreturn void machine_power_off(void) {
+    console_drain();
     acpi_soft_off();
     // Bochs has no ACPI tables under OVMF, but ends at this word; elsewhere nothing listens there.
     for (const char *word = "Shutdown"; *word; word++)
@@ -74,6 +76,7 @@ static void acpi_reset(void) {
 
 // By everything that resets some machine, the mildest first; a triple fault is the last.
 _Noreturn void machine_reset(void) {
+    console_drain();
     acpi_reset();
     out8(RESET_CONTROL, 0x02);
     out8(RESET_CONTROL, 0x06);
