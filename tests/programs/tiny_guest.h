@@ -3,6 +3,7 @@
 // a few guest instructions of their own.
 #pragma once
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdint.h>
