@@ -14,7 +14,7 @@
 #include "core/sched/spinlock.h"
 #include "core/sched/wait.h"
 
-#define PULL_LOOKS 16       // queued threads an idle CPU looks at on another
+#define PULL_LOOKS 16       // queued threads looked at for one that may move
 #define SLICE_LEAST 100000u // ns; a timer closer than this costs more than it gains
 
 struct scheduler_cpu {
@@ -65,13 +65,17 @@ static struct scheduler_cpu *find_idle(const uint64_t mask[4]) {
     return NULL;
 }
 
-static struct scheduler_cpu *find_online(const uint64_t mask[4]) {
-    for (unsigned word = 0; word < CPU_MAX / 64; word++) {
-        uint64_t online = atomic_load(&online_cpus[word]) & mask[word];
-        if (online)
-            return scheduler_of(cpu_at(word * 64 + (unsigned)__builtin_ctzll(online)));
+// The CPU of the mask with the fewest runnable threads; if none of it is up, this one.
+static struct scheduler_cpu *find_least_loaded(const uint64_t mask[4]) {
+    struct scheduler_cpu *least = NULL;
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        struct scheduler_cpu *there = scheduler_of(cpu_at(i));
+        if (!there || !(atomic_load(&online_cpus[i / 64]) & mask[i / 64] & 1ull << i % 64))
+            continue;
+        if (!least || there->queue.counted < least->queue.counted)
+            least = there;
     }
-    return scheduler_of(this_cpu());
+    return least ? least : scheduler_of(this_cpu());
 }
 
 // The CPU a thread is woken on: where it ran if that idles (its cache may be warm), else an idle one, else where it ran.
@@ -85,7 +89,7 @@ static struct scheduler_cpu *place(struct thread *thread) {
     struct scheduler_cpu *idle = find_idle(thread->affinity);
     if (idle)
         return idle;
-    return allowed ? there : find_online(thread->affinity);
+    return allowed ? there : find_least_loaded(thread->affinity);
 }
 
 // The lock of `there` is held; the thread is READY, on no queue, and this caller's alone.
@@ -100,8 +104,7 @@ static void enqueue(struct scheduler_cpu *there, struct thread *thread) {
         request_reschedule(there);
 }
 
-static void enqueue_somewhere(struct thread *thread) {
-    struct scheduler_cpu *there = place(thread);
+static void enqueue_at(struct scheduler_cpu *there, struct thread *thread) {
     spin_lock(&there->lock);
     enqueue(there, thread);
     spin_unlock(&there->lock);
@@ -128,7 +131,7 @@ bool scheduler_wake(struct thread *thread, enum wake_reason reason) {
         bool off = woken && there->current != thread; // else schedule() finds it READY and keeps it
         spin_unlock(&there->lock);
         if (off)
-            enqueue_somewhere(thread);
+            enqueue_at(place(thread), thread);
         return woken;
     }
 }
@@ -139,7 +142,7 @@ void thread_wake(struct thread *thread) {
 
 void scheduler_add(struct thread *thread) {
     thread->state = THREAD_READY;
-    enqueue_somewhere(thread);
+    enqueue_at(find_least_loaded(thread->affinity), thread);
 }
 
 void thread_interrupt(struct thread *thread, uint32_t work) {
@@ -230,7 +233,7 @@ __attribute__((noinline)) void scheduler_finish_switch(void) {
     if (current->process && current->process->space != cpu->space)
         address_space_switch(current->process->space);
     if (homeless)
-        enqueue_somewhere(previous);
+        enqueue_at(find_least_loaded(previous->affinity), previous);
     if (dead)
         thread_put(previous);
 }
@@ -283,15 +286,29 @@ void thread_preemption_point(void) {
         schedule();
 }
 
+// Gives one waiting thread to a CPU that has at least two fewer.
+static void push(struct scheduler_cpu *here) {
+    static const uint64_t any[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    struct scheduler_cpu *there = find_least_loaded(any);
+    if (there->queue.counted + 1 >= here->queue.counted)
+        return;
+    spin_lock(&here->lock);
+    struct run_entity *entity =
+        run_queue_find(&here->queue, PULL_LOOKS, movable, &there->cpu->index);
+    if (entity)
+        run_queue_remove(&here->queue, entity);
+    spin_unlock(&here->lock);
+    if (entity)
+        enqueue_at(there, thread_of(entity));
+}
+
+// Only a CPU with threads waiting has this tick, so it is the one to look for a better balance.
 static void slice_expired(struct timer *timer) {
     struct scheduler_cpu *here = container_of(timer, struct scheduler_cpu, slice_timer);
     if (!here->queue.queued)
         return;
     here->cpu->reschedule = true;
-    static const uint64_t any[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    struct scheduler_cpu *idle = find_idle(any);
-    if (idle && idle != here) // it will pull
-        request_reschedule(idle);
+    push(here);
 }
 
 int scheduler_set_affinity(struct thread *thread, const uint64_t mask[4]) {
