@@ -163,28 +163,14 @@ void process_space_released(struct process *process) {
     wait_queue_wake(&process->vfork_done, EPOLLIN);
 }
 
-// An idle CPU may have kept the space loaded (scheduler_finish_switch).
-static void unload_space(void *argument) {
-    struct process *process = process_current();
-    if (this_cpu()->space == argument && (!process || process->space != argument))
-        address_space_switch(NULL);
-}
-
 void process_replace_space(struct process *process, struct address_space *space) {
     struct address_space *old = process->space;
     struct process *owner = process->space_owner;
     process->space = space;
     process->space_owner = NULL;
     address_space_switch(space);
-    if (old) {
-        uint64_t cpus[CPU_MAX / 64];
-        uint64_t any = 0;
-        for (unsigned word = 0; word < CPU_MAX / 64; word++)
-            any |= cpus[word] = atomic_load(&old->cpus[word]);
-        if (atomic_load(&old->references) == 1 && any)
-            cpu_call(cpus, unload_space, old);
+    if (old)
         address_space_put(old);
-    }
     if (owner)
         process_put(owner);
     process_space_released(process);

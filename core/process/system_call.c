@@ -17,7 +17,7 @@ static system_call_handler *const table[SYSTEM_CALL_LIMIT] = {
 #undef SYSTEM_CALL
 };
 
-static int64_t missing(uint64_t number) {
+__attribute__((cold, noinline)) static int64_t missing(uint64_t number) {
     struct process *process = process_current();
     if (number < SYSTEM_CALL_LIMIT) {
         uint64_t *word = &process->missing_calls[number / 64], bit = 1ull << number % 64;
@@ -28,7 +28,7 @@ static int64_t missing(uint64_t number) {
     return -ENOSYS;
 }
 
-static void note_restart(uint64_t number) {
+__attribute__((cold, noinline)) static void note_restart(uint64_t number) {
     struct thread *thread = thread_current();
     if (number == __NR_rt_sigreturn) // its result is whatever RAX the program had
         return;
@@ -47,6 +47,12 @@ void system_call_dispatch(struct trap_frame *frame) {
         note_restart(number);
 }
 
+// Not inlined: this_cpu() must be asked after the last schedule().
+static __attribute__((noinline)) void restore_host_msrs(void) {
+    if (this_cpu()->guest_msrs_loaded)
+        virt_user_return();
+}
+
 void user_return(struct trap_frame *frame) {
     struct thread *thread = thread_current();
     for (;;) {
@@ -62,6 +68,5 @@ void user_return(struct trap_frame *frame) {
         atomic_fetch_and(&thread->work, ~(uint32_t)THREAD_WORK_SIGNAL);
         signal_deliver(frame);
     }
-    if (this_cpu()->guest_msrs_loaded)
-        virt_user_return();
+    restore_host_msrs();
 }
