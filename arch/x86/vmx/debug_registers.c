@@ -173,6 +173,7 @@ enum exit_action exit_exception(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
                                 struct virt_exit *exit) {
     uint32_t information = (uint32_t)vmread(VMCS_EXIT_INTERRUPTION);
     uint32_t vector = information & INTERRUPTION_VECTOR;
+    vmx_events_exit(vcpu, v);
     v->recheck_events = true;
     if ((information & INTERRUPTION_TYPE) == INTERRUPTION_NMI) {
         __asm__ volatile("int $2"); // the host's NMI; the handler's IRET ends the blocking

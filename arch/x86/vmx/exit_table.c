@@ -6,25 +6,46 @@
 #include "arch/x86/vmx/vcpu.h"
 #include "core/log.h"
 
-enum { RAX, RCX, RDX };
+enum { RAX, RCX, RDX, RBX };
 
 #define HANDLER(name)                                                                              \
     static enum exit_action name(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct virt_exit *exit)
 #define UNUSED(...) (void)sizeof((const void *[]){__VA_ARGS__})
 
+// A basic leaf with one entry whatever ECX says: nearly all. NULL: the general look-up decides.
+static const struct kvm_cpuid_entry2 *plain_leaf(const struct guest_cpuid *cpuid, uint32_t leaf) {
+    if (leaf >= CPUID_DIRECT_LEAVES)
+        return NULL;
+    struct cpuid_leaf place = cpuid->basic[leaf];
+    const struct kvm_cpuid_entry2 *entry = &cpuid->entries[place.first];
+    bool plain = place.end == place.first + 1u && !(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+    return plain ? entry : NULL;
+}
+
+static void set_cpuid_registers(struct virt_vcpu *vcpu, uint32_t eax, uint32_t ebx, uint32_t ecx,
+                                uint32_t edx) {
+    vcpu->gpr[RAX] = eax;
+    vcpu->gpr[RBX] = ebx;
+    vcpu->gpr[RCX] = ecx;
+    vcpu->gpr[RDX] = edx;
+}
+
 HANDLER(exit_cpuid) {
-    struct cpuid_regs regs;
     vcpu->statistics.cpuid_exits++;
     // CPUID faulting (MSR_MISC_FEATURES_ENABLES bit 0).
     if (__builtin_expect(vcpu->msrs.misc_features & 1, 0) && vmx_get_cpl(vcpu)) {
         vmx_raise_error(vcpu, GUEST_GP, 0);
         return EXIT_RESUME;
     }
-    guest_cpuid_query(&vcpu->cpuid, (uint32_t)vcpu->gpr[RAX], (uint32_t)vcpu->gpr[RCX], &regs);
-    vcpu->gpr[RAX] = regs.eax;
-    vcpu->gpr[3] = regs.ebx;
-    vcpu->gpr[RCX] = regs.ecx;
-    vcpu->gpr[RDX] = regs.edx;
+    uint32_t leaf = (uint32_t)vcpu->gpr[RAX];
+    const struct kvm_cpuid_entry2 *entry = plain_leaf(&vcpu->cpuid, leaf);
+    if (__builtin_expect(entry != NULL, 1)) {
+        set_cpuid_registers(vcpu, entry->eax, entry->ebx, entry->ecx, entry->edx);
+    } else {
+        struct cpuid_regs regs;
+        guest_cpuid_query(&vcpu->cpuid, leaf, (uint32_t)vcpu->gpr[RCX], &regs);
+        set_cpuid_registers(vcpu, regs.eax, regs.ebx, regs.ecx, regs.edx);
+    }
     vmx_skip();
     UNUSED(v, exit);
     return EXIT_RESUME;
@@ -94,7 +115,7 @@ static void restore_nmi_blocking(uint64_t unblocked) {
 
 HANDLER(exit_ept_violation) {
     uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION); // SDM vol. 3 table 28-7
-    UNUSED(v, vcpu);
+    vmx_events_exit(vcpu, v);
     restore_nmi_blocking(qualification & 1 << 12);
     exit->kind = VIRT_EXIT_STAGE2;
     exit->stage2.gpa = vmread(VMCS_GUEST_PHYSICAL_ADDRESS);
@@ -119,7 +140,7 @@ static enum exit_action internal_error(struct virt_exit *exit, uint32_t suberror
 
 HANDLER(exit_ept_misconfiguration) {
     uint64_t gpa = vmread(VMCS_GUEST_PHYSICAL_ADDRESS);
-    UNUSED(v, vcpu);
+    vmx_events_exit(vcpu, v);
     log_line("VT-x: EPT misconfiguration at guest-physical %lx", gpa);
     return internal_error(exit, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
                           EXIT_REASON_EPT_MISCONFIG, gpa);
@@ -127,7 +148,7 @@ HANDLER(exit_ept_misconfiguration) {
 
 // Hardware task switches exist only in 32-bit code; nothing emulates them.
 HANDLER(exit_task_switch) {
-    UNUSED(v, vcpu);
+    vmx_events_exit(vcpu, v);
     return internal_error(exit, KVM_INTERNAL_ERROR_EMULATION, EXIT_REASON_TASK_SWITCH,
                           vmread(VMCS_EXIT_QUALIFICATION));
 }
@@ -225,43 +246,43 @@ HANDLER(exit_undefined) {
     return EXIT_RESUME;
 }
 
-const struct exit_row exit_table[EXIT_ROWS] = {
-    [EXIT_REASON_EXCEPTION_NMI] = {exit_exception, true},
-    [EXIT_REASON_EXTERNAL_INTERRUPT] = {exit_external_interrupt, false},
-    [EXIT_REASON_TRIPLE_FAULT] = {exit_triple_fault, false},
-    [EXIT_REASON_INTERRUPT_WINDOW] = {exit_interrupt_window, false},
-    [EXIT_REASON_NMI_WINDOW] = {exit_nmi_window, false},
-    [EXIT_REASON_TASK_SWITCH] = {exit_task_switch, true},
-    [EXIT_REASON_CPUID] = {exit_cpuid, false},
-    [EXIT_REASON_HLT] = {exit_halt, false},
-    [EXIT_REASON_INVD] = {exit_skip, false},
-    [EXIT_REASON_RDPMC] = {exit_rdpmc, false},
-    [EXIT_REASON_VMCALL] = {exit_hypercall, false},
-    [EXIT_REASON_VMCLEAR] = {exit_undefined, false},
-    [EXIT_REASON_VMLAUNCH] = {exit_undefined, false},
-    [EXIT_REASON_VMPTRLD] = {exit_undefined, false},
-    [EXIT_REASON_VMPTRST] = {exit_undefined, false},
-    [EXIT_REASON_VMREAD] = {exit_undefined, false},
-    [EXIT_REASON_VMRESUME] = {exit_undefined, false},
-    [EXIT_REASON_VMWRITE] = {exit_undefined, false},
-    [EXIT_REASON_VMOFF] = {exit_undefined, false},
-    [EXIT_REASON_VMON] = {exit_undefined, false},
-    [EXIT_REASON_CR_ACCESS] = {exit_control_register, false},
-    [EXIT_REASON_DR_ACCESS] = {exit_debug_register, false},
-    [EXIT_REASON_IO_INSTRUCTION] = {exit_port, false},
-    [EXIT_REASON_MSR_READ] = {exit_msr_read, false},
-    [EXIT_REASON_MSR_WRITE] = {exit_msr_write, false},
-    [EXIT_REASON_MWAIT_INSTRUCTION] = {exit_skip, false},
-    [EXIT_REASON_MONITOR_INSTRUCTION] = {exit_skip, false},
-    [EXIT_REASON_PAUSE_INSTRUCTION] = {exit_pause, false},
-    [EXIT_REASON_TPR_BELOW_THRESHOLD] = {exit_tpr_below_threshold, false},
-    [EXIT_REASON_EPT_VIOLATION] = {exit_ept_violation, true},
-    [EXIT_REASON_EPT_MISCONFIG] = {exit_ept_misconfiguration, true},
-    [EXIT_REASON_INVEPT] = {exit_undefined, false},
-    [EXIT_REASON_INVVPID] = {exit_undefined, false},
-    [EXIT_REASON_WBINVD] = {exit_skip, false},
-    [EXIT_REASON_XSETBV] = {exit_xsetbv, false},
-    [EXIT_REASON_VMFUNC] = {exit_undefined, false},
-    [EXIT_REASON_ENCLS] = {exit_undefined, false},
-    [11] = {exit_undefined, false}, // GETSEC; the uapi header has no name for it
+const exit_handler exit_table[EXIT_ROWS] = {
+    [EXIT_REASON_EXCEPTION_NMI] = exit_exception,
+    [EXIT_REASON_EXTERNAL_INTERRUPT] = exit_external_interrupt,
+    [EXIT_REASON_TRIPLE_FAULT] = exit_triple_fault,
+    [EXIT_REASON_INTERRUPT_WINDOW] = exit_interrupt_window,
+    [EXIT_REASON_NMI_WINDOW] = exit_nmi_window,
+    [EXIT_REASON_TASK_SWITCH] = exit_task_switch,
+    [EXIT_REASON_CPUID] = exit_cpuid,
+    [EXIT_REASON_HLT] = exit_halt,
+    [EXIT_REASON_INVD] = exit_skip,
+    [EXIT_REASON_RDPMC] = exit_rdpmc,
+    [EXIT_REASON_VMCALL] = exit_hypercall,
+    [EXIT_REASON_VMCLEAR] = exit_undefined,
+    [EXIT_REASON_VMLAUNCH] = exit_undefined,
+    [EXIT_REASON_VMPTRLD] = exit_undefined,
+    [EXIT_REASON_VMPTRST] = exit_undefined,
+    [EXIT_REASON_VMREAD] = exit_undefined,
+    [EXIT_REASON_VMRESUME] = exit_undefined,
+    [EXIT_REASON_VMWRITE] = exit_undefined,
+    [EXIT_REASON_VMOFF] = exit_undefined,
+    [EXIT_REASON_VMON] = exit_undefined,
+    [EXIT_REASON_CR_ACCESS] = exit_control_register,
+    [EXIT_REASON_DR_ACCESS] = exit_debug_register,
+    [EXIT_REASON_IO_INSTRUCTION] = exit_port,
+    [EXIT_REASON_MSR_READ] = exit_msr_read,
+    [EXIT_REASON_MSR_WRITE] = exit_msr_write,
+    [EXIT_REASON_MWAIT_INSTRUCTION] = exit_skip,
+    [EXIT_REASON_MONITOR_INSTRUCTION] = exit_skip,
+    [EXIT_REASON_PAUSE_INSTRUCTION] = exit_pause,
+    [EXIT_REASON_TPR_BELOW_THRESHOLD] = exit_tpr_below_threshold,
+    [EXIT_REASON_EPT_VIOLATION] = exit_ept_violation,
+    [EXIT_REASON_EPT_MISCONFIG] = exit_ept_misconfiguration,
+    [EXIT_REASON_INVEPT] = exit_undefined,
+    [EXIT_REASON_INVVPID] = exit_undefined,
+    [EXIT_REASON_WBINVD] = exit_skip,
+    [EXIT_REASON_XSETBV] = exit_xsetbv,
+    [EXIT_REASON_VMFUNC] = exit_undefined,
+    [EXIT_REASON_ENCLS] = exit_undefined,
+    [11] = exit_undefined, // GETSEC; the uapi header has no name for it
 };

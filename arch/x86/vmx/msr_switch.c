@@ -212,6 +212,7 @@ int vmx_msr_set(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value) 
         if (!vmx.spec_ctrl && value)
             return -1;
         v->spec_ctrl = value;
+        v->load_spec_ctrl = value != 0;
         return 0;
     case BACKEND_XSS:
         return xss_set(vcpu, value);

@@ -125,25 +125,18 @@ unsigned vmx_get_cpl(struct virt_vcpu *vcpu) {
 
 #define CS_LONG (1u << 13)
 
-static uint64_t next_rip(void) {
-    uint64_t rip = vmread(VMCS_GUEST_RIP), next = rip + vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
-    // Outside 64-bit code RIP wraps at 4 GiB; look at the mode only when it would.
-    if (__builtin_expect((rip ^ next) >> 32, 0)) {
+void vmx_skip_slow(uint64_t rip, uint64_t next, uint64_t interruptibility, uint64_t rflags) {
+    const uint64_t shadow = BLOCKING_STI | BLOCKING_MOV_SS;
+    // Outside 64-bit code RIP wraps at 4 GiB.
+    if ((rip ^ next) >> 32) {
         bool code_64 =
             (vmread(VMCS_GUEST_EFER) & EFER_LMA) && (vmread(VMCS_GUEST_CS_RIGHTS) & CS_LONG);
         if (!code_64)
             next &= UINT32_MAX;
     }
-    return next;
-}
-
-void vmx_skip(void) {
-    vmwrite(VMCS_GUEST_RIP, next_rip());
-    uint64_t interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
-    if (__builtin_expect(interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS), 0))
-        vmwrite(VMCS_GUEST_INTERRUPTIBILITY,
-                interruptibility & ~(uint64_t)(BLOCKING_STI | BLOCKING_MOV_SS));
+    vmwrite(VMCS_GUEST_RIP, next);
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~shadow);
     // The instruction is complete, so a single step is due: the processor raises it at the entry.
-    if (__builtin_expect(vmread(VMCS_GUEST_RFLAGS) & X86_EFLAGS_TF, 0))
+    if (rflags & RFLAGS_TF)
         vmwrite(VMCS_GUEST_PENDING_DEBUG, PENDING_DEBUG_BS);
 }

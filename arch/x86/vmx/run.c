@@ -29,111 +29,103 @@ static void prepare_run(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *
         write_cr2(vcpu->cr2);
 }
 
-// True: core must look first.
+// Attention, reschedule or work is set. False: it was only an event for the guest; go on.
 static bool must_leave(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu) {
     uint32_t attention = atomic_load_explicit(&vcpu->attention, memory_order_acquire);
     if ((attention & ~(uint32_t)ATTENTION_EVENT) || cpu->reschedule || cpu->current->work)
         return true;
-    if (attention) {
-        atomic_fetch_and(&vcpu->attention, ~(uint32_t)ATTENTION_EVENT);
-        v->recheck_events = true;
-    }
+    atomic_fetch_and(&vcpu->attention, ~(uint32_t)ATTENTION_EVENT);
+    v->recheck_events = true;
     return false;
 }
 
-// True: a triple fault was raised.
-static bool handle_events(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
-    if (unlikely(vcpu->events.triple_fault)) {
-        vcpu->events.triple_fault = false;
-        return true;
+// What before_entry says. False: a triple fault was raised.
+static bool prepare_entry(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
+    if (v->recheck_events) {
+        if (vcpu->events.triple_fault) {
+            vcpu->events.triple_fault = false;
+            return false;
+        }
+        uint64_t cr2 = vcpu->cr2;
+        vmx_events_entry(vcpu, v);
+        if (vcpu->cr2 != cr2) // a page fault is being injected
+            write_cr2(vcpu->cr2);
     }
-    uint64_t cr2 = vcpu->cr2;
-    vmx_events_entry(vcpu, v);
-    if (vcpu->cr2 != cr2) // a page fault is being injected
-        write_cr2(vcpu->cr2);
-    return false;
-}
-
-static void flush_stale(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu,
-                        uint64_t generation) {
-    struct virt_vm *vm = vcpu->vm;
     if (v->flush_tlb) {
         v->flush_tlb = false;
         vcpu->statistics.tlb_flushes++;
         vmx_invvpid(INVALIDATE_ONE, v->vpid);
     }
-    if (vm->stage2_seen[cpu->index] != generation) {
-        vm->stage2_seen[cpu->index] = generation;
-        vmx_invept(INVALIDATE_ONE, vm->stage2_root | vmx.ept_pointer_bits);
-    }
-}
-
-// One entry. True: it failed and exit is filled.
-static bool enter(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu,
-                  struct virt_exit *exit) {
-    uint64_t generation = atomic_load_explicit(&vcpu->vm->stage2_generation, memory_order_acquire);
-    if (unlikely(v->flush_tlb || vcpu->vm->stage2_seen[cpu->index] != generation))
-        flush_stale(vcpu, v, cpu, generation);
-    if (unlikely(v->debug_registers))
+    if (v->debug_registers)
         vmx_load_debug_registers(vcpu);
-    if (unlikely(v->spec_ctrl))
+    if (v->load_spec_ctrl)
         write_msr(MSR_SPEC_CTRL, v->spec_ctrl);
-    bool rejected = vmx_world_switch(vcpu, &v->host_rsp, v->launched);
-    if (unlikely(v->spec_ctrl))
-        write_msr(MSR_SPEC_CTRL, 0);
-    if (unlikely(rejected)) {
-        vmx_entry_failed(vcpu, exit, true, (uint32_t)vmread(VMCS_INSTRUCTION_ERROR));
-        return true;
-    }
-    v->launched = true;
-    return false;
+    return true;
 }
 
-static void internal_error(struct virt_exit *exit, uint32_t suberror, uint64_t reason) {
+static void flush_stage2(struct virt_vm *vm, uint64_t *seen, uint64_t generation) {
+    *seen = generation;
+    vmx_invept(INVALIDATE_ONE, vm->stage2_root | vmx.ept_pointer_bits);
+}
+
+// Reasons without a row: a failed entry, or an exit that no control of ours asks for.
+static enum exit_action unknown_exit(struct virt_vcpu *vcpu, struct virt_exit *exit,
+                                     uint32_t reason) {
+    if (reason & VMX_EXIT_REASONS_FAILED_VMENTRY) {
+        vmx_entry_failed(vcpu, exit, false, reason);
+        return EXIT_LEAVE;
+    }
     exit->kind = VIRT_EXIT_INTERNAL_ERROR;
-    exit->error.suberror = suberror;
+    exit->error.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
     exit->error.count = 2;
     exit->error.data[0] = reason;
     exit->error.data[1] = this_cpu()->index;
+    return EXIT_LEAVE;
 }
 
 static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
                                     struct virt_exit *exit) {
     uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
     vcpu->statistics.exits++;
-    if (unlikely(reason & VMX_EXIT_REASONS_FAILED_VMENTRY)) {
-        v->launched = true;
-        vmx_entry_failed(vcpu, exit, false, reason);
-        return EXIT_LEAVE;
-    }
-    if (unlikely((uint16_t)reason >= EXIT_ROWS || !exit_table[(uint16_t)reason].handler)) {
-        internal_error(exit, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, reason);
-        return EXIT_LEAVE;
-    }
-    const struct exit_row *row = &exit_table[(uint16_t)reason];
-    if (unlikely(v->injected || row->vectoring))
+    if (unlikely(v->injected))
         vmx_events_exit(vcpu, v);
-    return row->handler(vcpu, v, exit);
+    if (unlikely(reason >= EXIT_ROWS || !exit_table[reason]))
+        return unknown_exit(vcpu, exit, reason);
+    return exit_table[reason](vcpu, v, exit);
 }
 
 int vmx_run(struct virt_vcpu *vcpu, struct virt_exit *exit) {
     struct vmx_vcpu *v = vmx_of(vcpu);
+    struct virt_vm *vm = vcpu->vm;
     struct cpu *cpu = this_cpu();
+    struct thread *thread = cpu->current;
+    uint64_t *seen = &vm->stage2_seen[cpu->index];
 
     prepare_run(vcpu, v, cpu);
     // From here whoever sets attention kicks this CPU: sequentially consistent against their store.
     atomic_store(&vcpu->in_guest, true);
     do {
-        if (unlikely(must_leave(vcpu, v, cpu))) {
+        uint32_t look = atomic_load_explicit(&vcpu->attention, memory_order_acquire) |
+                        atomic_load_explicit(&cpu->reschedule, memory_order_relaxed) |
+                        atomic_load_explicit(&thread->work, memory_order_relaxed);
+        if (unlikely(look) && must_leave(vcpu, v, cpu)) {
             exit->kind = VIRT_EXIT_ATTENTION;
             break;
         }
-        if (v->recheck_events && unlikely(handle_events(vcpu, v))) {
+        if (unlikely(v->before_entry) && !prepare_entry(vcpu, v)) {
             exit->kind = VIRT_EXIT_SHUTDOWN;
             break;
         }
-        if (unlikely(enter(vcpu, v, cpu, exit)))
+        uint64_t generation = atomic_load_explicit(&vm->stage2_generation, memory_order_acquire);
+        if (unlikely(*seen != generation))
+            flush_stage2(vm, seen, generation);
+        if (unlikely(vmx_world_switch(vcpu, &v->host_rsp, v->launched))) {
+            vmx_entry_failed(vcpu, exit, true, (uint32_t)vmread(VMCS_INSTRUCTION_ERROR));
             break;
+        }
+        v->launched = true;
+        if (unlikely(v->load_spec_ctrl))
+            write_msr(MSR_SPEC_CTRL, 0);
     } while (handle_exit(vcpu, v, exit) == EXIT_RESUME);
     atomic_store_explicit(&vcpu->in_guest, false, memory_order_release);
     // The guest's until here; a page fault of the host would overwrite it.

@@ -105,6 +105,7 @@ static void reset_segments(struct virt_vcpu *vcpu) {
 static void reset_power_on(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
     memset(v->lazy, 0, sizeof(v->lazy));
     v->cstar = v->spec_ctrl = 0;
+    v->load_spec_ctrl = false;
     vmwrite(VMCS_GUEST_PAT, PAT_RESET);
     vcpu->xcr0 = vcpu->guest_fpu.xcr0 = 1;
     vcpu->guest_fpu.xss = 0;

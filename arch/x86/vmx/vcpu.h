@@ -29,10 +29,17 @@ struct vmx_vcpu {
     struct cpu *cpu;      // where the VMCS is active (maybe cached in the processor); NULL: nowhere
     struct cpu *host_cpu; // whose descriptor tables and GS base are in the host state
     bool launched;
-    bool flush_tlb;       // INVVPID before the next entry
-    bool injected;        // the last entry injected an event
-    bool recheck_events;  // events or what blocks them changed
-    bool debug_registers; // DR0-3 must be loaded: breakpoints are enabled
+    bool injected; // the last entry injected an event
+    // Work before an entry, rare each; before_entry tests all four at once.
+    union {
+        struct {
+            bool recheck_events;  // events or what blocks them changed
+            bool flush_tlb;       // INVVPID
+            bool debug_registers; // DR0-3 must be loaded: breakpoints are enabled
+            bool load_spec_ctrl;  // the guest's IA32_SPEC_CTRL is not the host's 0
+        };
+        uint32_t before_entry;
+    };
     uint16_t vpid;
     uint32_t cpu_controls;
     uint32_t exceptions; // exception bitmap
@@ -84,8 +91,20 @@ void vmx_set_segment(struct virt_vcpu *vcpu, unsigned segment_register,
 uint64_t vmx_get_rflags(struct virt_vcpu *vcpu);
 void vmx_set_rflags(struct virt_vcpu *vcpu, uint64_t rflags);
 unsigned vmx_get_cpl(struct virt_vcpu *vcpu);
-// Past the instruction that exited (VMCS current).
-void vmx_skip(void);
+// Past the instruction that exited (VMCS current). The second half is for what seldom is: RIP
+// crosses 4 GiB, an interrupt shadow ends, a single step is due.
+void vmx_skip_slow(uint64_t rip, uint64_t next, uint64_t interruptibility, uint64_t rflags);
+static inline void vmx_skip(void) {
+    uint64_t rip = vmread(VMCS_GUEST_RIP), next = rip + vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
+    uint64_t interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+    uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
+    bool special = (rip ^ next) >> 32 || (interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS)) ||
+                   (rflags & RFLAGS_TF);
+    if (__builtin_expect(special, 0))
+        vmx_skip_slow(rip, next, interruptibility, rflags);
+    else
+        vmwrite(VMCS_GUEST_RIP, next);
+}
 
 // -- control_registers.c --
 uint64_t vmx_get_cr0(struct virt_vcpu *vcpu);
@@ -111,7 +130,9 @@ void vmx_debug_changed(struct virt_vcpu *vcpu);
 void vmx_load_debug_registers(struct virt_vcpu *vcpu);
 
 // -- events.c --
-// After an exit: what was injected is delivered, or waits for its second try.
+// After an exit that followed an injection or can cut off a delivery (SDM vol. 3 28.2.4:
+// exceptions, stage-2 faults, task switches): what was injected is delivered, or waits for its
+// second try.
 void vmx_events_exit(struct virt_vcpu *vcpu, struct vmx_vcpu *v);
 // Before an entry: injects, opens the windows that are needed.
 void vmx_events_entry(struct virt_vcpu *vcpu, struct vmx_vcpu *v);
@@ -125,12 +146,8 @@ int vmx_run(struct virt_vcpu *vcpu, struct virt_exit *exit);
 enum exit_action { EXIT_RESUME, EXIT_LEAVE };
 typedef enum exit_action (*exit_handler)(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
                                          struct virt_exit *exit);
-struct exit_row {
-    exit_handler handler;
-    bool vectoring; // the exit can cut off the delivery of an event (SDM vol. 3 28.2.4)
-};
 #define EXIT_ROWS 76
-extern const struct exit_row exit_table[EXIT_ROWS];
+extern const exit_handler exit_table[EXIT_ROWS]; // NULL: unexpected
 enum exit_action exit_control_register(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
                                        struct virt_exit *exit);
 enum exit_action exit_debug_register(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
