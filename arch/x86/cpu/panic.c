@@ -37,6 +37,8 @@ static void begin(void) {
 static void print_backtrace(uint64_t stack_pointer) {
     extern char kernel_text_start[], kernel_text_end[];
     const uint64_t *word = (const uint64_t *)(stack_pointer & ~7ull);
+    if (!kernel_space_readable(stack_pointer)) // in a guard page: the stack is above it
+        word = (const uint64_t *)((stack_pointer + 4095) & ~4095ull);
     unsigned found = 0;
     char line[BACKTRACE_MOST * 18 + 1];
     int length = 0;
