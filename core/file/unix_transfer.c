@@ -18,8 +18,15 @@
 // room wakes them here.
 static struct wait_queue datagram_room = {.waiters = LIST_INIT(datagram_room.waiters)};
 
-static bool has_room_locked(const struct unix_socket *to, size_t size) {
-    return !to->queued || to->queued + size <= to->receive_limit;
+// A message may go over the limit, none begins there.
+static bool has_room_locked(const struct unix_socket *to) {
+    return to->queued < to->receive_limit;
+}
+
+// As on Linux a socket polls writable only while most of the room is free, so that whoever is told
+// so can send.
+static bool has_much_room_locked(const struct unix_socket *to) {
+    return to->queued <= to->receive_limit / 4;
 }
 
 static int put_message(struct unix_socket *to, struct unix_message *message) {
@@ -29,7 +36,7 @@ static int put_message(struct unix_socket *to, struct unix_message *message) {
         error = to->type == SOCK_DGRAM ? -ECONNREFUSED : -EPIPE;
     else if (to->receive_shut)
         error = -EPIPE;
-    else if (!has_room_locked(to, unix_message_charge(message)))
+    else if (!has_room_locked(to))
         error = -EAGAIN;
     else {
         to->queued += unix_message_charge(message);
@@ -41,14 +48,13 @@ static int put_message(struct unix_socket *to, struct unix_message *message) {
 
 struct room {
     struct unix_socket *from, *to;
-    size_t size;
 };
 
 static bool has_room(void *object) {
     const struct room *room = object;
     spin_lock(&room->to->lock);
     bool ready = room->to->closed || room->to->receive_shut || room->from->send_shut ||
-                 has_room_locked(room->to, room->size);
+                 has_room_locked(room->to);
     spin_unlock(&room->to->lock);
     return ready;
 }
@@ -65,7 +71,7 @@ static int wait_outcome(int error) {
 // files.
 static int deliver(struct unix_socket *from, struct unix_socket *to, struct unix_message *message,
                    struct passed_files *files, bool nonblocking) {
-    struct room room = {.from = from, .to = to, .size = unix_message_charge(message)};
+    struct room room = {.from = from, .to = to};
     for (;;) {
         if (from->send_shut)
             return -EPIPE;
@@ -159,17 +165,13 @@ static bool can_receive(void *object) {
 // The first message: off the queue, or with another reference where it is only looked at. NULL:
 // *status is what to return (0: end of file, or files come that must not be merged with what was
 // read), or -EAGAIN: none yet.
-static struct unix_message *first_message(struct unix_socket *socket, bool peek, bool with_files,
-                                          int *status) {
+static struct unix_message *first_message(struct unix_socket *socket, bool peek, int *status) {
     struct unix_message *message = NULL;
     *status = -EAGAIN;
     spin_lock(&socket->lock);
     if (!list_empty(&socket->messages)) {
         message = container_of(socket->messages.next, struct unix_message, link);
-        if (message->files && !with_files) {
-            message = NULL;
-            *status = 0;
-        } else if (peek) {
+        if (peek) {
             atomic_fetch_add(&message->references, 1);
         } else {
             list_remove(&message->link);
@@ -279,8 +281,7 @@ int64_t unix_socket_receive(struct unix_socket *socket, struct io_buffer *buffer
         return 0;
     for (;;) {
         int status;
-        struct unix_message *message =
-            first_message(socket, receive->flags & MSG_PEEK, !any, &status);
+        struct unix_message *message = first_message(socket, receive->flags & MSG_PEEK, &status);
         if (message) {
             bool had_files = message->files;
             int64_t got = receive_one(socket, message, buffer, receive);
@@ -308,8 +309,9 @@ static bool peer_has_room(struct unix_socket *socket) {
     struct unix_socket *peer = connected_peer(socket, &error);
     if (!peer)
         return socket->type == SOCK_DGRAM;
-    struct room room = {.from = socket, .to = peer, .size = 1};
-    bool ready = has_room(&room);
+    spin_lock(&peer->lock);
+    bool ready = peer->closed || peer->receive_shut || has_much_room_locked(peer);
+    spin_unlock(&peer->lock);
     unix_socket_put(peer);
     return ready;
 }
