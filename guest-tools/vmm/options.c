@@ -2,6 +2,7 @@
 // Parsing and checking of the command line.
 #include "options.h"
 
+#include <ashlar_version.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -160,7 +161,7 @@ void options_parse(struct options *options, int argc, char **argv) {
             fputs(usage_text, stdout);
             exit(0);
         case 'V':
-            puts("vmm (Ashlar) 0.1");
+            puts("vmm (Ashlar) " ASHLAR_VERSION);
             exit(0);
         default: // getopt_long has said what is wrong.
             fputs("Try 'vmm --help'.\n", stderr);
