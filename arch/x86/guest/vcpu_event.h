@@ -35,7 +35,7 @@ static inline bool vcpu_event_waiting(const struct virt_vcpu *vcpu) {
     return events->exception_pending || events->exception_injected || events->interrupt_injected ||
            events->nmi_injected ||
            atomic_load_explicit(&events->nmi_pending, memory_order_relaxed) ||
-           events->user_interrupt >= 0 ||
+           events->user_interrupt >= 0 || events->triple_fault ||
            (vcpu->irqchip && (__atomic_load_n(&vcpu->lapic.irr_summary, __ATOMIC_RELAXED) ||
                               (vcpu->pic_output && *vcpu->pic_output))) ||
            vcpu->interrupt_window_requested;

@@ -31,6 +31,7 @@ uint64_t vmx_get_cr4(struct virt_vcpu *vcpu) {
 void vmx_write_efer(struct virt_vcpu *vcpu, uint64_t efer) {
     vmcs_use(vmx_of(vcpu));
     vmwrite(VMCS_GUEST_EFER, efer);
+    vmx_syscall_enabled(vcpu, efer & EFER_SCE);
     uint64_t controls = vmread(VMCS_ENTRY_CONTROLS) & ~(uint64_t)ENTRY_GUEST_64;
     vmwrite(VMCS_ENTRY_CONTROLS, controls | (efer & EFER_LMA ? ENTRY_GUEST_64 : 0));
     vmx_of(vcpu)->flush_tlb = true; // NXE changes what cached translations mean

@@ -2,6 +2,7 @@
 // MSRs whose guest values live in the VMCS or in the processor, and the bitmap that says which the
 // guest reaches itself.
 #include <asm/errno.h>
+#include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/vmx/vcpu.h"
 #include "core/list.h"
 #include "core/mm/page.h"
@@ -17,7 +18,7 @@ static const uint32_t lazy_index[LAZY_COUNT] = {
     [LAZY_SYSCALL_MASK] = MSR_SYSCALL_MASK,
     [LAZY_TSC_AUX] = MSR_TSC_AUX,
 };
-static uint64_t host_lazy[LAZY_COUNT]; // the same on all CPUs, but for the two rows below
+static uint64_t host_lazy[LAZY_COUNT]; // the SYSCALL three, the same on all CPUs
 static uint64_t host_tsc_aux[CPU_MAX];
 
 // -- bitmap (SDM vol. 3 25.6.9): read low, read high, write low, write high, 1 KiB each --
@@ -45,9 +46,6 @@ static const struct {
     {MSR_PAT, PASS_READ | PASS_WRITE},
     {MSR_TSC, PASS_READ}, // offset and scaling apply
     {MSR_EFER, PASS_READ},
-    {MSR_STAR, PASS_READ},
-    {MSR_LSTAR, PASS_READ},
-    {MSR_SYSCALL_MASK, PASS_READ},
 };
 
 int vmx_msr_init(void) {
@@ -72,17 +70,35 @@ void vmx_msr_cpu_init(void) {
 
 // -- lazy switch --
 
+// Sets IA32_KERNEL_GS_BASE and returns what was there. SWAPGS brings it within reach of the short
+// instructions; an NMI in between finds its own GS base.
+static uint64_t exchange_kernel_gs_base(uint64_t value) {
+    uint64_t old;
+    if (cpu_features.fsgsbase) {
+        __asm__ volatile("swapgs; rdgsbase %0; wrgsbase %1; swapgs" : "=&r"(old) : "r"(value));
+        return old;
+    }
+    old = read_msr(MSR_KERNEL_GS_BASE);
+    write_msr(MSR_KERNEL_GS_BASE, value);
+    return old;
+}
+
+static void write_syscall_msrs(const uint64_t values[LAZY_COUNT]) {
+    for (unsigned i = LAZY_STAR; i <= LAZY_SYSCALL_MASK; i++)
+        write_msr(lazy_index[i], values[i]);
+}
+
 void vmx_msrs_load(struct virt_vcpu *vcpu, struct cpu *cpu) {
     struct vmx_vcpu *v = vmx_of(vcpu);
-    uint64_t kernel_gs_base = read_msr(MSR_KERNEL_GS_BASE);
-    // In the kernel it holds the thread's user GS base, unless another guest's is loaded still.
     if (cpu->guest_msrs_loaded)
-        vmx_of(cpu->loaded_vcpu)->lazy[LAZY_KERNEL_GS_BASE] = kernel_gs_base;
-    else
-        cpu->current->gs_base = kernel_gs_base;
-    for (unsigned i = 0; i < LAZY_TSC_AUX; i++)
-        write_msr(lazy_index[i], v->lazy[i]);
-    if (vmx.rdtscp)
+        vmx_user_return(); // another vCPU's
+    // In the kernel it holds the thread's user GS base.
+    cpu->current->gs_base = exchange_kernel_gs_base(v->lazy[LAZY_KERNEL_GS_BASE]);
+    // Without EFER.SCE SYSCALL is undefined, so nothing looks at its MSRs.
+    v->syscall_loaded = v->syscall_enabled;
+    if (v->syscall_loaded)
+        write_syscall_msrs(v->lazy);
+    if (v->lazy[LAZY_TSC_AUX] != host_tsc_aux[cpu->index])
         write_msr(MSR_TSC_AUX, v->lazy[LAZY_TSC_AUX]);
     cpu->loaded_vcpu = vcpu;
     cpu->guest_msrs_loaded = true;
@@ -93,11 +109,10 @@ void vmx_user_return(void) {
     if (!cpu->guest_msrs_loaded)
         return;
     struct vmx_vcpu *v = vmx_of(cpu->loaded_vcpu);
-    v->lazy[LAZY_KERNEL_GS_BASE] = read_msr(MSR_KERNEL_GS_BASE);
-    write_msr(MSR_KERNEL_GS_BASE, cpu->current->gs_base);
-    for (unsigned i = LAZY_STAR; i <= LAZY_SYSCALL_MASK; i++)
-        write_msr(lazy_index[i], host_lazy[i]);
-    if (vmx.rdtscp)
+    v->lazy[LAZY_KERNEL_GS_BASE] = exchange_kernel_gs_base(cpu->current->gs_base);
+    if (v->syscall_loaded)
+        write_syscall_msrs(host_lazy);
+    if (v->lazy[LAZY_TSC_AUX] != host_tsc_aux[cpu->index])
         write_msr(MSR_TSC_AUX, host_tsc_aux[cpu->index]);
     cpu->loaded_vcpu = NULL;
     cpu->guest_msrs_loaded = false;
@@ -115,10 +130,23 @@ static uint64_t lazy_get(struct virt_vcpu *vcpu, enum lazy_msr which) {
 }
 
 static int lazy_set(struct virt_vcpu *vcpu, enum lazy_msr which, uint64_t value) {
-    vmx_of(vcpu)->lazy[which] = value;
-    if (lazy_loaded(vcpu) && (which != LAZY_TSC_AUX || vmx.rdtscp))
+    struct vmx_vcpu *v = vmx_of(vcpu);
+    if (which == LAZY_TSC_AUX && !vmx.rdtscp)
+        return -1;
+    v->lazy[which] = value;
+    bool live = which == LAZY_KERNEL_GS_BASE || which == LAZY_TSC_AUX || v->syscall_loaded;
+    if (live && lazy_loaded(vcpu))
         write_msr(lazy_index[which], value);
     return 0;
+}
+
+void vmx_syscall_enabled(struct virt_vcpu *vcpu, bool enabled) {
+    struct vmx_vcpu *v = vmx_of(vcpu);
+    v->syscall_enabled = enabled;
+    if (enabled && lazy_loaded(vcpu) && !v->syscall_loaded) {
+        v->syscall_loaded = true;
+        write_syscall_msrs(v->lazy);
+    }
 }
 
 // -- access by guest_msr --

@@ -2,30 +2,47 @@
 // The loop enter - exit - handle. What changes rarely is tested with one flag each and written
 // rarely.
 #include <asm/vmx.h>
+#include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/guest/vcpu_event.h"
 #include "arch/x86/vmx/vcpu.h"
 #include "core/sched/thread.h"
 
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
-static void mark_cpu(struct virt_vm *vm, unsigned cpu) {
-    uint64_t bit = 1ull << cpu % 64;
-    _Atomic uint64_t *word = &vm->cpus[cpu / 64];
-    // The bit stays: a CPU that ran this VM once is asked to answer flushes, which costs it little.
-    if (!(atomic_load_explicit(word, memory_order_relaxed) & bit))
-        atomic_fetch_or(word, bit);
+// First run on this CPU since another. Its bit in the VM's mask stays set: a CPU that ran this VM
+// once is asked to answer flushes, which costs it little.
+static void arrive(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu) {
+    vmcs_host_cpu(v, cpu);
+    atomic_fetch_or(&vcpu->vm->cpus[cpu->index / 64], 1ull << cpu->index % 64);
+}
+
+static uint64_t host_fs_base(void) {
+    uint64_t base;
+    if (!cpu_features.fsgsbase)
+        return read_msr(MSR_FS_BASE);
+    __asm__ volatile("rdfsbase %0" : "=r"(base));
+    return base;
 }
 
 // Once a run: what the CPU or the thread decides.
 static void prepare_run(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu) {
     vmcs_use(v);
-    vmcs_host_state(v, cpu);
-    mark_cpu(vcpu->vm, cpu->index);
+    if (unlikely(v->host_cpu != cpu))
+        arrive(vcpu, v, cpu);
+    uint64_t cr3 = read_cr3(), fs_base = host_fs_base();
+    if (unlikely(v->host_cr3 != cr3)) {
+        v->host_cr3 = cr3;
+        vmwrite(VMCS_HOST_CR3, cr3);
+    }
+    if (unlikely(v->host_fs_base != fs_base)) {
+        v->host_fs_base = fs_base;
+        vmwrite(VMCS_HOST_FS_BASE, fs_base);
+    }
     if (cpu->loaded_vcpu != vcpu)
         vmx_msrs_load(vcpu, cpu);
-    if (vcpu_event_waiting(vcpu) || v->tpr_threshold)
+    if (unlikely(vcpu_event_waiting(vcpu) || v->tpr_threshold))
         v->recheck_events = true;
-    if (read_cr2() != vcpu->cr2)
+    if (unlikely(read_cr2() != vcpu->cr2))
         write_cr2(vcpu->cr2);
 }
 

@@ -40,6 +40,7 @@ struct vmx_vcpu {
         };
         uint32_t before_entry;
     };
+    bool syscall_enabled, syscall_loaded; // EFER.SCE; STAR, LSTAR and the mask are in the CPU
     uint16_t vpid;
     uint32_t cpu_controls;
     uint32_t exceptions; // exception bitmap
@@ -63,8 +64,8 @@ static inline void vmcs_use(struct vmx_vcpu *v) {
 // Allocates VMCS and VPID, writes controls and host state. 0 or -ENOMEM.
 int vmcs_create(struct virt_vcpu *vcpu, struct vmx_vcpu *v);
 void vmcs_destroy(struct vmx_vcpu *v);
-// Brings the host state up to date with this CPU and thread. VMCS current.
-void vmcs_host_state(struct vmx_vcpu *v, struct cpu *cpu);
+// Brings the host state up to date with this CPU. VMCS current.
+void vmcs_host_cpu(struct vmx_vcpu *v, struct cpu *cpu);
 void vmcs_set_cpu_controls(struct vmx_vcpu *v, uint32_t set, uint32_t clear);
 
 // -- vpid.c --
@@ -78,6 +79,8 @@ extern uint64_t vmx_msr_bitmap,
 void vmx_msr_cpu_init(void); // notes this CPU's own values
 void vmx_msrs_load(struct virt_vcpu *vcpu, struct cpu *cpu);
 void vmx_user_return(void);
+// EFER.SCE was written.
+void vmx_syscall_enabled(struct virt_vcpu *vcpu, bool enabled);
 uint64_t vmx_msr_get(struct virt_vcpu *vcpu, enum backend_msr which);
 int vmx_msr_set(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value);
 

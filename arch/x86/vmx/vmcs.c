@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A vCPU's VMCS: which CPU has it, its controls and the host state.
 #include <asm/errno.h>
-#include <asm/processor-flags.h>
 #include "arch/x86/cpu/segment.h"
 #include "arch/x86/vmx/vcpu.h"
 #include "core/log.h"
@@ -54,31 +53,12 @@ void vmcs_set_cpu_controls(struct vmx_vcpu *v, uint32_t set, uint32_t clear) {
     vmwrite(VMCS_CPU_CONTROLS, controls);
 }
 
-static uint64_t host_fs_base(void) {
-    uint64_t base;
-    if (!(read_cr4() & X86_CR4_FSGSBASE))
-        return read_msr(MSR_FS_BASE);
-    __asm__ volatile("rdfsbase %0" : "=r"(base));
-    return base;
-}
-
-void vmcs_host_state(struct vmx_vcpu *v, struct cpu *cpu) {
-    uint64_t cr3 = read_cr3(), fs_base = host_fs_base();
-    if (v->host_cr3 != cr3) {
-        v->host_cr3 = cr3;
-        vmwrite(VMCS_HOST_CR3, cr3);
-    }
-    if (v->host_fs_base != fs_base) {
-        v->host_fs_base = fs_base;
-        vmwrite(VMCS_HOST_FS_BASE, fs_base);
-    }
-    if (v->host_cpu != cpu) {
-        v->host_cpu = cpu;
-        vmwrite(VMCS_HOST_GS_BASE, (uintptr_t)cpu);
-        vmwrite(VMCS_HOST_TR_BASE, segment_tss_base(cpu));
-        vmwrite(VMCS_HOST_GDTR_BASE, segment_gdt_base(cpu));
-        vmwrite(VMCS_HOST_IDTR_BASE, segment_idt_base());
-    }
+void vmcs_host_cpu(struct vmx_vcpu *v, struct cpu *cpu) {
+    v->host_cpu = cpu;
+    vmwrite(VMCS_HOST_GS_BASE, (uintptr_t)cpu);
+    vmwrite(VMCS_HOST_TR_BASE, segment_tss_base(cpu));
+    vmwrite(VMCS_HOST_GDTR_BASE, segment_gdt_base(cpu));
+    vmwrite(VMCS_HOST_IDTR_BASE, segment_idt_base());
 }
 
 static void write_constant_host_state(void) {
