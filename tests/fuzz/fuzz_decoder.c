@@ -53,8 +53,7 @@ static enum emulated_access read_gpa(void *context, uint64_t gpa, void *data, ui
     return ACCESS_DONE;
 }
 
-static enum emulated_access write_gpa(void *context, uint64_t gpa, const void *data,
-                                      uint32_t len) {
+static enum emulated_access write_gpa(void *context, uint64_t gpa, const void *data, uint32_t len) {
     struct machine *machine = context;
     REQUIRE(len >= 1 && len <= 8 && (gpa & 4095) + len <= 4096);
     if (gpa >= DEVICE)
@@ -67,8 +66,9 @@ static enum emulated_access exchange(void *context, uint64_t gpa, uint64_t old_v
                                      uint64_t new_value, uint32_t len, bool *exchanged) {
     (void)old_value;
     *exchanged = next(context) & 1;
-    return *exchanged ? write_gpa(context, gpa, &new_value, len)
-                      : gpa >= DEVICE ? ACCESS_MMIO : ACCESS_DONE;
+    return *exchanged      ? write_gpa(context, gpa, &new_value, len)
+           : gpa >= DEVICE ? ACCESS_MMIO
+                           : ACCESS_DONE;
 }
 
 static void segment(void *context, enum segment_register which, struct kvm_segment *value) {
@@ -91,9 +91,13 @@ static void write_vector(void *context, unsigned which, const void *data, uint32
     memcpy(machine->vectors[which], data, size);
 }
 
-static const struct emulation_ops ops = {
-    .translate = translate, .read = read_gpa, .write = write_gpa, .exchange = exchange,
-    .segment = segment, .read_vector = read_vector, .write_vector = write_vector};
+static const struct emulation_ops ops = {.translate = translate,
+                                         .read = read_gpa,
+                                         .write = write_gpa,
+                                         .exchange = exchange,
+                                         .segment = segment,
+                                         .read_vector = read_vector,
+                                         .write_vector = write_vector};
 
 static void check_decoding(const uint8_t *bytes, uint32_t length, enum code_mode mode,
                            const struct instruction *instruction) {

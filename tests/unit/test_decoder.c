@@ -56,11 +56,9 @@ static const struct sample samples[] = {
     {CODE_64, 4, {0xf3, 0x0f, 0x7f, 0x07}, OP_MOV_VECTOR, 16, OPERAND_MEMORY, OPERAND_VECTOR},
     {CODE_64, 3, {0x0f, 0x10, 0x07}, OP_MOV_VECTOR, 16, OPERAND_VECTOR, OPERAND_MEMORY},
     {CODE_64, 4, {0xc5, 0xfe, 0x6f, 0x07}, OP_MOV_VECTOR, 32, OPERAND_VECTOR, OPERAND_MEMORY},
-    {CODE_64, 5, {0xc4, 0x41, 0x7a, 0x7f, 0x07}, OP_MOV_VECTOR, 16, OPERAND_MEMORY,
-     OPERAND_VECTOR},
+    {CODE_64, 5, {0xc4, 0x41, 0x7a, 0x7f, 0x07}, OP_MOV_VECTOR, 16, OPERAND_MEMORY, OPERAND_VECTOR},
     {CODE_64, 4, {0x66, 0x0f, 0x6e, 0x07}, OP_MOV_VECTOR, 4, OPERAND_VECTOR, OPERAND_MEMORY},
-    {CODE_64, 5, {0x66, 0x48, 0x0f, 0x7e, 0x07}, OP_MOV_VECTOR, 8, OPERAND_MEMORY,
-     OPERAND_VECTOR},
+    {CODE_64, 5, {0x66, 0x48, 0x0f, 0x7e, 0x07}, OP_MOV_VECTOR, 8, OPERAND_MEMORY, OPERAND_VECTOR},
     {CODE_64, 4, {0x0f, 0x38, 0xf0, 0x07}, OP_MOVBE, 4, OPERAND_REGISTER, OPERAND_MEMORY},
     {CODE_64, 3, {0x0f, 0x94, 0x07}, OP_SETCC, 1, OPERAND_MEMORY, OPERAND_NONE},
     {CODE_64, 2, {0xd1, 0x27}, OP_SHL, 4, OPERAND_MEMORY, OPERAND_IMMEDIATE},
@@ -147,7 +145,7 @@ START_TEST(prefix_rules) {
     ck_assert_uint_eq(instruction.operand_size, 2);
     ck_assert_int_eq(DECODE(CODE_64, 0xf0, 0x89, 0x07), DECODE_INVALID);
     ck_assert_int_eq(DECODE(CODE_64, 0xf0, 0xf3, 0xa5), DECODE_INVALID);
-    ck_assert_int_eq(DECODE(CODE_64, 0xf0, 0x01, 0xc0), DECODE_INVALID); // register
+    ck_assert_int_eq(DECODE(CODE_64, 0xf0, 0x01, 0xc0), DECODE_INVALID);       // register
     ck_assert_int_eq(DECODE(CODE_64, 0xf0, 0x0f, 0xa3, 0x07), DECODE_INVALID); // BT
     ck_assert_int_eq(DECODE(CODE_64, 0x48, 0xc5, 0xfe, 0x6f, 0x07), DECODE_INVALID);
     ck_assert_int_eq(DECODE(CODE_32, 0xc5, 0x07), DECODE_UNKNOWN); // LDS

@@ -24,7 +24,8 @@ static int translate(void *context, uint64_t linear, unsigned access, uint64_t *
                      struct guest_exception *exception) {
     (void)context;
     if (linear >= UNMAPPED) {
-        *exception = (struct guest_exception){.vector = GUEST_PF, .has_error_code = true,
+        *exception = (struct guest_exception){.vector = GUEST_PF,
+                                              .has_error_code = true,
                                               .error_code = access & GUEST_WRITE ? 2 : 0,
                                               .cr2 = linear};
         return -1;
@@ -44,8 +45,7 @@ static enum emulated_access read_gpa(void *context, uint64_t gpa, void *data, ui
     return ACCESS_DONE;
 }
 
-static enum emulated_access write_gpa(void *context, uint64_t gpa, const void *data,
-                                      uint32_t len) {
+static enum emulated_access write_gpa(void *context, uint64_t gpa, const void *data, uint32_t len) {
     (void)context;
     ck_assert_uint_le(len, 8);
     ck_assert_uint_le((gpa & 4095) + len, 4096);
@@ -94,15 +94,21 @@ static bool port_allowed(void *context, uint16_t port, uint32_t size) {
     return allowed;
 }
 
-static const struct emulation_ops ops = {
-    .translate = translate, .read = read_gpa, .write = write_gpa, .exchange = exchange,
-    .segment = segment, .read_vector = read_vector, .write_vector = write_vector,
-    .port_allowed = port_allowed};
+static const struct emulation_ops ops = {.translate = translate,
+                                         .read = read_gpa,
+                                         .write = write_gpa,
+                                         .exchange = exchange,
+                                         .segment = segment,
+                                         .read_vector = read_vector,
+                                         .write_vector = write_vector,
+                                         .port_allowed = port_allowed};
 
 static void start_bytes(enum code_mode mode, const uint8_t *bytes, uint32_t length) {
     for (unsigned i = 0; i < 6; i++)
-        segments[i] = (struct kvm_segment){.limit = 0xffffffff, .type = i == SEG_CS ? 11 : 3,
-                                           .db = mode == CODE_32, .present = 1,
+        segments[i] = (struct kvm_segment){.limit = 0xffffffff,
+                                           .type = i == SEG_CS ? 11 : 3,
+                                           .db = mode == CODE_32,
+                                           .present = 1,
                                            .selector = (uint16_t)(8 * i)};
     memset(&emulation, 0, sizeof emulation);
     emulation.ops = &ops;
@@ -152,19 +158,35 @@ static void start_bytes(enum code_mode mode, const uint8_t *bytes, uint32_t leng
     NATIVE(op##_4, #op "l %%eax")                                                                  \
     NATIVE(op##_8, #op "q %%rax")
 
-NATIVES(add) NATIVES(or) NATIVES(adc) NATIVES(sbb) NATIVES(and) NATIVES(sub) NATIVES(xor)
-NATIVES(cmp) NATIVES(test)
-NATIVES_CL(rol) NATIVES_CL(ror) NATIVES_CL(rcl) NATIVES_CL(rcr) NATIVES_CL(shl) NATIVES_CL(shr)
-NATIVES_CL(sar)
-NATIVES_ONE(inc) NATIVES_ONE(dec) NATIVES_ONE(not) NATIVES_ONE(neg)
+NATIVES(add);
+NATIVES(or);
+NATIVES(adc);
+NATIVES(sbb);
+NATIVES(and);
+NATIVES(sub);
+NATIVES(xor);
+NATIVES(cmp);
+NATIVES(test);
+NATIVES_CL(rol);
+NATIVES_CL(ror);
+NATIVES_CL(rcl);
+NATIVES_CL(rcr);
+NATIVES_CL(shl);
+NATIVES_CL(shr);
+NATIVES_CL(sar);
+NATIVES_ONE(inc);
+NATIVES_ONE(dec);
+NATIVES_ONE(not );
+NATIVES_ONE(neg);
 
 struct arithmetic {
-    uint8_t opcode, extension; // r/m form; 0xff: ModRM.reg is CL's register
     uint64_t (*native[4])(uint64_t a, uint64_t b, uint64_t *flags);
+    uint8_t opcode, extension; // r/m form; 0xff: ModRM.reg is CL's register
     bool shift;
 };
 
-#define ROW(opcode, extension, op, shift) {opcode, extension, {op##_1, op##_2, op##_4, op##_8}, shift}
+#define ROW(opcode, extension, op, shift)                                                          \
+    { {op##_1, op##_2, op##_4, op##_8}, opcode, extension, shift }
 static const struct arithmetic arithmetics[] = {
     ROW(0x00, 0xff, add, false), ROW(0x08, 0xff, or, false),  ROW(0x10, 0xff, adc, false),
     ROW(0x18, 0xff, sbb, false), ROW(0x20, 0xff, and, false), ROW(0x28, 0xff, sub, false),
@@ -176,12 +198,12 @@ static const struct arithmetic arithmetics[] = {
 };
 
 static uint64_t interesting(unsigned i) {
-    static const uint64_t values[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff,
-                                      0x7fffffff, 0x80000000, 0xffffffff, INT64_MAX,
-                                      1ull << 63, UINT64_MAX};
+    static const uint64_t values[] = {0,          1,          2,         0x7f,       0x80,
+                                      0xff,       0x7fff,     0x8000,    0xffff,     0x7fffffff,
+                                      0x80000000, 0xffffffff, INT64_MAX, 1ull << 63, UINT64_MAX};
     unsigned count = sizeof values / sizeof values[0];
-    return i < count ? values[i] : (uint64_t)random() << 42 ^ (uint64_t)random() << 21 ^
-                                       (uint64_t)random();
+    return i < count ? values[i]
+                     : (uint64_t)random() << 42 ^ (uint64_t)random() << 21 ^ (uint64_t)random();
 }
 
 static void compare_with_native(const struct arithmetic *row, unsigned log, uint64_t a, uint64_t b,
@@ -218,12 +240,11 @@ static void compare_with_native(const struct arithmetic *row, unsigned log, uint
                row->opcode == 0x84) {
         checked &= ~0x10ull; // AF undefined
     }
-    ck_assert_msg(got == (native & mask), "%x/%u size %u: %lx op %lx", row->opcode,
-                  row->extension, size, (long)a, (long)b);
+    ck_assert_msg(got == (native & mask), "%x/%u size %u: %lx op %lx", row->opcode, row->extension,
+                  size, (long)a, (long)b);
     ck_assert_msg((emulation.rflags & checked) == (native_flags & checked),
-                  "%x/%u size %u: %lx op %lx flags %lx, should be %lx", row->opcode,
-                  row->extension, size, (long)a, (long)b, (long)emulation.rflags,
-                  (long)native_flags);
+                  "%x/%u size %u: %lx op %lx flags %lx, should be %lx", row->opcode, row->extension,
+                  size, (long)a, (long)b, (long)emulation.rflags, (long)native_flags);
 }
 
 START_TEST(arithmetic) {
@@ -552,7 +573,7 @@ START_TEST(compare_strings) {
     ck_assert_uint_eq(emulation.gpr[RCX], 96);
     ck_assert_uint_eq(emulation.rip, 0x1002);
     ck_assert(emulation.rflags & 1); // x < y
-    START(CODE_64, 0xf2, 0xae); // repne scasb
+    START(CODE_64, 0xf2, 0xae);      // repne scasb
     emulation.gpr[RAX] = 'c';
     emulation.gpr[RDI] = 0x2000;
     emulation.gpr[RCX] = 100;
@@ -656,7 +677,7 @@ START_TEST(string_input_in_batches) {
     START(CODE_64, 0x6d);
     emulation.gpr[RDI] = UNMAPPED;
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_EXCEPTION); // before the port is read
-    START(CODE_64, 0x6c); // into a device
+    START(CODE_64, 0x6c);                                          // into a device
     emulation.gpr[RDI] = DEVICE;
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_PORT_IN);
     port_page[0] = 0x42;

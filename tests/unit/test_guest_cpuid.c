@@ -96,9 +96,18 @@ START_TEST(hidden_features) {
     offer(rich_host());
     for (unsigned i = 0; i < sizeof hidden / sizeof hidden[0]; i++)
         ck_assert_msg(!guest_cpuid_has(&cpuid, hidden[i]), "feature %u", i);
-    static const uint64_t shown[] = {CPUID_X2APIC, CPUID_TSC_DEADLINE, CPUID_XSAVE, CPUID_SMEP,
-                                     CPUID_TSC_ADJUST, CPUID_PKU, CPUID_XSAVES, CPUID_NX,
-                                     CPUID_LM, CPUID_RDTSCP, CPUID_SPEC_CTRL, CPUID_INVPCID,
+    static const uint64_t shown[] = {CPUID_X2APIC,
+                                     CPUID_TSC_DEADLINE,
+                                     CPUID_XSAVE,
+                                     CPUID_SMEP,
+                                     CPUID_TSC_ADJUST,
+                                     CPUID_PKU,
+                                     CPUID_XSAVES,
+                                     CPUID_NX,
+                                     CPUID_LM,
+                                     CPUID_RDTSCP,
+                                     CPUID_SPEC_CTRL,
+                                     CPUID_INVPCID,
                                      CPUID_FEATURE(1, 0, CPUID_ECX, 31)};
     for (unsigned i = 0; i < sizeof shown / sizeof shown[0]; i++)
         ck_assert_msg(guest_cpuid_has(&cpuid, shown[i]), "feature %u", i);
@@ -113,8 +122,14 @@ START_TEST(features_follow_controls) {
     host.rdtscp = host.invpcid = host.spec_ctrl = host.xsaves = host.x2apic_emulated = false;
     host.xcr0 = 3;
     offer(host);
-    static const uint64_t gone[] = {CPUID_RDTSCP, CPUID_INVPCID, CPUID_SPEC_CTRL, CPUID_XSAVES,
-                                    CPUID_X2APIC, CPUID_TSC_DEADLINE, CPUID_PKU, CPUID_SSBD,
+    static const uint64_t gone[] = {CPUID_RDTSCP,
+                                    CPUID_INVPCID,
+                                    CPUID_SPEC_CTRL,
+                                    CPUID_XSAVES,
+                                    CPUID_X2APIC,
+                                    CPUID_TSC_DEADLINE,
+                                    CPUID_PKU,
+                                    CPUID_SSBD,
                                     CPUID_FEATURE(1, 0, CPUID_ECX, 28),  // AVX
                                     CPUID_FEATURE(7, 0, CPUID_EBX, 5),   // AVX2
                                     CPUID_FEATURE(7, 0, CPUID_EBX, 16)}; // AVX512F
@@ -182,8 +197,8 @@ START_TEST(out_of_range_leaves) {
     struct cpuid_regs regs, highest;
     offer(rich_host());
     guest_cpuid_query(&cpuid, cpuid.max_basic, 0, &highest);
-    static const uint32_t beyond[] = {0x20, 0x12345, 0x3fffffff, 0x40000002, 0x80000009,
-                                      0x8fffffff, 0xffffffff};
+    static const uint32_t beyond[] = {0x20,       0x12345,    0x3fffffff, 0x40000002,
+                                      0x80000009, 0x8fffffff, 0xffffffff};
     for (unsigned i = 0; i < sizeof beyond / sizeof beyond[0]; i++) {
         guest_cpuid_query(&cpuid, beyond[i], 0, &regs);
         ck_assert_mem_eq(&regs, &highest, sizeof regs);

@@ -65,8 +65,12 @@ static void start(void) {
     put(0x4000, 0x5007);
     put(0x4008, 0x8000000000006001);
     put(0x4010, 0x7005); // user, read-only
-    paging = (struct guest_paging){.cr0 = 0x80010001, .cr3 = 0x1000, .cr4 = 0x20,
-                                   .efer = 0xd00, .physical_bits = 40, .gbpages = true};
+    paging = (struct guest_paging){.cr0 = 0x80010001,
+                                   .cr3 = 0x1000,
+                                   .cr4 = 0x20,
+                                   .efer = 0xd00,
+                                   .physical_bits = 40,
+                                   .gbpages = true};
 }
 
 START_TEST(no_paging) {
@@ -182,8 +186,8 @@ END_TEST
 
 START_TEST(two_levels) {
     start();
-    paging = (struct guest_paging){.cr0 = 0x80000001, .cr3 = 0x8000, .cr4 = 0x10,
-                                   .physical_bits = 40};
+    paging =
+        (struct guest_paging){.cr0 = 0x80000001, .cr3 = 0x8000, .cr4 = 0x10, .physical_bits = 40};
     put32(0x8000 + 4 * 4, 0x9007);
     put32(0x9000 + 5 * 4, 0x6003);
     put32(0x8000 + 8 * 4, 0x00c00083 | 1 << 13); // 4 MiB page at 4 GiB + 0xc00000 (PSE-36)
@@ -202,8 +206,8 @@ END_TEST
 
 START_TEST(pae) {
     start();
-    paging = (struct guest_paging){.cr0 = 0x80010001, .cr3 = 0x8020, .cr4 = 0x20, .efer = 0x800,
-                                   .physical_bits = 40};
+    paging = (struct guest_paging){
+        .cr0 = 0x80010001, .cr3 = 0x8020, .cr4 = 0x20, .efer = 0x800, .physical_bits = 40};
     put(0x8020 + 3 * 8, 0x9001);
     put(0x9000 + 511 * 8, 0xb007);
     put(0xb000 + 511 * 8, 0x8000000000006003);

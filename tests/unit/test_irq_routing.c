@@ -7,21 +7,19 @@
 #include "arch/x86/guest/irq_routing.h"
 
 static struct kvm_irq_routing_entry chip(uint32_t gsi, uint32_t irqchip, uint32_t pin) {
-    return (struct kvm_irq_routing_entry){.gsi = gsi,
-                                          .type = KVM_IRQ_ROUTING_IRQCHIP,
-                                          .u.irqchip = {.irqchip = irqchip, .pin = pin}};
+    return (struct kvm_irq_routing_entry){
+        .gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = {.irqchip = irqchip, .pin = pin}};
 }
 
 static struct kvm_irq_routing_entry msi(uint32_t gsi, uint32_t data) {
-    return (struct kvm_irq_routing_entry){.gsi = gsi,
-                                          .type = KVM_IRQ_ROUTING_MSI,
-                                          .u.msi = {.address_lo = 0xfee00000, .data = data}};
+    return (struct kvm_irq_routing_entry){
+        .gsi = gsi, .type = KVM_IRQ_ROUTING_MSI, .u.msi = {.address_lo = 0xfee00000, .data = data}};
 }
 
 START_TEST(default_table) {
     uint32_t count;
-    ck_assert_int_eq(
-        irq_routing_check(irq_routing_default, IRQ_ROUTING_DEFAULT_COUNT, true, false), 0);
+    ck_assert_int_eq(irq_routing_check(irq_routing_default, IRQ_ROUTING_DEFAULT_COUNT, true, false),
+                     0);
     void *block = malloc(irq_routing_size(irq_routing_default, IRQ_ROUTING_DEFAULT_COUNT));
     struct irq_routing *table =
         irq_routing_build(block, irq_routing_default, IRQ_ROUTING_DEFAULT_COUNT);
@@ -46,8 +44,8 @@ START_TEST(default_table) {
 END_TEST
 
 START_TEST(unsorted_and_sparse) {
-    struct kvm_irq_routing_entry entries[] = {msi(100, 1), chip(5, 2, 7), msi(30, 2),
-                                              chip(5, 0, 3), msi(4095, 3)};
+    struct kvm_irq_routing_entry entries[] = {msi(100, 1), chip(5, 2, 7), msi(30, 2), chip(5, 0, 3),
+                                              msi(4095, 3)};
     uint32_t count;
     ck_assert_int_eq(irq_routing_check(entries, 5, true, false), 0);
     void *block = malloc(irq_routing_size(entries, 5));

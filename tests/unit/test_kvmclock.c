@@ -5,8 +5,8 @@
 #include "arch/x86/guest/kvmclock.h"
 
 START_TEST(scales_are_exact) {
-    static const uint64_t khz[] = {50, 1000, 999999, 1000000, 1000001, 2000000, 2400123, 5000000,
-                                   12345678};
+    static const uint64_t khz[] = {50,      1000,    999999,  1000000, 1000001,
+                                   2000000, 2400123, 5000000, 12345678};
     for (unsigned i = 0; i < sizeof khz / sizeof khz[0]; i++) {
         struct kvmclock_scale scale = kvmclock_scale(khz[i]);
         uint64_t second = kvmclock_ns(scale, khz[i] * 1000);

@@ -206,7 +206,7 @@ START_TEST(one_shot_and_periodic_timer) {
     lapic_accept(lapic, 0x60);
     lapic_eoi(lapic);
     write_register(lapic, LAPIC_LVT_TIMER, 0x20060); // periodic
-    write_register(lapic, LAPIC_TIMER_DIVIDE, 0x0); // by 2
+    write_register(lapic, LAPIC_TIMER_DIVIDE, 0x0);  // by 2
     write_register(lapic, LAPIC_TIMER_INITIAL, 1000000);
     uint64_t first = now + 2000000;
     ck_assert_uint_eq(lapic_timer_deadline(lapic), first);
@@ -395,8 +395,8 @@ START_TEST(lowest_priority_spreads) {
 END_TEST
 
 START_TEST(special_deliveries) {
-    struct lapic_message message = {.delivery_mode = LAPIC_DELIVER_INIT, .level = true,
-                                    .level_triggered = true};
+    struct lapic_message message = {
+        .delivery_mode = LAPIC_DELIVER_INIT, .level = true, .level_triggered = true};
     start();
     ck_assert_int_eq(lapic_deliver(&apics[1], &message), LAPIC_DO_INIT);
     message.level = false;

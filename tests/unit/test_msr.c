@@ -62,10 +62,15 @@ static void changed(struct guest_msrs *msrs) {
     changes++;
 }
 
-static const struct guest_msr_backend backend = {
-    .get = get, .set = set, .get_tsc = get_tsc, .set_tsc = set_tsc, .adjust_tsc = adjust_tsc,
-    .command = command, .system_time = set_system_time, .wall_clock = set_wall,
-    .cpuid_inputs_changed = changed};
+static const struct guest_msr_backend backend = {.get = get,
+                                                 .set = set,
+                                                 .get_tsc = get_tsc,
+                                                 .set_tsc = set_tsc,
+                                                 .adjust_tsc = adjust_tsc,
+                                                 .command = command,
+                                                 .system_time = set_system_time,
+                                                 .wall_clock = set_wall,
+                                                 .cpuid_inputs_changed = changed};
 
 static uint64_t lapic_now(struct lapic *self) {
     (void)self;
@@ -162,7 +167,7 @@ START_TEST(efer) {
     start();
     hardware[BACKEND_EFER] = 0x500;
     ck_assert_int_eq(wr(0xc0000080, 0x901), 0);
-    ck_assert_uint_eq(hardware[BACKEND_EFER], 0xd01); // LMA stays
+    ck_assert_uint_eq(hardware[BACKEND_EFER], 0xd01);            // LMA stays
     ck_assert_int_eq(wr(0xc0000080, 0x1000), GUEST_MSR_INVALID); // SVME
     table[4].edx = 0;
     guest_cpuid_set(&cpuid, table, 6);

@@ -11,8 +11,8 @@
 // -- look-up --
 
 static bool entry_matches(const struct kvm_cpuid_entry2 *entry, uint32_t leaf, uint32_t subleaf) {
-    return entry->function == leaf && (!(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) ||
-                                       entry->index == subleaf);
+    return entry->function == leaf &&
+           (!(entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || entry->index == subleaf);
 }
 
 static const struct kvm_cpuid_entry2 *search(const struct guest_cpuid *cpuid, uint32_t first,
@@ -23,30 +23,30 @@ static const struct kvm_cpuid_entry2 *search(const struct guest_cpuid *cpuid, ui
     return 0;
 }
 
-static const struct cpuid_leaf *direct_leaf(const struct guest_cpuid *cpuid, uint32_t leaf) {
+// Where the leaf's entries are; in a table of its own if it is one of the usual leaves.
+static struct cpuid_leaf place_of(const struct guest_cpuid *cpuid, uint32_t leaf) {
+    const struct cpuid_leaf anywhere = {.first = 0, .end = (uint16_t)cpuid->count};
     uint32_t low = leaf & 0x0fffffff;
 
     if (low >= CPUID_DIRECT_LEAVES)
-        return 0;
+        return anywhere;
     switch (leaf >> 28) {
     case 0:
-        return &cpuid->basic[low];
+        return cpuid->basic[low];
     case 4:
-        return &cpuid->hypervisor[low];
+        return cpuid->hypervisor[low];
     case 8:
-        return &cpuid->extended[low];
+        return cpuid->extended[low];
     default:
-        return 0;
+        return anywhere;
     }
 }
 
 const struct kvm_cpuid_entry2 *guest_cpuid_find(const struct guest_cpuid *cpuid, uint32_t leaf,
                                                 uint32_t subleaf) {
-    const struct cpuid_leaf *direct = direct_leaf(cpuid, leaf);
+    struct cpuid_leaf place = place_of(cpuid, leaf);
 
-    if (direct)
-        return search(cpuid, direct->first, direct->end, leaf, subleaf);
-    return search(cpuid, 0, cpuid->count, leaf, subleaf);
+    return search(cpuid, place.first, place.end, leaf, subleaf);
 }
 
 // Leaves above a range's maximum give the highest basic leaf's data (SDM vol. 2 CPUID).
@@ -115,16 +115,14 @@ int guest_cpuid_check(const struct kvm_cpuid_entry2 *entries, uint32_t count) {
     return 0;
 }
 
-static void index_entries(struct guest_cpuid *cpuid) {
+static void index_range(const struct guest_cpuid *cpuid, uint32_t base, struct cpuid_leaf *table) {
     for (uint32_t i = 0; i < cpuid->count; i++) {
-        // The tables are ours to write; direct_leaf only picks the place.
-        struct cpuid_leaf *leaf =
-            (struct cpuid_leaf *)direct_leaf(cpuid, cpuid->entries[i].function);
-        if (!leaf)
+        uint32_t low = cpuid->entries[i].function - base;
+        if (low >= CPUID_DIRECT_LEAVES)
             continue;
-        if (leaf->end == 0)
-            leaf->first = (uint8_t)i;
-        leaf->end = (uint16_t)(i + 1);
+        if (table[low].end == 0)
+            table[low].first = (uint8_t)i;
+        table[low].end = (uint16_t)(i + 1);
     }
 }
 
@@ -174,8 +172,8 @@ static uint64_t allowed_cr4(const struct guest_cpuid *cpuid) {
         uint64_t feature;
         uint8_t bit;
     } rules[] = {
-        {CPUID_UMIP, 11},     {CPUID_LA57, 12}, {CPUID_FSGSBASE, 16}, {CPUID_PCID, 17},
-        {CPUID_XSAVE, 18},    {CPUID_SMEP, 20}, {CPUID_SMAP, 21},     {CPUID_PKU, 22},
+        {CPUID_UMIP, 11},  {CPUID_LA57, 12}, {CPUID_FSGSBASE, 16}, {CPUID_PCID, 17},
+        {CPUID_XSAVE, 18}, {CPUID_SMEP, 20}, {CPUID_SMAP, 21},     {CPUID_PKU, 22},
     };
     uint64_t allowed = 0x7ff; // VME .. OSXMMEXCPT: every 64-bit processor has them
 
@@ -199,7 +197,9 @@ void guest_cpuid_set(struct guest_cpuid *cpuid, struct kvm_cpuid_entry2 *entries
     const struct kvm_cpuid_entry2 *entry;
 
     *cpuid = (struct guest_cpuid){.entries = entries, .count = count};
-    index_entries(cpuid);
+    index_range(cpuid, 0, cpuid->basic);
+    index_range(cpuid, 0x40000000, cpuid->hypervisor);
+    index_range(cpuid, 0x80000000, cpuid->extended);
     find_vendor(cpuid);
     find_kvm_features(cpuid);
     find_widths(cpuid);
@@ -249,8 +249,7 @@ void guest_cpuid_update(struct guest_cpuid *cpuid, const struct cpuid_dynamic *d
     struct kvm_cpuid_entry2 *entry = own_entry(cpuid, 1, 0);
 
     if (entry) {
-        set_bit(&entry->ecx, 27,
-                (entry->ecx & (1u << 26)) && (dynamic->cr4 & CR4_OSXSAVE));
+        set_bit(&entry->ecx, 27, (entry->ecx & (1u << 26)) && (dynamic->cr4 & CR4_OSXSAVE));
         set_bit(&entry->edx, 9, dynamic->apic_base & APIC_ENABLE);
     }
     entry = own_entry(cpuid, 7, 0);

@@ -16,10 +16,10 @@ typedef void (*cpuid_reader)(uint32_t leaf, uint32_t subleaf, struct cpuid_regs 
 // What the processor's virtualization lets us offer, besides host CPUID.
 struct cpuid_host {
     cpuid_reader read;
-    uint64_t xcr0;  // XCR0 bits a guest may set
-    uint64_t xss;   // IA32_XSS bits a guest may set
+    uint64_t xcr0;                         // XCR0 bits a guest may set
+    uint64_t xss;                          // IA32_XSS bits a guest may set
     bool rdtscp, invpcid, xsaves, waitpkg; // enabled by the VMX controls
-    bool spec_ctrl;       // IA32_SPEC_CTRL is switched with the guest
+    bool spec_ctrl;                        // IA32_SPEC_CTRL is switched with the guest
     bool x2apic_emulated; // in-kernel local APIC: X2APIC and TSC_DEADLINE may be offered
     bool tsc_stable;      // KVM_FEATURE_CLOCKSOURCE_STABLE_BIT
 };
@@ -75,13 +75,13 @@ struct guest_cpuid {
     struct kvm_cpuid_entry2 *entries;
     uint32_t count;
     uint32_t max_basic;
-    bool intel;             // vendor string GenuineIntel
-    bool redirect;          // leaves out of range give the highest basic leaf (all but AMD, Hygon)
+    bool intel;    // vendor string GenuineIntel
+    bool redirect; // leaves out of range give the highest basic leaf (all but AMD, Hygon)
     uint8_t physical_bits, linear_bits;
     struct cpuid_leaf basic[CPUID_DIRECT_LEAVES];
     struct cpuid_leaf hypervisor[CPUID_DIRECT_LEAVES]; // 0x40000000..
     struct cpuid_leaf extended[CPUID_DIRECT_LEAVES];   // 0x80000000..
-    uint32_t kvm_features;  // KVM's feature leaf EAX (wherever its signature is), 0 if none
+    uint32_t kvm_features; // KVM's feature leaf EAX (wherever its signature is), 0 if none
     uint64_t xcr0_allowed, xss_allowed; // leaf 0xD
     // CR4 and EFER bits the table allows; all ones for an empty table (KVM_SET_SREGS before
     // KVM_SET_CPUID2 is bounded by the host only).

@@ -22,8 +22,10 @@ struct leaf_mask {
 
 static const struct leaf_mask masks[] = {
     // 1: no MONITOR, VMX, SMX, EST, TM2, DTES64, PDCM, DCA, SDBG, CNXT-ID; HYPERVISOR always.
-    {0x01, 0,
-     {.eax = ~0u, .ebx = 0xff00,
+    {0x01,
+     0,
+     {.eax = ~0u,
+      .ebx = 0xff00,
       .ecx = B4(0, 1, 9, 12) | B4(13, 17, 19, 20) | B4(22, 23, 25, 26) | B2(28, 29) | BIT(30),
       // FPU..APIC, SEP..PSE36, CLFSH, MMX..SS.
       .edx = 0x0f8bfbff},
@@ -33,18 +35,19 @@ static const struct leaf_mask masks[] = {
     {0x06, 0, {0}, {.eax = BIT(2)}},
     // 7.0: no SGX, CQM, MPX, RDT, PT; no CET, TME, KEYLOCKER, bus-lock #DB, ENQCMD, PKS; no AMX,
     // UINTR, FSRM; TSC_ADJUST is ours.
-    {0x07, 0,
+    {0x07,
+     0,
      {.ebx = B4(0, 3, 4, 5) | B4(6, 7, 8, 9) | B4(10, 11, 13, 16) | B4(17, 18, 19, 20) |
              B4(21, 23, 24, 26) | B4(27, 28, 29, 30) | BIT(31),
       .ecx = B4(1, 2, 3, 5) | B4(6, 8, 9, 10) | B4(11, 12, 14, 16) | B4(22, 25, 27, 28),
       .edx = B4(2, 3, 8, 10) | B4(14, 16, 23, 26) | B4(27, 28, 29, 31)},
      {.ebx = BIT(1)}},
-    {0x07, 1,
-     {.eax = B4(4, 5, 7, 10) | B2(11, 12) | BIT(23), .edx = B2(4, 5) | BIT(14)},
-     {0}},
-    {0x80000001, 0,
+    {0x07, 1, {.eax = B4(4, 5, 7, 10) | B2(11, 12) | BIT(23), .edx = B2(4, 5) | BIT(14)}, {0}},
+    {0x80000001,
+     0,
      // LAHF, CMP_LEGACY, CR8_LEGACY, ABM, SSE4A, MISALIGNSSE, 3DNOWPREFETCH, XOP, FMA4, TBM.
-     {.eax = ~0u, .ecx = B4(0, 1, 4, 5) | B4(6, 7, 8, 11) | B2(16, 21),
+     {.eax = ~0u,
+      .ecx = B4(0, 1, 4, 5) | B4(6, 7, 8, 11) | B2(16, 21),
       // The bits of leaf 1, SYSCALL, NX, MMXEXT, FXSR_OPT, 1 GiB pages, RDTSCP, LM, 3DNOW.
       .edx = 0x0183fbff | B4(11, 20, 22, 25) | B4(26, 27, 29, 30) | BIT(31)},
      {0}},
@@ -97,8 +100,8 @@ static void drop_vector_extensions(uint64_t xcr0, uint32_t leaf, uint32_t sublea
             regs->ecx &= ~BIT(26); // XSAVE
     } else if (leaf == 7 && subleaf == 0) {
         if (!avx) {
-            regs->ebx &= ~BIT(5);     // AVX2
-            regs->ecx &= ~B2(9, 10);  // VAES, VPCLMULQDQ
+            regs->ebx &= ~BIT(5);    // AVX2
+            regs->ecx &= ~B2(9, 10); // VAES, VPCLMULQDQ
         }
         if (!avx512) {
             regs->ebx &= ~(B4(16, 17, 21, 26) | B4(27, 28, 30, 31));
@@ -200,8 +203,8 @@ static void emit_xsave(const struct cpuid_host *host, struct output *out) {
         if (!((xcr0 | xss) >> i & 1))
             continue;
         host->read(0xd, i, &regs);
-        components[i] = (struct xsave_component){
-            .size = regs.eax, .offset = regs.ebx, .flags = regs.ecx & 3};
+        components[i] =
+            (struct xsave_component){.size = regs.eax, .offset = regs.ebx, .flags = regs.ecx & 3};
     }
     regs = (struct cpuid_regs){.eax = (uint32_t)xcr0, .edx = (uint32_t)(xcr0 >> 32)};
     regs.ebx = regs.ecx = xsave_standard_size(components, xcr0);
@@ -214,9 +217,8 @@ static void emit_xsave(const struct cpuid_host *host, struct output *out) {
     for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
         if (components[i].size == 0)
             continue;
-        regs = (struct cpuid_regs){.eax = components[i].size,
-                                   .ebx = components[i].offset,
-                                   .ecx = components[i].flags};
+        regs = (struct cpuid_regs){
+            .eax = components[i].size, .ebx = components[i].offset, .ecx = components[i].flags};
         emit(out, 0xd, i, true, &regs);
     }
 }
@@ -259,9 +261,8 @@ static void emit_hypervisor(const struct cpuid_host *host, struct output *out) {
     __builtin_memcpy(&regs.ecx, "VMKV", 4);
     __builtin_memcpy(&regs.edx, "M\0\0\0", 4);
     emit(out, KVM_CPUID_SIGNATURE, 0, false, &regs);
-    regs = (struct cpuid_regs){
-        .eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
-               BIT(KVM_FEATURE_CLOCKSOURCE2)};
+    regs = (struct cpuid_regs){.eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
+                                      BIT(KVM_FEATURE_CLOCKSOURCE2)};
     if (host->tsc_stable)
         regs.eax |= BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
     emit(out, KVM_CPUID_FEATURES, 0, false, &regs);

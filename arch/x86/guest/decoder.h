@@ -14,16 +14,56 @@ enum segment_register { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
 enum operation {
     OP_NONE,
     // Order of the first eight is that of the 0x80 group.
-    OP_ADD, OP_OR, OP_ADC, OP_SBB, OP_AND, OP_SUB, OP_XOR, OP_CMP,
-    OP_MOV, OP_MOVZX, OP_MOVSX, OP_TEST, OP_XCHG, OP_XADD, OP_CMPXCHG,
-    OP_NOT, OP_NEG, OP_INC, OP_DEC, OP_BT, OP_BTS, OP_BTR, OP_BTC,
-    OP_ROL, OP_ROR, OP_RCL, OP_RCR, OP_SHL, OP_SHR, OP_SAR,
-    OP_PUSH, OP_POP, OP_MOVS, OP_STOS, OP_LODS, OP_CMPS, OP_SCAS,
-    OP_INS, OP_OUTS, OP_IN, OP_OUT, OP_SETCC, OP_CMOVCC, OP_MOVBE, OP_MOVNTI,
+    OP_ADD,
+    OP_OR,
+    OP_ADC,
+    OP_SBB,
+    OP_AND,
+    OP_SUB,
+    OP_XOR,
+    OP_CMP,
+    OP_MOV,
+    OP_MOVZX,
+    OP_MOVSX,
+    OP_TEST,
+    OP_XCHG,
+    OP_XADD,
+    OP_CMPXCHG,
+    OP_NOT,
+    OP_NEG,
+    OP_INC,
+    OP_DEC,
+    OP_BT,
+    OP_BTS,
+    OP_BTR,
+    OP_BTC,
+    OP_ROL,
+    OP_ROR,
+    OP_RCL,
+    OP_RCR,
+    OP_SHL,
+    OP_SHR,
+    OP_SAR,
+    OP_PUSH,
+    OP_POP,
+    OP_MOVS,
+    OP_STOS,
+    OP_LODS,
+    OP_CMPS,
+    OP_SCAS,
+    OP_INS,
+    OP_OUTS,
+    OP_IN,
+    OP_OUT,
+    OP_SETCC,
+    OP_CMOVCC,
+    OP_MOVBE,
+    OP_MOVNTI,
     OP_MOV_VECTOR, // 4, 8, 16 (VEX.256: 32) bytes between a vector register and memory
     OP_NOP,        // with a memory operand that is not accessed (NOP, PREFETCH)
-    OP_CALL, OP_JMP, // near, through memory
-    OP_MOV_SEGMENT,  // store a segment register
+    OP_CALL,
+    OP_JMP,         // near, through memory
+    OP_MOV_SEGMENT, // store a segment register
     OP_COUNT,
 };
 
@@ -48,10 +88,10 @@ enum repeat_prefix { REPEAT_NONE, REPEAT_REP, REPEAT_REPNE };
 struct instruction {
     uint8_t operation; // enum operation
     uint8_t length;
-    uint8_t mode;          // enum code_mode
-    uint8_t operand_size;  // 1, 2, 4, 8 (16, 32 for vectors)
-    uint8_t address_size;  // 2, 4, 8
-    uint8_t repeat;        // enum repeat_prefix
+    uint8_t mode;         // enum code_mode
+    uint8_t operand_size; // 1, 2, 4, 8 (16, 32 for vectors)
+    uint8_t address_size; // 2, 4, 8
+    uint8_t repeat;       // enum repeat_prefix
     bool lock;
     bool aligned;          // 16/32-byte alignment required (MOVAPS, MOVDQA, MOVNT*)
     bool vex;              // clears the vector register's upper part on load

@@ -34,8 +34,8 @@ void set_register(struct run *run, struct operand operand, uint64_t value) {
 }
 
 static void set_rip(struct run *run, uint64_t rip) {
-    static const uint64_t masks[] = {[CODE_16] = 0xffff, [CODE_32] = 0xffffffff,
-                                     [CODE_64] = UINT64_MAX};
+    static const uint64_t masks[] = {
+        [CODE_16] = 0xffff, [CODE_32] = 0xffffffff, [CODE_64] = UINT64_MAX};
     run->rip = rip & masks[run->instruction->mode];
 }
 
@@ -162,8 +162,8 @@ static uint64_t bit_displacement(const struct run *run) {
 static int modify_memory(struct run *run, bool write) {
     const struct instruction *instruction = run->instruction;
     unsigned size = instruction->destination.size;
-    uint64_t offset = (effective_address(run) + bit_displacement(run)) &
-                      size_mask(instruction->address_size);
+    uint64_t offset =
+        (effective_address(run) + bit_displacement(run)) & size_mask(instruction->address_size);
     uint64_t linear, old = 0, operand = 0, value;
     bool locked = instruction->lock || instruction->operation == OP_XCHG;
     int result = linear_address(run, instruction->segment, offset, size, write, &linear);
@@ -274,8 +274,8 @@ static int run_push(struct run *run) {
 static int run_pop(struct run *run) {
     unsigned size = run->instruction->destination.size, width = stack_address_size(run);
     uint64_t linear, value = 0;
-    int result = linear_address(run, SEG_SS, run->gpr[RSP] & size_mask(width), size, false,
-                                &linear);
+    int result =
+        linear_address(run, SEG_SS, run->gpr[RSP] & size_mask(width), size, false, &linear);
 
     if (result == 0)
         result = read_memory(run, linear, &value, size);
@@ -347,21 +347,56 @@ static int run_nothing(struct run *run) {
 }
 
 static int (*const operations[OP_COUNT])(struct run *run) = {
-    [OP_ADD] = run_modify, [OP_OR] = run_modify, [OP_ADC] = run_modify, [OP_SBB] = run_modify,
-    [OP_AND] = run_modify, [OP_SUB] = run_modify, [OP_XOR] = run_modify, [OP_CMP] = run_compare,
-    [OP_MOV] = run_move, [OP_MOVZX] = run_move, [OP_MOVSX] = run_move_signed,
-    [OP_TEST] = run_compare, [OP_XCHG] = run_modify, [OP_XADD] = run_modify,
-    [OP_CMPXCHG] = run_modify, [OP_NOT] = run_modify, [OP_NEG] = run_modify,
-    [OP_INC] = run_modify, [OP_DEC] = run_modify, [OP_BT] = run_bit_test, [OP_BTS] = run_modify,
-    [OP_BTR] = run_modify, [OP_BTC] = run_modify, [OP_ROL] = run_modify, [OP_ROR] = run_modify,
-    [OP_RCL] = run_modify, [OP_RCR] = run_modify, [OP_SHL] = run_modify, [OP_SHR] = run_modify,
-    [OP_SAR] = run_modify, [OP_PUSH] = run_push, [OP_POP] = run_pop, [OP_MOVS] = run_string,
-    [OP_STOS] = run_string, [OP_LODS] = run_string, [OP_CMPS] = run_string,
-    [OP_SCAS] = run_string, [OP_INS] = run_port_string, [OP_OUTS] = run_port_string,
-    [OP_IN] = run_port, [OP_OUT] = run_port, [OP_SETCC] = run_set_condition,
-    [OP_CMOVCC] = run_conditional_move, [OP_MOVBE] = run_move_swapped, [OP_MOVNTI] = run_move,
-    [OP_MOV_VECTOR] = run_vector, [OP_NOP] = run_nothing, [OP_CALL] = run_branch,
-    [OP_JMP] = run_branch, [OP_MOV_SEGMENT] = run_move,
+    [OP_ADD] = run_modify,
+    [OP_OR] = run_modify,
+    [OP_ADC] = run_modify,
+    [OP_SBB] = run_modify,
+    [OP_AND] = run_modify,
+    [OP_SUB] = run_modify,
+    [OP_XOR] = run_modify,
+    [OP_CMP] = run_compare,
+    [OP_MOV] = run_move,
+    [OP_MOVZX] = run_move,
+    [OP_MOVSX] = run_move_signed,
+    [OP_TEST] = run_compare,
+    [OP_XCHG] = run_modify,
+    [OP_XADD] = run_modify,
+    [OP_CMPXCHG] = run_modify,
+    [OP_NOT] = run_modify,
+    [OP_NEG] = run_modify,
+    [OP_INC] = run_modify,
+    [OP_DEC] = run_modify,
+    [OP_BT] = run_bit_test,
+    [OP_BTS] = run_modify,
+    [OP_BTR] = run_modify,
+    [OP_BTC] = run_modify,
+    [OP_ROL] = run_modify,
+    [OP_ROR] = run_modify,
+    [OP_RCL] = run_modify,
+    [OP_RCR] = run_modify,
+    [OP_SHL] = run_modify,
+    [OP_SHR] = run_modify,
+    [OP_SAR] = run_modify,
+    [OP_PUSH] = run_push,
+    [OP_POP] = run_pop,
+    [OP_MOVS] = run_string,
+    [OP_STOS] = run_string,
+    [OP_LODS] = run_string,
+    [OP_CMPS] = run_string,
+    [OP_SCAS] = run_string,
+    [OP_INS] = run_port_string,
+    [OP_OUTS] = run_port_string,
+    [OP_IN] = run_port,
+    [OP_OUT] = run_port,
+    [OP_SETCC] = run_set_condition,
+    [OP_CMOVCC] = run_conditional_move,
+    [OP_MOVBE] = run_move_swapped,
+    [OP_MOVNTI] = run_move,
+    [OP_MOV_VECTOR] = run_vector,
+    [OP_NOP] = run_nothing,
+    [OP_CALL] = run_branch,
+    [OP_JMP] = run_branch,
+    [OP_MOV_SEGMENT] = run_move,
 };
 
 // -- the machine --
@@ -418,7 +453,7 @@ void emulate_begin(struct emulation *emulation) {
 }
 
 enum emulate_result emulate_step(struct emulation *emulation) {
-    int (*operation)(struct run *run) = operations[emulation->instruction.operation];
+    int (*operation)(struct run * run) = operations[emulation->instruction.operation];
     unsigned retries = 0;
     struct run run;
 

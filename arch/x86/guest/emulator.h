@@ -44,13 +44,13 @@ struct emulation_ops {
 };
 
 enum emulate_result {
-    EMULATE_DONE,      // complete; rip is past the instruction (or at it: REP goes on, re-enter)
-    EMULATE_EXCEPTION, // inject emulation->exception; registers as the instruction left them
-    EMULATE_MMIO_READ, // user space reads mmio.len bytes at mmio.gpa: put them in mmio.data, step
+    EMULATE_DONE,       // complete; rip is past the instruction (or at it: REP goes on, re-enter)
+    EMULATE_EXCEPTION,  // inject emulation->exception; registers as the instruction left them
+    EMULATE_MMIO_READ,  // user space reads mmio.len bytes at mmio.gpa: put them in mmio.data, step
     EMULATE_MMIO_WRITE, // user space writes mmio.data; then step again
-    EMULATE_PORT_IN,  // user space reads port.count elements of port.size into port_data; step
-    EMULATE_PORT_OUT, // user space writes them from port_data; then step again
-    EMULATE_FAILED,   // not emulable: KVM_EXIT_INTERNAL_ERROR
+    EMULATE_PORT_IN,    // user space reads port.count elements of port.size into port_data; step
+    EMULATE_PORT_OUT,   // user space writes them from port_data; then step again
+    EMULATE_FAILED,     // not emulable: KVM_EXIT_INTERNAL_ERROR
 };
 
 #define EMULATION_READS 12
@@ -68,7 +68,7 @@ struct emulation {
     uint64_t rip, rflags;
     uint64_t cr0, cr4; // cr4: UMIP, OSFXSR, OSXSAVE
     uint8_t cpl;
-    bool long_mode;    // EFER.LMA
+    bool long_mode;     // EFER.LMA
     uint8_t *port_data; // port_data_size bytes (kvm_run's data page) for string I/O
     uint32_t port_data_size;
     struct instruction instruction;

@@ -11,14 +11,14 @@
 #define CR4_LA57    (1ull << 12)
 #define CR4_OSXSAVE (1ull << 18)
 
-#define FLAG_CF 0x001ull
-#define FLAG_PF 0x004ull
-#define FLAG_AF 0x010ull
-#define FLAG_ZF 0x040ull
-#define FLAG_SF 0x080ull
-#define FLAG_DF 0x400ull
-#define FLAG_OF 0x800ull
-#define FLAG_VM (1ull << 17)
+#define FLAG_CF      0x001ull
+#define FLAG_PF      0x004ull
+#define FLAG_AF      0x010ull
+#define FLAG_ZF      0x040ull
+#define FLAG_SF      0x080ull
+#define FLAG_DF      0x400ull
+#define FLAG_OF      0x800ull
+#define FLAG_VM      (1ull << 17)
 #define FLAGS_STATUS (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
@@ -41,8 +41,8 @@ static inline uint64_t size_mask(unsigned size) {
 
 int raise_exception(struct run *run, uint8_t vector, bool has_error_code);
 // Linear address of segment:offset for an access of size bytes; the checks of emulate_address.
-int linear_address(struct run *run, enum segment_register segment, uint64_t offset,
-                   uint32_t size, bool write, uint64_t *linear);
+int linear_address(struct run *run, enum segment_register segment, uint64_t offset, uint32_t size,
+                   bool write, uint64_t *linear);
 uint64_t effective_address(const struct run *run);
 // 0, an emulate_result to return, or EMULATE_AGAIN.
 int read_memory(struct run *run, uint64_t linear, void *data, uint32_t size);

@@ -146,8 +146,7 @@ int read_memory(struct run *run, uint64_t linear, void *data, uint32_t size) {
     uint8_t *bytes = data;
     int result;
 
-    if (run->emulation->read_cursor == run->emulation->reads &&
-        (linear & 4095) + size > 4096) {
+    if (run->emulation->read_cursor == run->emulation->reads && (linear & 4095) + size > 4096) {
         result = check_pages(run, linear, size, GUEST_READ);
         if (result)
             return result;
@@ -236,8 +235,7 @@ int exchange_memory(struct run *run, uint64_t linear, uint64_t old_value, uint64
     result = translate(run, linear, GUEST_WRITE, &gpa);
     if (result)
         return result;
-    switch (emulation->ops->exchange(emulation->context, gpa, old_value, value, size,
-                                     &exchanged)) {
+    switch (emulation->ops->exchange(emulation->context, gpa, old_value, value, size, &exchanged)) {
     case ACCESS_DONE:
         return exchanged ? 0 : EMULATE_AGAIN;
     case ACCESS_MMIO:

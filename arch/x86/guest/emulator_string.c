@@ -150,8 +150,7 @@ static int port_out(struct run *run, uint16_t port, uint32_t size, uint32_t coun
 
     ask_port(emulation, port, size, count);
     for (uint32_t i = 0; ops->port_write && i < count; i++) {
-        switch (ops->port_write(emulation->context, port, size,
-                                emulation->port_data + i * size)) {
+        switch (ops->port_write(emulation->context, port, size, emulation->port_data + i * size)) {
         case ACCESS_DONE:
             continue;
         case ACCESS_MMIO:
@@ -170,8 +169,7 @@ static int port_in(struct run *run, uint16_t port, uint32_t size, uint32_t count
 
     ask_port(emulation, port, size, count);
     for (uint32_t i = 0; ops->port_read && i < count; i++) {
-        switch (ops->port_read(emulation->context, port, size,
-                               emulation->port_data + i * size)) {
+        switch (ops->port_read(emulation->context, port, size, emulation->port_data + i * size)) {
         case ACCESS_DONE:
             continue;
         case ACCESS_MMIO:
@@ -282,8 +280,8 @@ int run_port(struct run *run) {
     struct emulation *emulation = run->emulation;
     bool in = instruction->operation == OP_IN;
     struct operand where = in ? instruction->source : instruction->destination;
-    uint16_t port = (uint16_t)(where.kind == OPERAND_IMMEDIATE ? instruction->immediate
-                                                               : run->gpr[RDX]);
+    uint16_t port =
+        (uint16_t)(where.kind == OPERAND_IMMEDIATE ? instruction->immediate : run->gpr[RDX]);
     uint32_t size = instruction->operand_size;
     uint64_t value = 0;
     int result = 0;

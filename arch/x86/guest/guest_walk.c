@@ -39,11 +39,11 @@ struct walk {
     void *context;
     uint64_t linear;
     unsigned access;
-    unsigned levels;       // 2..5
-    unsigned entry_size;   // 4 or 8
-    unsigned index_bits;   // 10 or 9
-    uint64_t address_mask; // of a table's address in an entry
-    bool user;             // a user-mode access
+    unsigned levels;                      // 2..5
+    unsigned entry_size;                  // 4 or 8
+    unsigned index_bits;                  // 10 or 9
+    uint64_t address_mask;                // of a table's address in an entry
+    bool user;                            // a user-mode access
     bool writable, user_page, no_execute; // combined rights so far
 };
 
@@ -120,7 +120,7 @@ static uint64_t reserved_bits(const struct walk *walk, unsigned level, bool leaf
         if (!leaf || level == 1)
             return 0;
         // PSE-36: bits 20:13 are address bits 39:32 as far as the processor has them.
-        unsigned extra = walk->paging->physical_bits > 40 ? 8
+        unsigned extra = walk->paging->physical_bits > 40   ? 8
                          : walk->paging->physical_bits > 32 ? walk->paging->physical_bits - 32u
                                                             : 0;
         return (0x1ffull << 13) & ~(((1ull << extra) - 1) << 13);
@@ -178,8 +178,7 @@ static uint32_t denied(const struct walk *walk, uint64_t leaf) {
     if (!walk->user && walk->user_page && (paging->cr4 & CR4_SMAP) &&
         ((walk->access & GUEST_IMPLICIT) || !(paging->rflags & RFLAGS_AC)))
         return PF_PRESENT;
-    if ((walk->access & GUEST_WRITE) && !walk->writable &&
-        (walk->user || (paging->cr0 & CR0_WP)))
+    if ((walk->access & GUEST_WRITE) && !walk->writable && (walk->user || (paging->cr0 & CR0_WP)))
         return PF_PRESENT;
     return key_denies(walk, leaf, walk->user_page) ? PF_PRESENT | PF_KEY : 0;
 }
@@ -257,11 +256,8 @@ int guest_walk(const struct guest_paging *paging, const struct guest_walk_ops *o
         return 0;
     }
     for (unsigned attempt = 0; attempt < MAX_RETRIES; attempt++) {
-        walk = (struct walk){.paging = paging,
-                             .ops = ops,
-                             .context = context,
-                             .linear = linear,
-                             .access = access};
+        walk = (struct walk){
+            .paging = paging, .ops = ops, .context = context, .linear = linear, .access = access};
         set_up(&walk);
         int result = walk_once(&walk, translation, exception);
         if (result != RETRY)

@@ -19,7 +19,7 @@ enum guest_access {
     GUEST_READ = 0,
     GUEST_WRITE = 1 << 0,
     GUEST_FETCH = 1 << 1,
-    GUEST_IMPLICIT = 1 << 2, // supervisor access whatever the CPL (descriptor tables)
+    GUEST_IMPLICIT = 1 << 2,  // supervisor access whatever the CPL (descriptor tables)
     GUEST_NO_SET_AD = 1 << 3, // leave accessed/dirty bits alone (KVM_TRANSLATE)
     GUEST_NO_CHECK = 1 << 4,  // presence only, no rights (KVM_TRANSLATE)
 };

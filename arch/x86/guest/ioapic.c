@@ -68,7 +68,7 @@ int ioapic_set_line(struct ioapic *ioapic, unsigned pin, enum irq_source source,
     if (level)
         ioapic->line_sources[pin] |= (uint8_t)(1u << source);
     else
-        ioapic->line_sources[pin] &= (uint8_t)~(1u << source);
+        ioapic->line_sources[pin] &= (uint8_t) ~(1u << source);
     if (ioapic->line_sources[pin] == 0) {
         ioapic->irr &= ~bit;
         ioapic->edge_delivered &= ~bit;

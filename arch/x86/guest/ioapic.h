@@ -24,12 +24,12 @@ struct ioapic {
     uint64_t base;
     uint32_t ioregsel;
     uint32_t id;
-    uint32_t irr;            // pins whose line is high
-    uint32_t edge_delivered; // of these, edge pins whose interrupt has been sent
+    uint32_t irr;                      // pins whose line is high
+    uint32_t edge_delivered;           // of these, edge pins whose interrupt has been sent
     uint64_t redirection[IOAPIC_PINS]; // as the guest reads it, status bits included
     uint8_t line_sources[IOAPIC_PINS]; // bit enum irq_source: who asserts
-    uint32_t watched_pins;   // pins whose edge interrupts report acknowledged too (the PIT's)
-    uint32_t eoi_watch[8];   // their vectors; struct lapic's eoi_watch points here
+    uint32_t watched_pins; // pins whose edge interrupts report acknowledged too (the PIT's)
+    uint32_t eoi_watch[8]; // their vectors; struct lapic's eoi_watch points here
     const struct ioapic_ops *ops;
 };
 

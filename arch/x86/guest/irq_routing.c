@@ -4,14 +4,19 @@
 #include <asm/errno.h>
 
 #define PIC_ENTRY(irq)                                                                             \
-    {.gsi = (irq),                                                                                 \
-     .type = KVM_IRQ_ROUTING_IRQCHIP,                                                              \
-     .u.irqchip = {.irqchip = (irq) < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,          \
-                   .pin = (irq) & 7}}
+    {                                                                                              \
+        .gsi = (irq), .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = {                              \
+            .irqchip = (irq) < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,                 \
+            .pin = (irq)&7                                                                         \
+        }                                                                                          \
+    }
 #define IOAPIC_ENTRY(irq)                                                                          \
-    {.gsi = (irq),                                                                                 \
-     .type = KVM_IRQ_ROUTING_IRQCHIP,                                                              \
-     .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = (irq)}}
+    {                                                                                              \
+        .gsi = (irq), .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = {                              \
+            .irqchip = KVM_IRQCHIP_IOAPIC,                                                         \
+            .pin = (irq)                                                                           \
+        }                                                                                          \
+    }
 #define BOTH(irq)  IOAPIC_ENTRY(irq), PIC_ENTRY(irq)
 #define FOUR(m, n) m(n), m(n + 1), m(n + 2), m(n + 3)
 
@@ -45,9 +50,8 @@ static int check_entry(const struct kvm_irq_routing_entry *entry, bool irqchip,
 
 // Two entries of one GSI may only be pins of different controllers.
 static bool conflict(const struct kvm_irq_routing_entry *a, const struct kvm_irq_routing_entry *b) {
-    return a->gsi == b->gsi &&
-           (a->type == KVM_IRQ_ROUTING_MSI || b->type == KVM_IRQ_ROUTING_MSI ||
-            a->u.irqchip.irqchip == b->u.irqchip.irqchip);
+    return a->gsi == b->gsi && (a->type == KVM_IRQ_ROUTING_MSI || b->type == KVM_IRQ_ROUTING_MSI ||
+                                a->u.irqchip.irqchip == b->u.irqchip.irqchip);
 }
 
 int irq_routing_check(const struct kvm_irq_routing_entry *entries, uint32_t count, bool irqchip,

@@ -8,14 +8,14 @@
 #include <linux/kvm.h>
 #include "lapic_message.h"
 
-#define IRQ_ROUTING_MAX 4096 // entries, and GSIs are below it (KVM_CAP_IRQ_ROUTING)
+#define IRQ_ROUTING_MAX    4096 // entries, and GSIs are below it (KVM_CAP_IRQ_ROUTING)
 #define IRQ_ROUTING_NO_GSI UINT32_MAX
 
 struct irq_routing {
-    uint32_t gsi_count;   // highest GSI + 1
+    uint32_t gsi_count; // highest GSI + 1
     uint32_t entry_count;
-    uint16_t chip_gsi[3][24]; // (KVM_IRQCHIP_*, pin) -> GSI + 1; 0: none
-    uint16_t *first;          // [gsi_count + 1] -> index in entries; inside the block
+    uint16_t chip_gsi[3][24];              // (KVM_IRQCHIP_*, pin) -> GSI + 1; 0: none
+    uint16_t *first;                       // [gsi_count + 1] -> index in entries; inside the block
     struct kvm_irq_routing_entry *entries; // sorted by GSI; inside the block
 };
 
@@ -34,9 +34,8 @@ struct irq_routing *irq_routing_build(void *block, const struct kvm_irq_routing_
 extern const struct kvm_irq_routing_entry irq_routing_default[IRQ_ROUTING_DEFAULT_COUNT];
 
 // Entries of gsi, their number in *count (0 if none).
-static inline const struct kvm_irq_routing_entry *irq_routing_lookup(const struct irq_routing *table,
-                                                                     uint32_t gsi,
-                                                                     uint32_t *count) {
+static inline const struct kvm_irq_routing_entry *
+irq_routing_lookup(const struct irq_routing *table, uint32_t gsi, uint32_t *count) {
     if (gsi >= table->gsi_count) {
         *count = 0;
         return NULL;

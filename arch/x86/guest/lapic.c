@@ -200,7 +200,7 @@ static void load_identity(struct lapic *lapic) {
 
 void lapic_reset(struct lapic *lapic, bool init) {
     static const uint16_t lvts[] = {LAPIC_LVT_TIMER, LAPIC_LVT_THERMAL, LAPIC_LVT_PERF,
-                                    LAPIC_LVT_LINT0, LAPIC_LVT_LINT1, LAPIC_LVT_ERROR};
+                                    LAPIC_LVT_LINT0, LAPIC_LVT_LINT1,   LAPIC_LVT_ERROR};
     bool bsp = lapic->base & LAPIC_BASE_BSP;
 
     if (!init)
@@ -243,7 +243,7 @@ void lapic_update_enabled(struct lapic *lapic) {
 
 static bool legal_transition(uint64_t old, uint64_t new) {
     const uint64_t both = LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC;
-    uint64_t from = old & both, to = new & both;
+    uint64_t from = old & both, to = new &both;
 
     if (from == both && to == LAPIC_BASE_ENABLE)
         return false;
@@ -256,7 +256,8 @@ int lapic_set_base(struct lapic *lapic, uint64_t value, bool host_initiated) {
 
     if (!lapic->x2apic_allowed)
         reserved |= LAPIC_BASE_X2APIC;
-    if ((value & reserved) || (value & (LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC)) == LAPIC_BASE_X2APIC)
+    if ((value & reserved) ||
+        (value & (LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC)) == LAPIC_BASE_X2APIC)
         return -1;
     if (!host_initiated && !legal_transition(old, value))
         return -1;

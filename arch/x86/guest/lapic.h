@@ -64,22 +64,22 @@ struct lapic_ops {
 };
 
 struct lapic {
-    uint8_t *regs;        // 4 KiB, 16-byte aligned
-    uint32_t irr_summary; // atomic: bit w set if IRR word w may hold a request
-    int16_t highest_isr;  // -1: none in service
-    uint8_t ppr;          // cached copy of LAPIC_PPR
-    bool enabled;         // hardware-enabled (APIC base) and software-enabled (SVR)
-    bool x2apic_allowed;  // guest CPUID.1:ECX[21]
-    bool tsc_deadline_allowed; // guest CPUID.1:ECX[24]
-    bool x2apic_id_format;     // KVM_X2APIC_API_USE_32BIT_IDS: kvm_lapic_state holds 32-bit IDs
-    bool no_broadcast_quirk;   // KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK: 0xff in x2APIC is an ID
-    uint32_t id;               // x2APIC ID = vCPU id
-    uint64_t base;             // IA32_APIC_BASE
-    uint64_t base_reserved;    // bits above the guest's MAXPHYADDR
-    uint32_t pending_errors;   // ESR bits collected until the guest writes ESR
-    uint32_t guest_tsc_khz;    // for TSC-deadline
-    uint64_t timer_start_ns;   // when the current count was loaded
-    uint64_t timer_period_ns;  // initial count * divider; 0: stopped
+    uint8_t *regs;              // 4 KiB, 16-byte aligned
+    uint32_t irr_summary;       // atomic: bit w set if IRR word w may hold a request
+    int16_t highest_isr;        // -1: none in service
+    uint8_t ppr;                // cached copy of LAPIC_PPR
+    bool enabled;               // hardware-enabled (APIC base) and software-enabled (SVR)
+    bool x2apic_allowed;        // guest CPUID.1:ECX[21]
+    bool tsc_deadline_allowed;  // guest CPUID.1:ECX[24]
+    bool x2apic_id_format;      // KVM_X2APIC_API_USE_32BIT_IDS: kvm_lapic_state holds 32-bit IDs
+    bool no_broadcast_quirk;    // KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK: 0xff in x2APIC is an ID
+    uint32_t id;                // x2APIC ID = vCPU id
+    uint64_t base;              // IA32_APIC_BASE
+    uint64_t base_reserved;     // bits above the guest's MAXPHYADDR
+    uint32_t pending_errors;    // ESR bits collected until the guest writes ESR
+    uint32_t guest_tsc_khz;     // for TSC-deadline
+    uint64_t timer_start_ns;    // when the current count was loaded
+    uint64_t timer_period_ns;   // initial count * divider; 0: stopped
     uint64_t timer_deadline_ns; // absolute; LAPIC_NEVER if none
     uint64_t tsc_deadline;      // IA32_TSC_DEADLINE; 0: disarmed
     const uint32_t *eoi_watch;  // 256 bits or NULL: edge vectors whose EOI is broadcast as well
@@ -114,8 +114,8 @@ enum lapic_effect {
     LAPIC_POSTED,    // newly pending: kick the vCPU
     LAPIC_DO_NMI,
     LAPIC_DO_SMI,
-    LAPIC_DO_INIT, // the owner records it; the vCPU's thread then calls lapic_reset(.., true)
-    LAPIC_DO_SIPI, // start at message->vector << 12 if waiting for SIPI
+    LAPIC_DO_INIT,   // the owner records it; the vCPU's thread then calls lapic_reset(.., true)
+    LAPIC_DO_SIPI,   // start at message->vector << 12 if waiting for SIPI
     LAPIC_DO_EXTINT, // the owner asks the PIC for the vector
 };
 // Delivers a message already known to be for this APIC.

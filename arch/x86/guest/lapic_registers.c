@@ -130,8 +130,8 @@ static void write_register(struct lapic *lapic, const struct register_rule *rule
         write_svr(lapic, masked);
         break;
     case LAPIC_ESR:
-        lapic_store(lapic, offset, __atomic_exchange_n(&lapic->pending_errors, 0,
-                                                       __ATOMIC_RELAXED));
+        lapic_store(lapic, offset,
+                    __atomic_exchange_n(&lapic->pending_errors, 0, __ATOMIC_RELAXED));
         break;
     case LAPIC_ICR:
         // Delivery status (bit 12) always reads idle: sending is immediate.

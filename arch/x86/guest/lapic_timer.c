@@ -58,10 +58,10 @@ static void start_tsc(struct lapic *lapic) {
     uint64_t tsc = lapic->ops->guest_tsc(lapic);
     uint64_t ticks = lapic->tsc_deadline > tsc ? lapic->tsc_deadline - tsc : 0;
     uint64_t ms = ticks / lapic->guest_tsc_khz, rest = ticks % lapic->guest_tsc_khz;
-    uint64_t ns = ms > UINT64_MAX / 2000000
-                      ? UINT64_MAX / 2
-                      : ms * 1000000 + (rest * 1000000 + lapic->guest_tsc_khz - 1) /
-                                           lapic->guest_tsc_khz;
+    uint64_t ns =
+        ms > UINT64_MAX / 2000000
+            ? UINT64_MAX / 2
+            : ms * 1000000 + (rest * 1000000 + lapic->guest_tsc_khz - 1) / lapic->guest_tsc_khz;
     arm(lapic, later(lapic->ops->now_ns(lapic), ns));
 }
 
@@ -106,14 +106,13 @@ uint32_t lapic_timer_current(const struct lapic *lapic) {
     if (now < lapic->timer_deadline_ns)
         left = lapic->timer_deadline_ns - now;
     else if (timer_mode(lapic) == TIMER_PERIODIC)
-        left = lapic->timer_period_ns -
-               (now - lapic->timer_deadline_ns) % lapic->timer_period_ns;
+        left = lapic->timer_period_ns - (now - lapic->timer_deadline_ns) % lapic->timer_period_ns;
     return (uint32_t)(left >> divide_shift(lapic));
 }
 
 void lapic_timer_write_lvt(struct lapic *lapic, uint32_t value) {
     uint32_t old = timer_mode(lapic);
-    uint32_t new = value & LVT_TIMER_MODE;
+    uint32_t new = value &LVT_TIMER_MODE;
 
     lapic_store(lapic, LAPIC_LVT_TIMER, value);
     if (old == new)

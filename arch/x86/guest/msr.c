@@ -9,15 +9,15 @@
 #define OK 0
 #define GP GUEST_MSR_INVALID
 
-#define EFER_LMA               (1ull << 10)
-#define EFER_KNOWN             0xd01ull // SCE, LME, LMA, NXE
-#define FAULTING               (1ull << 31) // PLATFORM_INFO: CPUID faulting available
-#define MISC_ENABLE_READ_ONLY  0x1800ull    // BTS and PEBS unavailable
+#define EFER_LMA                (1ull << 10)
+#define EFER_KNOWN              0xd01ull     // SCE, LME, LMA, NXE
+#define FAULTING                (1ull << 31) // PLATFORM_INFO: CPUID faulting available
+#define MISC_ENABLE_READ_ONLY   0x1800ull    // BTS and PEBS unavailable
 #define MISC_ENABLE_FAST_STRING 1ull
-#define MCG_CTL_PRESENT        (1ull << 8)
-#define MCG_CMCI_PRESENT       (1ull << 10)
-#define MCG_SER_PRESENT        (1ull << 24)
-#define MTRR_CAPABILITIES      (0x500ull | GUEST_MTRR_VARIABLE) // write-combining, fixed ranges
+#define MCG_CTL_PRESENT         (1ull << 8)
+#define MCG_CMCI_PRESENT        (1ull << 10)
+#define MCG_SER_PRESENT         (1ull << 24)
+#define MTRR_CAPABILITIES       (0x500ull | GUEST_MTRR_VARIABLE) // write-combining, fixed ranges
 // Immunities (bits 0-6, 8, 13-15, 17, 19, 20, 24, 26, 27); not those that bring further MSRs.
 #define ARCH_CAPABILITIES_OFFERED 0x0d1ae17full
 
@@ -31,9 +31,9 @@ struct access {
 struct msr_rule {
     int (*read)(const struct access *access, uint64_t *value);
     int (*write)(const struct access *access, uint64_t value); // NULL: read-only
-    uint64_t reserved; // bits that must be zero in a write
-    uint64_t feature;  // CPUID feature the guest needs; 0 none
-    uint16_t field;    // offset in struct guest_msrs, or enum backend_msr
+    uint64_t reserved;                                         // bits that must be zero in a write
+    uint64_t feature; // CPUID feature the guest needs; 0 none
+    uint16_t field;   // offset in struct guest_msrs, or enum backend_msr
 };
 
 static uint64_t *field_of(const struct access *access) {
@@ -439,12 +439,51 @@ static int write_mc_ctl2(const struct access *access, uint64_t value) {
 
 enum slot {
     NONE,
-    TSC, TSC_ADJUST, TSC_DEADLINE, WALL_CLOCK, SYSTEM_TIME, APIC_BASE, FEATURE_CONTROL, SPEC_CTRL,
-    COMMAND, UCODE_WRITE, UCODE_REV, PLATFORM_INFO, MTRR_CAP, ARCH_CAPS, MISC_FEATURES,
-    SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, MCG_CAP, MCG_STATUS, MCG_CTL, ZERO, ZERO_WRITABLE,
-    PERF_STATUS, MISC_ENABLE, DEBUGCTL, POWER_CTL, MTRR_VARIABLE, MTRR_FIXED, MTRR_DEFAULT, PAT,
-    MC_CTL2, MC_BANK, PERF_CAPABILITIES, SMI_COUNT, EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK,
-    FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX, XSS,
+    TSC,
+    TSC_ADJUST,
+    TSC_DEADLINE,
+    WALL_CLOCK,
+    SYSTEM_TIME,
+    APIC_BASE,
+    FEATURE_CONTROL,
+    SPEC_CTRL,
+    COMMAND,
+    UCODE_WRITE,
+    UCODE_REV,
+    PLATFORM_INFO,
+    MTRR_CAP,
+    ARCH_CAPS,
+    MISC_FEATURES,
+    SYSENTER_CS,
+    SYSENTER_ESP,
+    SYSENTER_EIP,
+    MCG_CAP,
+    MCG_STATUS,
+    MCG_CTL,
+    ZERO,
+    ZERO_WRITABLE,
+    PERF_STATUS,
+    MISC_ENABLE,
+    DEBUGCTL,
+    POWER_CTL,
+    MTRR_VARIABLE,
+    MTRR_FIXED,
+    MTRR_DEFAULT,
+    PAT,
+    MC_CTL2,
+    MC_BANK,
+    PERF_CAPABILITIES,
+    SMI_COUNT,
+    EFER,
+    STAR,
+    LSTAR,
+    CSTAR,
+    SYSCALL_MASK,
+    FS_BASE,
+    GS_BASE,
+    KERNEL_GS_BASE,
+    TSC_AUX,
+    XSS,
     SLOT_COUNT,
 };
 
@@ -535,15 +574,15 @@ static const uint8_t low_slots[0x480] = {
     [0x1d9] = DEBUGCTL,
     [0x1db ... 0x1de] = ZERO, // last branch and exception
     [0x1fc] = POWER_CTL,
-    [MSR_INDEX_MTRR_BASE0 ... MSR_INDEX_MTRR_BASE0 + 2 * GUEST_MTRR_VARIABLE - 1] = MTRR_VARIABLE,
+    [MSR_INDEX_MTRR_BASE0... MSR_INDEX_MTRR_BASE0 + 2 * GUEST_MTRR_VARIABLE - 1] = MTRR_VARIABLE,
     [0x250] = MTRR_FIXED,
     [0x258 ... 0x259] = MTRR_FIXED,
     [0x268 ... 0x26f] = MTRR_FIXED,
     [0x277] = PAT,
-    [MSR_INDEX_MC0_CTL2 ... MSR_INDEX_MC0_CTL2 + GUEST_MC_BANKS - 1] = MC_CTL2,
+    [MSR_INDEX_MC0_CTL2... MSR_INDEX_MC0_CTL2 + GUEST_MC_BANKS - 1] = MC_CTL2,
     [0x2ff] = MTRR_DEFAULT,
     [0x345] = PERF_CAPABILITIES,
-    [MSR_INDEX_MC0_CTL ... MSR_INDEX_MC0_CTL + 4 * GUEST_MC_BANKS - 1] = MC_BANK,
+    [MSR_INDEX_MC0_CTL... MSR_INDEX_MC0_CTL + 4 * GUEST_MC_BANKS - 1] = MC_BANK,
 };
 
 static const uint8_t syscall_slots[5] = {EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK};
@@ -656,6 +695,6 @@ void guest_msrs_init(struct guest_msrs *msrs, const struct guest_msr_backend *ba
         .mcg_cap = GUEST_MC_BANKS,
     };
     if (backend->host_msr)
-        msrs->arch_capabilities = backend->host_msr(msrs, MSR_INDEX_ARCH_CAPABILITIES) &
-                                  ARCH_CAPABILITIES_OFFERED;
+        msrs->arch_capabilities =
+            backend->host_msr(msrs, MSR_INDEX_ARCH_CAPABILITIES) & ARCH_CAPABILITIES_OFFERED;
 }

@@ -40,7 +40,7 @@ static int next_irq(const struct pic *pic, unsigned index) {
         in_service &= (uint8_t)~chip->imr;
     // Special fully nested mode: the slave's further requests pass its own line in service.
     if (chip->special_fully_nested_mode && index == 0)
-        in_service &= (uint8_t)~(1u << CASCADE_IRQ);
+        in_service &= (uint8_t) ~(1u << CASCADE_IRQ);
     if (request >= priority_of(chip, in_service))
         return -1;
     return (int)((request + chip->priority_add) & 7);
@@ -95,7 +95,7 @@ int pic_set_line(struct pic *pic, unsigned irq, enum irq_source source, bool lev
     if (level)
         pic->line_sources[irq] |= (uint8_t)(1u << source);
     else
-        pic->line_sources[irq] &= (uint8_t)~(1u << source);
+        pic->line_sources[irq] &= (uint8_t) ~(1u << source);
     result = set_input(&pic->chips[irq >> 3], irq & 7, pic->line_sources[irq]);
     update_output(pic);
     return result;
@@ -106,12 +106,12 @@ static void interrupt_acknowledge(struct pic *pic, unsigned index, unsigned irq)
 
     chip->isr |= (uint8_t)(1u << irq);
     if (!(chip->elcr & (1u << irq)))
-        chip->irr &= (uint8_t)~(1u << irq);
+        chip->irr &= (uint8_t) ~(1u << irq);
     if (!chip->auto_eoi)
         return;
     if (chip->rotate_on_auto_eoi)
         chip->priority_add = (irq + 1) & 7;
-    chip->isr &= (uint8_t)~(1u << irq);
+    chip->isr &= (uint8_t) ~(1u << irq);
     acknowledged(pic, index, irq);
 }
 
@@ -138,14 +138,15 @@ uint8_t pic_acknowledge(struct pic *pic) {
 }
 
 static void clear_isr(struct pic *pic, unsigned index, unsigned irq) {
-    pic->chips[index].isr &= (uint8_t)~(1u << irq);
+    pic->chips[index].isr &= (uint8_t) ~(1u << irq);
     acknowledged(pic, index, irq);
 }
 
 static void initialize(struct pic *pic, unsigned index, uint8_t icw1) {
     struct kvm_pic_state *chip = &pic->chips[index];
     uint8_t pending = chip->isr;
-    uint8_t elcr = chip->elcr, mask = chip->elcr_mask, lines = chip->last_irr, base = chip->irq_base;
+    uint8_t elcr = chip->elcr, mask = chip->elcr_mask, lines = chip->last_irr,
+            base = chip->irq_base;
 
     *chip = (struct kvm_pic_state){
         .elcr = elcr,

@@ -24,8 +24,8 @@ struct pit {
     struct kvm_pit_channel_state channels[3]; // count_load_time: host ns
     uint32_t flags;                           // KVM_PIT_FLAGS_*
     bool speaker_data_on;
-    bool speaker_dummy; // KVM_PIT_SPEAKER_DUMMY: port 0x61 is ours
-    bool reinject;      // ticks missed are delivered later, one an acknowledge
+    bool speaker_dummy;   // KVM_PIT_SPEAKER_DUMMY: port 0x61 is ours
+    bool reinject;        // ticks missed are delivered later, one an acknowledge
     bool irq_outstanding; // sent and not yet acknowledged (reinject mode)
     uint32_t pending_ticks;
     uint64_t deadline_ns; // next channel 0 edge, PIT_NEVER if none
@@ -47,4 +47,5 @@ void pit_expired(struct pit *pit);
 void pit_irq_acknowledged(struct pit *pit);
 void pit_set_reinject(struct pit *pit, bool reinject); // KVM_REINJECT_CONTROL
 void pit_get_state(const struct pit *pit, struct kvm_pit_state2 *state);
-void pit_set_state(struct pit *pit, const struct kvm_pit_state2 *state); // also KVM_SET_PIT (flags 0)
+void pit_set_state(struct pit *pit,
+                   const struct kvm_pit_state2 *state); // also KVM_SET_PIT (flags 0)
