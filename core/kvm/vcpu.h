@@ -40,6 +40,7 @@ struct vcpu {
     struct virt_exit exit;
     uint64_t completion_rip; // where a port access stood, to see whether user space moved RIP
     struct emulation emulation;
+    bool mmio_known;    // exit.stage2 says where the emulated operand's page is
     struct timer timer; // local APIC timer
     uint8_t *lapic_page;
     struct kvm_cpuid_entry2 *cpuid_entries;

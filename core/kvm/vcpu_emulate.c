@@ -12,9 +12,16 @@
 #include "core/mm/user_copy.h"
 #include "core/string.h"
 
+// The exit has told where the instruction's memory operand is: no walk for that page.
 static int emulation_translate(void *context, uint64_t linear, unsigned access, uint64_t *gpa,
                                struct guest_exception *exception) {
-    return guest_memory_translate(context, linear, access, gpa, exception);
+    struct vcpu *vcpu = context;
+    if (vcpu->mmio_known && !((linear ^ vcpu->exit.stage2.linear) & PAGE_MASK) &&
+        !(access & GUEST_FETCH)) {
+        *gpa = (vcpu->exit.stage2.gpa & PAGE_MASK) | (linear & ~PAGE_MASK);
+        return 0;
+    }
+    return guest_memory_translate(vcpu, linear, access, gpa, exception);
 }
 
 static enum emulated_access emulation_read(void *context, uint64_t gpa, void *data, uint32_t size) {
@@ -216,6 +223,8 @@ int vcpu_emulate(struct vcpu *vcpu) {
     uint8_t bytes[INSTRUCTION_MAX];
     struct guest_exception exception = {.vector = 0};
     vcpu->virt.statistics.insn_emulations++;
+    vcpu->mmio_known = vcpu->exit.kind == VIRT_EXIT_STAGE2 && vcpu->exit.stage2.linear_valid &&
+                       !vcpu->exit.stage2.page_walk;
     virt->get_paging(&vcpu->virt, &paging);
     virt->get_segment(&vcpu->virt, SEG_CS, &cs);
     load(vcpu, &paging);

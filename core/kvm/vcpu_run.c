@@ -34,11 +34,14 @@ static void port_in_done(struct vcpu *vcpu, const void *data) {
 }
 
 static bool port_in_kernel(struct vcpu *vcpu, void *data) {
+    struct vm *vm = vcpu->vm;
     uint16_t port = vcpu->exit.port.port;
     unsigned size = vcpu->exit.port.size;
-    if (irqchip_port(vcpu->vm, port, size, vcpu->exit.port.in, data))
+    bool in = vcpu->exit.port.in;
+    if (vm->irqchip.mode == IRQCHIP_KERNEL && irqchip_port(vm, port, size, in, data))
         return true;
-    return !vcpu->exit.port.in && ioeventfd_write(vcpu->vm, true, port, size, data);
+    return !in && atomic_load_explicit(&vm->ioeventfds, memory_order_relaxed) &&
+           ioeventfd_write(vm, true, port, size, data);
 }
 
 static int exit_port(struct vcpu *vcpu) {
@@ -328,6 +331,8 @@ static int64_t run_with_guest_fpu(struct vcpu *vcpu) {
     fpu_switch(&thread->user_fpu, &vcpu->virt.guest_fpu);
     thread->fpu = &vcpu->virt.guest_fpu;
     int64_t result = run_guest(vcpu);
+    if (this_cpu()->guest_msrs_loaded) // now, so that the way back to user mode stays the short one
+        virt->user_return();
     thread->fpu = &thread->user_fpu;
     fpu_switch(&vcpu->virt.guest_fpu, &thread->user_fpu);
     return result;
