@@ -2,6 +2,7 @@
 // CPUID ioctls (api.rst 4.46, 4.20, 4.60).
 #include "core/kvm/cpuid_ioctl.h"
 #include <asm/errno.h>
+#include "arch/x86/guest/vcpu_control.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
@@ -42,6 +43,7 @@ static void adopt(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries, uint32_t 
     vcpu->cpuid_entries = entries;
     state->lapic.x2apic_allowed = guest_cpuid_has(&state->cpuid, CPUID_X2APIC);
     state->lapic.tsc_deadline_allowed = guest_cpuid_has(&state->cpuid, CPUID_TSC_DEADLINE);
+    state->lapic.base_reserved = ~0ull << vcpu_physical_bits(state);
     virt->cpuid_changed(state);
     virt_cpuid_update(state);
 }

@@ -188,6 +188,19 @@ int irqchip_create_split(struct vm *vm, uint32_t pins) {
     return pins > IOAPIC_PINS ? -EINVAL : create(vm, IRQCHIP_SPLIT, NULL, 0);
 }
 
+// The PIT reinjects a tick when the last was acknowledged, so the EOI of its edge interrupt must be
+// told too.
+static void watch_pit(struct vm *vm) {
+    uint32_t count, pins = 0;
+    const struct kvm_irq_routing_entry *entries =
+        irq_routing_lookup(atomic_load(&vm->irqchip.routing), 0, &count);
+    for (uint32_t i = 0; i < count; i++)
+        if (entries[i].type == KVM_IRQ_ROUTING_IRQCHIP &&
+            entries[i].u.irqchip.irqchip == KVM_IRQCHIP_IOAPIC)
+            pins |= 1u << entries[i].u.irqchip.pin;
+    ioapic_watch(&vm->irqchip.ioapic, vm->irqchip.pit_created ? pins : 0);
+}
+
 int irqchip_create_pit(struct vm *vm, const struct kvm_pit_config *config) {
     if (vm->irqchip.mode != IRQCHIP_KERNEL)
         return -ENOENT;
@@ -196,6 +209,7 @@ int irqchip_create_pit(struct vm *vm, const struct kvm_pit_config *config) {
     spin_lock(&vm->irqchip.lock);
     pit_init(&vm->irqchip.pit, config->flags, &pit_ops);
     vm->irqchip.pit_created = true;
+    watch_pit(vm);
     spin_unlock(&vm->irqchip.lock);
     return 0;
 }
@@ -210,8 +224,12 @@ int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing_entry *entri
     void *block = heap_alloc(irq_routing_size(entries, count));
     if (!block)
         return -ENOMEM;
+    spin_lock(&vm->irqchip.lock);
     struct irq_routing *old =
         atomic_exchange(&vm->irqchip.routing, irq_routing_build(block, entries, count));
+    if (vm->irqchip.mode == IRQCHIP_KERNEL)
+        watch_pit(vm);
+    spin_unlock(&vm->irqchip.lock);
     if (old) {
         kvm_synchronize();
         heap_free(old);

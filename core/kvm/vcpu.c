@@ -173,6 +173,8 @@ static int alloc_pages(struct vcpu *vcpu) {
         whole &= vcpu->run_pages[i] != PHYSICAL_NONE;
     if (whole)
         vcpu->run = page_to_virtual(vcpu->run_pages[0]);
+    if (whole)
+        vcpu->port_data = page_to_virtual(vcpu->run_pages[1]);
     return whole ? 0 : -ENOMEM;
 }
 
@@ -192,6 +194,7 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     if (vm->irqchip.mode == IRQCHIP_KERNEL) {
         state->pic_output = &vm->irqchip.pic.output;
         state->pic_acknowledge = pic_acknowledge_hook;
+        state->lapic.eoi_watch = vm->irqchip.ioapic.eoi_watch;
     }
     bool boot_cpu = id == vm->boot_cpu_id;
     lapic_init(&state->lapic, vcpu->lapic_page, id, boot_cpu, &lapic_ops);

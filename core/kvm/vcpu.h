@@ -30,6 +30,7 @@ struct vcpu {
     _Atomic bool wanted;   // somebody waits on idle to get in
     struct wait_queue idle;
     struct kvm_run *run; // page 0
+    uint8_t *port_data;  // page 1
     uint64_t run_pages[VCPU_RUN_PAGES];
     _Atomic int cpu;      // where it entered the guest last
     _Atomic bool waiting; // its thread waits on `halted`

@@ -81,6 +81,7 @@ static void emulation_read_vector(void *context, unsigned which, void *data, uin
     struct vcpu *vcpu = context;
     fpu_switch(&vcpu->virt.guest_fpu, NULL);
     vcpu_read_vector(vcpu, which, data, size);
+    fpu_switch(NULL, &vcpu->virt.guest_fpu);
 }
 
 static void emulation_write_vector(void *context, unsigned which, const void *data, uint32_t size,
@@ -212,7 +213,7 @@ static void load(struct vcpu *vcpu, const struct guest_paging *paging) {
     emulation->cpl = paging->cpl;
     emulation->ops = &emulation_ops;
     emulation->context = vcpu;
-    emulation->port_data = page_to_virtual(vcpu->run_pages[1]);
+    emulation->port_data = vcpu->port_data;
     emulation->port_data_size = PAGE_SIZE;
 }
 

@@ -33,25 +33,26 @@ static void port_in_done(struct vcpu *vcpu, const void *data) {
     vcpu->virt.gpr[0] = (vcpu->virt.gpr[0] & keep) | value;
 }
 
-static bool port_in_kernel(struct vcpu *vcpu, void *data) {
+static bool port_in_kernel(struct vcpu *vcpu) {
     struct vm *vm = vcpu->vm;
     uint16_t port = vcpu->exit.port.port;
     unsigned size = vcpu->exit.port.size;
     bool in = vcpu->exit.port.in;
-    if (vm->irqchip.mode == IRQCHIP_KERNEL && irqchip_port(vm, port, size, in, data))
-        return true;
-    return !in && atomic_load_explicit(&vm->ioeventfds, memory_order_relaxed) &&
-           ioeventfd_write(vm, true, port, size, data);
+    if (vm->irqchip.mode != IRQCHIP_KERNEL && !atomic_load(&vm->ioeventfds))
+        return false;
+    uint32_t data = (uint32_t)vcpu->virt.gpr[0];
+    if (!irqchip_port(vm, port, size, in, &data))
+        return !in && ioeventfd_write(vm, true, port, size, &data);
+    if (in)
+        port_in_done(vcpu, &data);
+    return true;
 }
 
 static int exit_port(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
-    uint32_t data = (uint32_t)vcpu->virt.gpr[0];
     bool in = vcpu->exit.port.in;
     vcpu->virt.statistics.io_exits++;
-    if (port_in_kernel(vcpu, &data)) {
-        if (in)
-            port_in_done(vcpu, &data);
+    if (port_in_kernel(vcpu)) {
         virt->skip_instruction(&vcpu->virt);
         return VCPU_RESUME;
     }
@@ -60,8 +61,7 @@ static int exit_port(struct vcpu *vcpu) {
     run->io.port = vcpu->exit.port.port;
     run->io.count = 1;
     run->io.data_offset = PAGE_SIZE;
-    if (!in)
-        *(uint32_t *)page_to_virtual(vcpu->run_pages[1]) = data;
+    *(uint32_t *)vcpu->port_data = (uint32_t)vcpu->virt.gpr[0];
     vcpu->completion = in ? COMPLETE_PORT_IN : COMPLETE_PORT_OUT;
     vcpu->completion_rip = virt->get_rip(&vcpu->virt);
     return exit_to_user(vcpu, KVM_EXIT_IO);
@@ -253,7 +253,7 @@ static int complete(struct vcpu *vcpu) {
     if (what == COMPLETE_EMULATION)
         return vcpu_emulate_continue(vcpu);
     if (what == COMPLETE_PORT_IN)
-        port_in_done(vcpu, page_to_virtual(vcpu->run_pages[1]));
+        port_in_done(vcpu, vcpu->port_data);
     // User space may have moved RIP itself meanwhile (a reset, a migration): then the access is
     // over.
     if (what != COMPLETE_NOTHING && virt->get_rip(&vcpu->virt) == vcpu->completion_rip)
@@ -289,15 +289,16 @@ static int64_t run_guest(struct vcpu *vcpu) {
     return next;
 }
 
+// The page is shared with other threads of the program: what is checked is a copy.
 static int load_synced(struct vcpu *vcpu) {
-    struct kvm_run *run = vcpu->run;
-    uint64_t dirty = run->kvm_dirty_regs;
-    run->kvm_dirty_regs = 0;
+    struct kvm_sync_regs synced = vcpu->run->s.regs;
+    uint64_t dirty = vcpu->run->kvm_dirty_regs;
+    vcpu->run->kvm_dirty_regs = 0;
     if (dirty & KVM_SYNC_X86_REGS)
-        virt->set_regs(&vcpu->virt, &run->s.regs.regs);
-    if ((dirty & KVM_SYNC_X86_SREGS) && vcpu_set_sregs(vcpu, &run->s.regs.sregs))
+        virt->set_regs(&vcpu->virt, &synced.regs);
+    if ((dirty & KVM_SYNC_X86_SREGS) && vcpu_set_sregs(vcpu, &synced.sregs))
         return -EINVAL;
-    if ((dirty & KVM_SYNC_X86_EVENTS) && vcpu_set_events(vcpu, &run->s.regs.events))
+    if ((dirty & KVM_SYNC_X86_EVENTS) && vcpu_set_events(vcpu, &synced.events))
         return -EINVAL;
     return 0;
 }
@@ -316,12 +317,14 @@ static void store_synced(struct vcpu *vcpu) {
 static void report(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     struct virt_vcpu *state = &vcpu->virt;
-    run->if_flag = (virt->get_rflags(state) >> 9) & 1;
+    bool allowed = virt->get_rflags(state) >> 9 & 1;
+    run->if_flag = allowed;
     run->flags = state->in_smm ? KVM_RUN_X86_SMM : 0;
     run->cr8 = vcpu_get_cr8(vcpu);
     run->apic_base = state->irqchip ? state->lapic.base : state->msrs.apic_base;
     run->ready_for_interrupt_injection =
-        state->irqchip || (state->events.user_interrupt < 0 && virt->interrupt_allowed(state));
+        state->irqchip ||
+        (allowed && state->events.user_interrupt < 0 && virt->interrupt_allowed(state));
     if (run->kvm_valid_regs)
         store_synced(vcpu);
 }

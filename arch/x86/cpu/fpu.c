@@ -102,18 +102,17 @@ static void restore(const struct fpu_state *state) {
         __asm__ volatile("fxrstor64 %0" ::"m"(*state->area) : "memory");
 }
 
-static uint64_t current_xcr0(void) {
-    uint32_t low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return (uint64_t)high << 32 | low;
-}
-
+// A guest's SSE registers are in use while its XCR0 has only the x87 bit, as reset leaves it; so both instructions run
+// under the host's XCR0, and the guest's is there only between them.
 void fpu_switch(struct fpu_state *from, struct fpu_state *to) {
-    if (from)
+    if (from) {
+        if (from->xcr0 != host.xcr0)
+            set_xcr0(host.xcr0);
         save(from);
-    if (!to)
-        return;
-    if (cpu_features.xsave && current_xcr0() != to->xcr0)
-        set_xcr0(to->xcr0);
-    restore(to);
+    }
+    if (to) {
+        restore(to);
+        if (to->xcr0 != host.xcr0)
+            set_xcr0(to->xcr0);
+    }
 }
