@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// clone(2), clone3(2), vfork(2): threads, and processes that share the address space until they exec. A process with a copy of
-// the address space (fork) is not made: ENOSYS.
+// clone(2), clone3(2), vfork(2): threads, and processes that share the address space until they
+// exec. A process with a copy of the address space (fork) is not made: ENOSYS.
 #include <asm/errno.h>
 #include <asm/siginfo.h>
 #include <asm/signal.h>

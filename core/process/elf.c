@@ -8,11 +8,11 @@
 #define ELF_PAGE 4096ull
 
 static bool header_valid(const Elf64_Ehdr *header, size_t size) {
-    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
-        header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB)
+    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_ident[EI_CLASS] != ELFCLASS64 ||
+        header->e_ident[EI_DATA] != ELFDATA2LSB)
         return false;
-    if ((header->e_type != ET_EXEC && header->e_type != ET_DYN) ||
-        header->e_machine != EM_X86_64 || header->e_phentsize != sizeof(Elf64_Phdr))
+    if ((header->e_type != ET_EXEC && header->e_type != ET_DYN) || header->e_machine != EM_X86_64 ||
+        header->e_phentsize != sizeof(Elf64_Phdr))
         return false;
     return header->e_phnum != 0 && header->e_phoff <= size &&
            header->e_phnum <= (size - header->e_phoff) / sizeof(Elf64_Phdr);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// execve(2): the new program is loaded completely beside the old one; only then does it take the process over.
+// execve(2): the new program is loaded completely beside the old one; only then does it take the
+// process over.
 #include <asm/errno.h>
 #include <asm/processor-flags.h>
 #include <stddef.h>
@@ -56,14 +57,16 @@ static void reset_signals(struct process *process, struct thread *thread) {
     for (unsigned i = 0; i < 64; i++) {
         struct signal_action *action = &process->actions[i];
         bool ignore = action->handler == (uint64_t)(uintptr_t)SIG_IGN;
-        *action = (struct signal_action){.handler = (uint64_t)(uintptr_t)(ignore ? SIG_IGN : SIG_DFL)};
+        *action =
+            (struct signal_action){.handler = (uint64_t)(uintptr_t)(ignore ? SIG_IGN : SIG_DFL)};
     }
     spin_unlock(&process->lock);
     thread->signals.alternate_stack = thread->signals.alternate_size = 0;
     thread->signals.alternate_flags = SS_DISABLE;
 }
 
-// A table that other processes share is copied first, so that only this program loses its close-on-exec fds.
+// A table that other processes share is copied first, so that only this program loses its
+// close-on-exec fds.
 static int own_files(struct process *process) {
     if (atomic_load(&process->files->references) == 1)
         return 0;
@@ -84,6 +87,7 @@ static void enter_program(struct thread *thread, const struct exec_image *image)
         .ss = SEGMENT_USER_DATA,
         .rflags = X86_EFLAGS_IF | X86_EFLAGS_FIXED,
     };
+    thread->rseq = 0;
     context_set_fs_base(0);
     context_set_gs_base(0);
 }

@@ -8,7 +8,7 @@ struct address_space;
 
 struct exec_image {
     struct address_space *space;
-    uint64_t entry;         // where the thread starts (the interpreter's, if there is one)
+    uint64_t entry; // where the thread starts (the interpreter's, if there is one)
     uint64_t stack_pointer;
     uint64_t program_entry, header_address, interpreter_base; // AT_ENTRY, AT_PHDR, AT_BASE
     uint16_t header_count, header_size;

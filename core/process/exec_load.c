@@ -15,8 +15,8 @@
 #include "core/process/space_write.h"
 #include "core/string.h"
 
-// Where relocatable programs and their interpreter go. Fixed: a run repeats exactly, and there is no fork server to
-// protect whose children would share a secret layout.
+// Where relocatable programs and their interpreter go. Fixed: a run repeats exactly, and there is
+// no fork server to protect whose children would share a secret layout.
 #define PROGRAM_BASE     0x0000555555554000ull
 #define INTERPRETER_BASE 0x00007fffe0000000ull
 #define PATH_LIMIT       256u
@@ -39,8 +39,8 @@ static int map_file(struct file *file, uint64_t offset, uint64_t size, int prot,
 static int read_file(struct file *file, uint64_t offset, void *to, size_t size) {
     struct memory_object *object;
     uint64_t start = offset & PAGE_MASK, base;
-    int error = map_file(file, start, (offset + size - start + PAGE_SIZE - 1) & PAGE_MASK, PROT_READ,
-                         &object, &base);
+    int error = map_file(file, start, (offset + size - start + PAGE_SIZE - 1) & PAGE_MASK,
+                         PROT_READ, &object, &base);
     if (error)
         return error;
     for (size_t done = 0; done < size && !error;) {
@@ -102,14 +102,15 @@ static int map_segment(struct address_space *space, struct file *file,
         int error = map_file(file, offset, size, prot, &object, &object_offset);
         if (error)
             return error;
-        int64_t result = address_space_map(space, start, size, prot, MAP_PRIVATE | MAP_FIXED, object,
-                                           object_offset);
+        int64_t result = address_space_map(space, start, size, prot, MAP_PRIVATE | MAP_FIXED,
+                                           object, object_offset);
         memory_object_put(object);
         if (result < 0)
             return (int)result;
         mapped_end = start + size;
     }
-    // The rest of the last file page belongs to the segment when there is memory beyond the file content.
+    // The rest of the last file page belongs to the segment when there is memory beyond the file
+    // content.
     if (end > file_end && mapped_end > file_end && segment->write) {
         int error = space_clear(space, file_end, mapped_end - file_end);
         if (error)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A new program's stack: argument and environment strings, the auxiliary vector, and argc, argv and envp below (System V
-// ABI, x86-64 supplement, 3.4.1).
+// A new program's stack: argument and environment strings, the auxiliary vector, and argc, argv and
+// envp below (System V ABI, x86-64 supplement, 3.4.1).
 #include <asm/errno.h>
 #include <linux/auxvec.h>
 #include <linux/mman.h>
@@ -19,8 +19,9 @@
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
 #endif
-#define STACK_SIZE      (8ull << 20)
-#define STACK_TOP       (USER_END - PAGE_SIZE) // a page that is never mapped stands above; mmap stays 1 GiB below
+#define STACK_SIZE (8ull << 20)
+#define STACK_TOP                                                                                  \
+    (USER_END - PAGE_SIZE) // a page that is never mapped stands above; mmap stays 1 GiB below
 #define CLOCK_TICKS     100
 #define AUXILIARY_MAX   24
 #define HWCAP2_FSGSBASE 2u
@@ -97,7 +98,8 @@ static int push_vectors(struct stack_writer *writer, const struct exec_image *im
     if (!arguments->envc)
         vector[n++] = 0;
     vector[n++] = 0;
-    unsigned count = make_auxiliary((struct auxiliary *)(vector + n), image, random, platform, filename);
+    unsigned count =
+        make_auxiliary((struct auxiliary *)(vector + n), image, random, platform, filename);
     push(writer, vector, n * 8 + count * sizeof(struct auxiliary), 16);
     heap_free(vector);
     return writer->error;
@@ -107,9 +109,9 @@ int exec_image_stack(struct exec_image *image, const char *path,
                      const struct exec_arguments *arguments) {
     static const char platform_name[] = "x86_64";
     struct stack_writer writer = {.space = image->space, .at = STACK_TOP};
-    int64_t mapped = address_space_map(image->space, STACK_TOP - STACK_SIZE, STACK_SIZE,
-                                       PROT_READ | PROT_WRITE,
-                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_STACK, NULL, 0);
+    int64_t mapped =
+        address_space_map(image->space, STACK_TOP - STACK_SIZE, STACK_SIZE, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_STACK, NULL, 0);
     if (mapped < 0)
         return (int)mapped;
     uint8_t random_data[16];
@@ -118,9 +120,9 @@ int exec_image_stack(struct exec_image *image, const char *path,
     uint64_t strings = push(&writer, arguments->strings, arguments->size, 1);
     uint64_t platform = push(&writer, platform_name, sizeof platform_name, 1);
     uint64_t random = push(&writer, random_data, sizeof random_data, 16);
-    int error = writer.error ? writer.error
-                             : push_vectors(&writer, image, arguments, strings, random, platform,
-                                            filename);
+    int error = writer.error
+                    ? writer.error
+                    : push_vectors(&writer, image, arguments, strings, random, platform, filename);
     image->stack_pointer = writer.at;
     return error;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// POSIX timers and the real-time interval timer. Their expiry, in interrupt context, sends the signal and arms the next.
+// POSIX timers and the real-time interval timer. Their expiry, in interrupt context, sends the
+// signal and arms the next.
 #include "core/process/posix_timer.h"
 #include <asm/errno.h>
 #include <asm/siginfo.h>
@@ -217,15 +218,15 @@ int64_t sys_timer_settime(const uint64_t *a) {
     if (!time_spec_valid(&new.value) || !time_spec_valid(&new.interval))
         return -EINVAL;
     uint64_t interval = time_spec_ns(&new.interval), value = time_spec_ns(&new.value);
-    // The process lock keeps timer_delete away; expiry does not run with it held on this CPU, and timer_stop, which waits for
-    // an expiry elsewhere that wants the lock, is not used here.
+    // The process lock keeps timer_delete away; expiry does not run with it held on this CPU, and
+    // timer_stop, which waits for an expiry elsewhere that wants the lock, is not used here.
     spin_lock(&process->lock);
     struct posix_timer *posix = find(process, a[0]);
     if (posix) {
         report(&posix->timer, posix->interval, &old);
         posix->interval = value ? interval : 0;
-        uint64_t deadline = value ? time_deadline(&new.value, a[1] & TIMER_ABSTIME, posix->realtime)
-                                  : TIME_NEVER;
+        uint64_t deadline =
+            value ? time_deadline(&new.value, a[1] & TIMER_ABSTIME, posix->realtime) : TIME_NEVER;
         timer_start(&posix->timer, deadline);
     }
     spin_unlock(&process->lock);
@@ -262,16 +263,15 @@ int64_t sys_setitimer(const uint64_t *a) {
         return -EINVAL;
     if (a[1] && copy_from_user(&new, a[1], sizeof new))
         return -EFAULT;
-    if ((uint64_t)new.value.microseconds >= 1000000 || (uint64_t)new.interval.microseconds >= 1000000 ||
-        new.value.seconds < 0 || new.interval.seconds < 0 || new.value.seconds > INT32_MAX ||
+    if ((uint64_t) new.value.microseconds >= 1000000 ||
+        (uint64_t) new.interval.microseconds >= 1000000 || new.value.seconds < 0 ||
+        new.interval.seconds < 0 || new.value.seconds > INT32_MAX ||
         new.interval.seconds > INT32_MAX)
         return -EINVAL;
     uint64_t interval;
-    uint64_t left = set_alarm(process_current(),
-                              (uint64_t)(new.value.seconds * 1000000 + new.value.microseconds) * 1000,
-                              (uint64_t)(new.interval.seconds * 1000000 + new.interval.microseconds) *
-                                  1000,
-                              &interval);
+    uint64_t left = set_alarm(
+        process_current(), (uint64_t)(new.value.seconds * 1000000 + new.value.microseconds) * 1000,
+        (uint64_t)(new.interval.seconds * 1000000 + new.interval.microseconds) * 1000, &interval);
     old.value = (struct time_value){(int64_t)(left / NS_PER_SECOND),
                                     (int64_t)(left % NS_PER_SECOND / 1000)};
     old.interval = (struct time_value){(int64_t)(interval / NS_PER_SECOND),

@@ -176,7 +176,8 @@ void process_replace_space(struct process *process, struct address_space *space)
     process_space_released(process);
 }
 
-// The children of a process that ends become pid 1's. Table lock held. True if pid 1 has a zombie to reap.
+// The children of a process that ends become pid 1's. Table lock held. True if pid 1 has a zombie
+// to reap.
 static bool reparent_children(struct process *process) {
     bool zombies = false;
     list_for_each_safe(node, &process->children) {
@@ -250,6 +251,7 @@ _Noreturn void thread_exit(int code) {
     struct thread *thread = thread_current();
     struct process *process = thread->process;
     futex_thread_exit(thread);
+    thread->rseq = 0;
     spin_lock(&process->lock);
     bool last = --process->live_threads == 0;
     if (last && !process->exiting) {

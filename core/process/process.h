@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Processes: an address space, an fd table, threads, signal actions, a parent to report to.
 //
-// The tree (parent, children, sibling, zombie) and the tables of pids and tids are under the process table's lock;
-// threads, signals, state and timers of one process under its own.
+// The tree (parent, children, sibling, zombie) and the tables of pids and tids are under the
+// process table's lock; threads, signals, state and timers of one process under its own.
 #pragma once
 #include <asm/resource.h>
 #include <stdatomic.h>
@@ -32,23 +32,24 @@ struct process {
     struct spinlock lock;
     struct list threads, children, sibling;
     struct list table_node;
-    unsigned thread_count;            // in `threads`
-    unsigned live_threads;            // of these, not on their way out
+    unsigned thread_count; // in `threads`
+    unsigned live_threads; // of these, not on their way out
     struct process *parent;
     struct address_space *space;
-    struct process *space_owner;      // whose account the shared space is charged to (CLONE_VM); NULL: this one's
+    struct process
+        *space_owner; // whose account the shared space is charged to (CLONE_VM); NULL: this one's
     struct fd_table *files;
     struct signal_action actions[64];
-    struct signal_state signals;      // what is pending for any thread
-    unsigned signals_queued;          // entries of signal_queue in use
+    struct signal_state signals; // what is pending for any thread
+    unsigned signals_queued;     // entries of signal_queue in use
     struct wait_queue child_exited;
     struct wait_queue threads_changed; // execve waits here for the others to end
     struct wait_queue vfork_done;      // the parent of a vfork child waits here ...
     bool shares_space;                 // ... until this is false
-    unsigned exit_signal;             // sent to the parent at the end; 0: none
-    int exit_status;                  // as wait4 reports it
+    unsigned exit_signal;              // sent to the parent at the end; 0: none
+    int exit_status;                   // as wait4 reports it
     bool exiting, zombie;
-    struct thread *executing;         // in execve: the one thread that stays
+    struct thread *executing;             // in execve: the one thread that stays
     uint64_t run_time, children_run_time; // ns of threads and children that have ended
     struct memory_account account;
     struct rlimit_value limits[RLIM_NLIMITS];
@@ -58,7 +59,7 @@ struct process {
     uint64_t alarm_interval;
     uint64_t missing_calls[SYSTEM_CALL_LIMIT / 64]; // bit per unknown call that has been logged
     char working_directory[256];
-    char executable[256];             // what /proc/self/exe names
+    char executable[256]; // what /proc/self/exe names
     char name[16];
 };
 
@@ -69,20 +70,24 @@ static inline struct process *process_current(void) {
 
 void process_get(struct process *process);
 void process_put(struct process *process);
-// Starts pid 1 from the file at path with argv/envp; the console is fds 0, 1, 2. Called once, after the other CPUs are up. 0 or -errno.
+// Starts pid 1 from the file at path with argv/envp; the console is fds 0, 1, 2. Called once, after
+// the other CPUs are up. 0 or -errno.
 int process_start_init(const char *path);
 // Ends every thread of the current process; status as in wait4.
 _Noreturn void process_exit(int status);
 
 // A process without threads, space and files; a child of parent (NULL: pid 1). NULL: no memory.
 struct process *process_create(struct process *parent);
-// Puts a new thread into the process and into the table. -EAGAIN: no id left; -ESRCH: the process is ending.
+// Puts a new thread into the process and into the table. -EAGAIN: no id left; -ESRCH: the process
+// is ending.
 int process_add_thread(struct process *process, struct thread *thread);
 // Lets the process end with this status unless it already does: every thread gets THREAD_WORK_EXIT.
 void process_begin_exit(struct process *process, int status);
 // The vfork parent may go on: the space is shared no more.
 void process_space_released(struct process *process);
-// Gives the process another address space (execve, exit: NULL) and drops the old one. The current process only.
+// Gives the process another address space (execve, exit: NULL) and drops the old one. The current
+// process only.
 void process_replace_space(struct process *process, struct address_space *space);
-// Ends all threads but the current one and gives it the pid as tid (execve). 0, or -EINTR when the process is being ended.
+// Ends all threads but the current one and gives it the pid as tid (execve). 0, or -EINTR when the
+// process is being ended.
 int process_become_single(void);

@@ -8,7 +8,8 @@ struct thread;
 
 extern struct spinlock process_table_lock;
 
-// Lock held: gives the thread the next free number (the process's pid if it is the first of its process). -EAGAIN: none left.
+// Lock held: gives the thread the next free number (the process's pid if it is the first of its
+// process). -EAGAIN: none left.
 int process_table_add(struct process *process, struct thread *thread, bool leader);
 void process_table_remove_thread(struct thread *thread);
 void process_table_remove_process(struct process *process);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The generator: ChaCha20 keyed by RDSEED or RDRAND and the TSC, with its key replaced after each use.
+// The generator: ChaCha20 keyed by RDSEED or RDRAND and the TSC, with its key replaced after each
+// use.
 #include "core/process/random.h"
 #include <cpuid.h>
 #include <stdbool.h>
@@ -41,7 +42,8 @@ static uint64_t from_cpu(bool has_rdseed, bool has_rdrand) {
     return 0;
 }
 
-// Mixes the key with 32 bytes of CPU randomness and with time stamps; without RDSEED and RDRAND the time stamps are all.
+// Mixes the key with 32 bytes of CPU randomness and with time stamps; without RDSEED and RDRAND the
+// time stamps are all.
 static void seed(void) {
     uint32_t eax, ebx, ecx, edx;
     __cpuid(1, eax, ebx, ecx, edx);
@@ -70,7 +72,8 @@ void random_bytes(void *to, size_t size) {
     generator.nonce[1] ^= (uint32_t)(stamp >> 32);
     generator.nonce[2]++;
     memcpy(nonce, generator.nonce, sizeof nonce);
-    // Half of the first block is the next key, so that what was handed out cannot be computed from the state later.
+    // Half of the first block is the next key, so that what was handed out cannot be computed from
+    // the state later.
     chacha20_block(generator.key, 0, nonce, block);
     memcpy(generator.key, block, sizeof key);
     memcpy(key, block + 32, sizeof key);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Signals at the border to user mode: delivery, default actions, masks, faults, restarted system calls.
+// Signals at the border to user mode: delivery, default actions, masks, faults, restarted system
+// calls.
 #include <asm/errno.h>
 #include <stddef.h>
 #include "arch/x86/context.h"
 #include "core/log.h"
 #include "core/process/process.h"
+#include "core/process/rseq.h"
 #include "core/process/signal_frame.h"
 #include "core/process/signal_queue.h"
 #include "core/process/system_call.h"
@@ -36,7 +38,8 @@ void signal_mask_set_temporarily(uint64_t blocked) {
         thread->signals.saved_blocked = thread->signals.blocked;
     thread->signals.restore_blocked = true;
     signal_mask_set(blocked);
-    atomic_fetch_or(&thread->work, THREAD_WORK_SIGNAL); // so that user_return puts the old mask back
+    atomic_fetch_or(&thread->work,
+                    THREAD_WORK_SIGNAL); // so that user_return puts the old mask back
 }
 
 void signal_fault(int signal, int code, uint64_t address) {
@@ -109,6 +112,7 @@ static void run_handler(struct thread *thread, struct trap_frame *frame,
     struct signal_state *state = &thread->signals;
     uint64_t saved = state->restore_blocked ? state->saved_blocked : state->blocked;
     settle_call(thread, frame, action->flags);
+    rseq_abort(thread, frame);
     if (signal_frame_push(frame, action->handler, action->flags, action->restorer, saved, info)) {
         log_line("%s[%u]: no room for the frame of %s (%d) at rsp 0x%lx", thread->process->name,
                  thread->tid, signal_name(info->signal), info->signal, frame->rsp);

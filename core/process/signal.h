@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Signals: per-thread mask and pending set, per-process actions; delivery onto the user stack in Linux's frame layout.
+// Signals: per-thread mask and pending set, per-process actions; delivery onto the user stack in
+// Linux's frame layout.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,11 +11,12 @@ struct process;
 struct trap_frame;
 
 struct signal_state {
-    uint64_t blocked;         // bit (signal - 1); only the thread itself writes it
+    uint64_t blocked; // bit (signal - 1); only the thread itself writes it
     _Atomic uint64_t pending;
-    struct list queue;        // struct signal_entry: what is known about the pending ones
-    uint64_t waited;          // sigtimedwait: these end the wait although blocked
-    uint64_t saved_blocked;   // to restore after ppoll/epoll_pwait/sigsuspend/KVM_RUN with a signal mask
+    struct list queue; // struct signal_entry: what is known about the pending ones
+    uint64_t waited;   // sigtimedwait: these end the wait although blocked
+    uint64_t
+        saved_blocked; // to restore after ppoll/epoll_pwait/sigsuspend/KVM_RUN with a signal mask
     bool restore_blocked;
     uint64_t alternate_stack, alternate_size;
     uint32_t alternate_flags;
@@ -26,8 +28,8 @@ struct signal_action { // as the kernel's struct sigaction of x86-64
 
 // Of sigaltstack(2); <asm/signal.h> leaves them to the C library.
 #ifndef SS_DISABLE
-#define SS_ONSTACK    1
-#define SS_DISABLE    2
+#define SS_ONSTACK 1
+#define SS_DISABLE 2
 #endif
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
@@ -36,11 +38,12 @@ struct signal_action { // as the kernel's struct sigaction of x86-64
 #define SIGNAL_BIT(signal) (1ull << ((signal)-1))
 
 struct signal_info;
-// To one thread (tgkill, faults) or to the process (kill, SIGCHLD). code: SI_*; value: address, pid or status as the signal has it. 0 or -errno.
-// No lock held but the process table's.
+// To one thread (tgkill, faults) or to the process (kill, SIGCHLD). code: SI_*; value: address, pid
+// or status as the signal has it. 0 or -errno. No lock held but the process table's.
 int signal_send_thread(struct thread *thread, int signal, int code, uint64_t value);
 int signal_send_process(struct process *process, int signal, int code, uint64_t value);
-// Synchronous fault of the current thread: cannot be blocked; kills the process if it has no handler.
+// Synchronous fault of the current thread: cannot be blocked; kills the process if it has no
+// handler.
 void signal_fault(int signal, int code, uint64_t address);
 // Whether a signal waits that the thread's mask (or its sigtimedwait) lets through.
 bool signal_deliverable(const struct thread *thread);
@@ -48,8 +51,9 @@ void signal_state_init(struct signal_state *state);
 
 // The current thread's mask. SIGKILL and SIGSTOP are left out of what is given.
 void signal_mask_set(uint64_t blocked);
-// For ppoll, epoll_pwait, KVM_RUN ...: another mask until the thread next returns to user mode, where a signal it lets through
-// is delivered and the old mask comes back.
+// For ppoll, epoll_pwait, KVM_RUN ...: another mask until the thread next returns to user mode,
+// where a signal it lets through is delivered and the old mask comes back.
 void signal_mask_set_temporarily(uint64_t blocked);
-// user_return's part: delivers what is pending into the frame, restarts or ends interrupted system calls.
+// user_return's part: delivers what is pending into the frame, restarts or ends interrupted system
+// calls.
 void signal_deliver(struct trap_frame *frame);

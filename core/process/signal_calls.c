@@ -13,9 +13,9 @@
 #include "core/process/time.h"
 #include "core/sched/wait.h"
 
-#define SIGNAL_COUNT     64
-#define UNCATCHABLE      (SIGNAL_BIT(SIGKILL) | SIGNAL_BIT(SIGSTOP))
-#define SIGNAL_SET_SIZE  8
+#define SIGNAL_COUNT      64
+#define UNCATCHABLE       (SIGNAL_BIT(SIGKILL) | SIGNAL_BIT(SIGSTOP))
+#define SIGNAL_SET_SIZE   8
 #define MINSIGSTKSZ_LEAST 2048
 
 static bool is_signal(uint64_t number) {
@@ -67,8 +67,8 @@ int64_t sys_rt_sigreturn(const uint64_t *a) {
 
 int64_t sys_rt_sigpending(const uint64_t *a) {
     struct thread *thread = thread_current();
-    uint64_t pending = (thread->signals.pending | thread->process->signals.pending) &
-                       thread->signals.blocked;
+    uint64_t pending =
+        (thread->signals.pending | thread->process->signals.pending) & thread->signals.blocked;
     return a[1] > SIGNAL_SET_SIZE ? -EINVAL : copy_to_user(a[0], &pending, a[1]);
 }
 
@@ -138,10 +138,10 @@ int64_t sys_sigaltstack(const uint64_t *a) {
     bool inside = !(state->alternate_flags & SS_DISABLE) && sp > state->alternate_stack &&
                   sp - state->alternate_stack <= state->alternate_size;
     stack_t new, old = {
-        .ss_sp = (void *)(uintptr_t)state->alternate_stack,
-        .ss_size = state->alternate_size,
-        .ss_flags = (int)(state->alternate_flags | (inside ? SS_ONSTACK : 0)),
-    };
+                     .ss_sp = (void *)(uintptr_t)state->alternate_stack,
+                     .ss_size = state->alternate_size,
+                     .ss_flags = (int)(state->alternate_flags | (inside ? SS_ONSTACK : 0)),
+                 };
     if (a[0]) {
         if (copy_from_user(&new, a[0], sizeof new))
             return -EFAULT;
@@ -155,10 +155,10 @@ int64_t sys_sigaltstack(const uint64_t *a) {
         } else {
             if (new.ss_size < MINSIGSTKSZ_LEAST)
                 return -ENOMEM;
-            state->alternate_stack = (uint64_t)(uintptr_t)new.ss_sp;
+            state->alternate_stack = (uint64_t)(uintptr_t) new.ss_sp;
             state->alternate_size = new.ss_size;
         }
-        state->alternate_flags = (uint32_t)new.ss_flags & ~(uint32_t)SS_ONSTACK;
+        state->alternate_flags = (uint32_t) new.ss_flags & ~(uint32_t)SS_ONSTACK;
     }
     return a[1] ? copy_to_user(a[1], &old, sizeof old) : 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Linux's rt_sigframe: <asm/ucontext.h>, <asm/sigcontext.h>; the FPU area follows in XSAVE format with Linux's magic words.
+// Linux's rt_sigframe: <asm/ucontext.h>, <asm/sigcontext.h>; the FPU area follows in XSAVE format
+// with Linux's magic words.
 #include <asm/errno.h>
 #include <asm/processor-flags.h>
 #include <asm/siginfo.h>
@@ -24,11 +25,11 @@ struct rt_sigframe {
 _Static_assert(sizeof(struct rt_sigframe) == 440, "as in Linux");
 _Static_assert(offsetof(struct ucontext, uc_sigmask) == 296, "as in Linux");
 
-#define RED_ZONE          128 // System V ABI, 3.2.2
-#define FXSAVE_SIZE       512
-#define SW_BYTES_OFFSET   464
-#define XSAVE_HEADER      512
-#define XSTATE_FP_SSE     3
+#define RED_ZONE        128 // System V ABI, 3.2.2
+#define FXSAVE_SIZE     512
+#define SW_BYTES_OFFSET 464
+#define XSAVE_HEADER    512
+#define XSTATE_FP_SSE   3
 
 // What a program may set in RFLAGS by itself.
 #define USER_FLAGS                                                                                 \
@@ -118,8 +119,8 @@ static void restore_registers(struct trap_frame *frame, const struct sigcontext 
     frame->rflags = (frame->rflags & ~(uint64_t)USER_FLAGS) | (in->eflags & USER_FLAGS);
 }
 
-int signal_frame_push(struct trap_frame *frame, uint64_t handler, uint64_t flags,
-                      uint64_t restorer, uint64_t blocked, const struct signal_info *info) {
+int signal_frame_push(struct trap_frame *frame, uint64_t handler, uint64_t flags, uint64_t restorer,
+                      uint64_t blocked, const struct signal_info *info) {
     struct thread *thread = thread_current();
     struct signal_state *state = &thread->signals;
     uint64_t sp = frame->rsp - RED_ZONE;
@@ -134,7 +135,8 @@ int signal_frame_push(struct trap_frame *frame, uint64_t handler, uint64_t flags
     if (on_alternate_stack(state, frame->rsp) && !on_alternate_stack(state, at))
         return -EFAULT; // Linux: overflow of the alternate stack
     struct rt_sigframe out = {.return_address = restorer};
-    out.context.uc_flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (has_xsave() ? UC_FP_XSTATE : 0);
+    out.context.uc_flags =
+        UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (has_xsave() ? UC_FP_XSTATE : 0);
     out.context.uc_stack.ss_sp = (void *)(uintptr_t)state->alternate_stack;
     out.context.uc_stack.ss_size = state->alternate_size;
     out.context.uc_stack.ss_flags = (int)state->alternate_flags;
@@ -168,8 +170,8 @@ static int pop_fpu(struct thread *thread, uint64_t address) {
         return thread_reset_fpu();
     if (copy_from_user(&software, address + SW_BYTES_OFFSET, sizeof software))
         return -EFAULT;
-    bool extended = has_xsave() && software.magic1 == FP_XSTATE_MAGIC1 &&
-                    software.xstate_size == size;
+    bool extended =
+        has_xsave() && software.magic1 == FP_XSTATE_MAGIC1 && software.xstate_size == size;
     save_fpu(thread); // so that a failing copy leaves something consistent
     int error = copy_from_user(area, address, extended ? size : FXSAVE_SIZE);
     if (!extended && has_xsave()) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Pending signals: a bit a signal, and an entry with its siginfo: one for a standard signal, several for a real-time one.
+// Pending signals: a bit a signal, and an entry with its siginfo: one for a standard signal,
+// several for a real-time one.
 #include <asm/errno.h>
 #include <stddef.h>
 #include "core/list.h"
@@ -9,7 +10,7 @@
 #include "core/sched/thread.h"
 #include "core/string.h"
 
-#define QUEUE_LIMIT   256 // entries a process may have pending (RLIMIT_SIGPENDING)
+#define QUEUE_LIMIT    256 // entries a process may have pending (RLIMIT_SIGPENDING)
 #define FIRST_REALTIME 32
 
 // Stop signals are among them: Ashlar has no job control, a process is never stopped.
@@ -45,7 +46,18 @@ bool signal_deliverable(const struct thread *thread) {
 bool thread_interrupted(void) {
     struct thread *thread = thread_current();
     uint32_t work = atomic_load_explicit(&thread->work, memory_order_relaxed);
-    return work & THREAD_WORK_EXIT || (work & THREAD_WORK_SIGNAL && signal_deliverable(thread));
+    if (!work)
+        return false;
+    if (work & THREAD_WORK_EXIT || signal_deliverable(thread))
+        return true;
+    // Another thread took the signal, or the mask has changed. The bit would keep a vCPU out of its
+    // guest.
+    if (!thread->signals.restore_blocked && !thread->restart) {
+        atomic_fetch_and(&thread->work, ~(uint32_t)THREAD_WORK_SIGNAL);
+        if (signal_deliverable(thread))
+            atomic_fetch_or(&thread->work, THREAD_WORK_SIGNAL);
+    }
+    return signal_deliverable(thread);
 }
 
 static bool ignored(const struct process *process, int signal) {
@@ -69,7 +81,8 @@ static int add_entry(struct process *process, struct signal_state *state,
         return 0;
     struct signal_entry *entry =
         process->signals_queued < QUEUE_LIMIT ? heap_new(struct signal_entry) : NULL;
-    // Without memory the signal still arrives, bare, but for sigqueue and timers, whose value would be lost.
+    // Without memory the signal still arrives, bare, but for sigqueue and timers, whose value would
+    // be lost.
     if (!entry && info->code < 0 && info->code != SI_TKILL && info->signal >= FIRST_REALTIME)
         return -EAGAIN;
     if (entry) {
@@ -230,17 +243,16 @@ void signal_drop_ignored(struct process *process, int signal) {
     if (!ignored(process, signal))
         return;
     drop(process, &process->signals, SIGNAL_BIT(signal));
-    list_for_each(node, &process->threads)
-        drop(process, &container_of(node, struct thread, process_node)->signals,
-             SIGNAL_BIT(signal));
+    list_for_each(node, &process->threads) drop(
+        process, &container_of(node, struct thread, process_node)->signals, SIGNAL_BIT(signal));
 }
 
 void signal_info_to_user(const struct signal_info *info, siginfo_t *out) {
     memset(out, 0, sizeof *out);
     out->si_signo = info->signal;
     out->si_code = info->code;
-    bool fault = info->code > 0 && info->code != SI_KERNEL &&
-                 SIGNAL_BIT(info->signal) & SYNCHRONOUS;
+    bool fault =
+        info->code > 0 && info->code != SI_KERNEL && SIGNAL_BIT(info->signal) & SYNCHRONOUS;
     if (fault) {
         out->si_addr = (void *)(uintptr_t)info->value;
         return;

@@ -9,19 +9,21 @@
 
 struct signal_info {
     int signal, code;
-    uint32_t pid, uid;  // sender or child; SI_TIMER: timer id and overrun
-    int status;         // SIGCHLD
-    uint64_t value;     // fault address, or sigval
-    uint64_t run_time;  // SIGCHLD: ns
+    uint32_t pid, uid; // sender or child; SI_TIMER: timer id and overrun
+    int status;        // SIGCHLD
+    uint64_t value;    // fault address, or sigval
+    uint64_t run_time; // SIGCHLD: ns
 };
 
 int signal_queue_thread(struct thread *thread, const struct signal_info *info);
 int signal_queue_process(struct process *process, const struct signal_info *info);
-// Takes the next of `set` that is pending for the current thread. False: none. Process lock not held.
+// Takes the next of `set` that is pending for the current thread. False: none. Process lock not
+// held.
 bool signal_dequeue(uint64_t set, struct signal_info *info);
 // Drops everything pending. process: whose lock to take and count to lower; NULL when it is gone.
 void signal_queue_flush(struct signal_state *state, struct process *process);
-// Process lock held: signals for the whole process that `leaving` was to take are offered to the other threads.
+// Process lock held: signals for the whole process that `leaving` was to take are offered to the
+// other threads.
 void signal_retarget(struct process *process, const struct signal_state *leaving);
 // What sigaction changed: pending signals that are ignored now go away.
 void signal_drop_ignored(struct process *process, int signal);

@@ -8,6 +8,7 @@
 #include "arch/x86/virt.h"
 #include "core/log.h"
 #include "core/process/process.h"
+#include "core/process/rseq.h"
 #include "core/process/system_call.h"
 #include "core/sched/thread.h"
 
@@ -42,8 +43,8 @@ void system_call_dispatch(struct trap_frame *frame) {
     system_call_handler *handler = number < SYSTEM_CALL_LIMIT ? table[number] : NULL;
     int64_t result = __builtin_expect(handler != NULL, 1) ? handler(&frame->rdi) : missing(number);
     frame->rax = (uint64_t)result;
-    if (__builtin_expect((uint64_t)result - (uint64_t)-ERESTARTNOHAND <=
-                             ERESTARTNOHAND - ERESTARTSYS, 0))
+    if (__builtin_expect(
+            (uint64_t)result - (uint64_t)-ERESTARTNOHAND <= ERESTARTNOHAND - ERESTARTSYS, 0))
         note_restart(number);
 }
 
@@ -58,6 +59,7 @@ void user_return(struct trap_frame *frame) {
     for (;;) {
         if (thread_must_yield()) {
             schedule();
+            rseq_abort(thread, frame);
             continue;
         }
         uint32_t work = atomic_load(&thread->work);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// System calls: the handler type and the entry from the trap stubs. The table is core/process/system_calls.def.
+// System calls: the handler type and the entry from the trap stubs. The table is
+// core/process/system_calls.def.
 #pragma once
 #include <asm/unistd.h>
 #include <stdint.h>
@@ -7,10 +8,11 @@
 struct trap_frame;
 // arguments: rdi, rsi, rdx, r10, r8, r9. Returns the result or -errno.
 typedef int64_t system_call_handler(const uint64_t *arguments);
-// Called by the SYSCALL stub on the thread's kernel stack, the number in frame->rax; stores the result there. The stub then checks for work
-// (user_return) and leaves.
+// Called by the SYSCALL stub on the thread's kernel stack, the number in frame->rax; stores the
+// result there. The stub then checks for work (user_return) and leaves.
 void system_call_dispatch(struct trap_frame *frame);
-// Slow path before user mode when thread->work, cpu->reschedule or cpu->guest_msrs_loaded is set: yields, delivers signals, exits.
+// Slow path before user mode when thread->work, cpu->reschedule or cpu->guest_msrs_loaded is set:
+// yields, delivers signals, exits.
 void user_return(struct trap_frame *frame);
 // Results of calls that were cut short by a signal; user mode never sees them (Linux's numbers).
 #define ERESTARTSYS    512 // again if the handler has SA_RESTART (or there was none), else EINTR

@@ -11,5 +11,6 @@ bool time_spec_valid(const struct __kernel_timespec *time);
 // ns; saturates.
 uint64_t time_spec_ns(const struct __kernel_timespec *time);
 void time_spec_from_ns(struct __kernel_timespec *time, uint64_t ns);
-// The deadline on time_now()'s scale that a valid time means: from now, or on CLOCK_MONOTONIC, or (absolute and realtime) on CLOCK_REALTIME.
+// The deadline on time_now()'s scale that a valid time means: from now, or on CLOCK_MONOTONIC, or
+// (absolute and realtime) on CLOCK_REALTIME.
 uint64_t time_deadline(const struct __kernel_timespec *time, bool absolute, bool realtime);

@@ -12,8 +12,8 @@
 static uint64_t process_run_time(struct process *process) {
     spin_lock(&process->lock);
     uint64_t total = process->run_time;
-    list_for_each(node, &process->threads)
-        total += thread_run_time(container_of(node, struct thread, process_node));
+    list_for_each(node, &process->threads) total +=
+        thread_run_time(container_of(node, struct thread, process_node));
     spin_unlock(&process->lock);
     return total;
 }

@@ -106,7 +106,9 @@ int64_t sys_wait4(const uint64_t *a) {
     if (a[2] & ~(uint64_t)(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
         return -EINVAL;
     // Each process is a group of its own: 0 and our own group can only mean children, as -1 does.
-    struct wait_request request = {.pid = pid > 0 ? (unsigned)pid : pid < -1 ? (unsigned)-pid : 0,
+    struct wait_request request = {.pid = pid > 0    ? (unsigned)pid
+                                          : pid < -1 ? (unsigned)-pid
+                                                     : 0,
                                    .no_hang = a[2] & WNOHANG};
     int error = wait_for_child(&request, &result);
     if (error || !result.pid)
@@ -148,8 +150,8 @@ int64_t sys_getrusage(const uint64_t *a) {
     case RUSAGE_SELF:
         spin_lock(&process->lock);
         time = process->run_time;
-        list_for_each(node, &process->threads)
-            time += thread_run_time(container_of(node, struct thread, process_node));
+        list_for_each(node, &process->threads) time +=
+            thread_run_time(container_of(node, struct thread, process_node));
         spin_unlock(&process->lock);
         break;
     case RUSAGE_CHILDREN:

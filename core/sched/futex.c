@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// futex(2): waiters hashed by what names the word: the address space and address (private), or the physical page and
-// offset (shared).
+// futex(2): waiters hashed by what names the word: the address space and address (private), or the
+// physical page and offset (shared).
 #include <asm/errno.h>
 #include <linux/futex.h>
 #include <linux/time_types.h>
@@ -65,7 +65,8 @@ static int make_key(uint64_t address, bool shared, struct futex_key *key) {
         *key = (struct futex_key){.space = space, .address = address};
         return 0;
     }
-    // For writing first, so that a page that is still shared by copy on write has become this process's own.
+    // For writing first, so that a page that is still shared by copy on write has become this
+    // process's own.
     struct user_page page;
     int error = address_space_page(space, address, ACCESS_WRITE, &page);
     if (error)
@@ -76,7 +77,8 @@ static int make_key(uint64_t address, bool shared, struct futex_key *key) {
     return 0;
 }
 
-// Under the bucket's lock, so that the waiter, which takes it on its way out, is still there when it is woken.
+// Under the bucket's lock, so that the waiter, which takes it on its way out, is still there when
+// it is woken.
 static void wake_waiter(struct futex_waiter *waiter) {
     list_remove(&waiter->node);
     atomic_store(&waiter->woken, true);
@@ -132,7 +134,8 @@ static int64_t futex_wait(uint64_t address, bool shared, uint32_t expected, uint
     if (error)
         return error;
     list_init(&waiter.node);
-    // Queued before the look at the word: a wake-up after a change of the word finds the waiter, or the waiter the change.
+    // Queued before the look at the word: a wake-up after a change of the word finds the waiter, or
+    // the waiter the change.
     enqueue(&waiter);
     uint32_t value;
     error = user_load_32(&value, address);
@@ -171,7 +174,8 @@ static int64_t futex_requeue(const uint64_t *a, bool shared, bool compare) {
     if (error)
         return error;
     if (compare) {
-        // Waiters queue before they look at the word, so that comparing without the lock loses none of them.
+        // Waiters queue before they look at the word, so that comparing without the lock loses none
+        // of them.
         uint32_t value;
         if (user_load_32(&value, a[0]))
             return -EFAULT;
@@ -222,10 +226,8 @@ static int wake_operation(uint64_t address, uint32_t encoded, uint32_t *old) {
         return -EFAULT;
     for (;;) {
         uint32_t results[] = {
-            [FUTEX_OP_SET] = argument,
-            [FUTEX_OP_ADD] = *old + argument,
-            [FUTEX_OP_OR] = *old | argument,
-            [FUTEX_OP_ANDN] = *old & ~argument,
+            [FUTEX_OP_SET] = argument,        [FUTEX_OP_ADD] = *old + argument,
+            [FUTEX_OP_OR] = *old | argument,  [FUTEX_OP_ANDN] = *old & ~argument,
             [FUTEX_OP_XOR] = *old ^ argument,
         };
         uint64_t found;
@@ -325,7 +327,8 @@ void futex_wake(uint64_t address, unsigned count) {
         wake_key(&key, count, FUTEX_BITSET_MATCH_ANY);
 }
 
-// One lock of the robust list: marks it as left by a dead owner and wakes one waiter (Documentation/locking/robust-futex-ABI).
+// One lock of the robust list: marks it as left by a dead owner and wakes one waiter
+// (Documentation/locking/robust-futex-ABI).
 static bool robust_lock_died(struct thread *thread, uint64_t address) {
     uint32_t value;
     if (address % 4 || user_load_32(&value, address))

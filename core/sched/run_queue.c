@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// EEVDF on a treap ordered by virtual deadline, each node knowing the least virtual time below it: the earliest
-// deadline among the eligible is found in one descent.
+// EEVDF on a treap ordered by virtual deadline, each node knowing the least virtual time below it:
+// the earliest deadline among the eligible is found in one descent.
 #include <stddef.h>
 #include "core/sched/run_queue.h"
 
@@ -124,8 +124,7 @@ static void uncount(struct run_queue *queue, struct run_entity *entity) {
 
 // virtual_time <= average, without dividing.
 static bool eligible(const struct run_queue *queue, uint64_t virtual_time) {
-    return queue->weighted_offset >=
-           (int64_t)(virtual_time - queue->base) * (int64_t)queue->weight;
+    return queue->weighted_offset >= (int64_t)(virtual_time - queue->base) * (int64_t)queue->weight;
 }
 
 void run_entity_init(struct run_entity *entity, uint32_t weight) {
@@ -137,7 +136,8 @@ void run_queue_init(struct run_queue *queue) {
 }
 
 void run_queue_add(struct run_queue *queue, struct run_entity *entity) {
-    // Joining moves the average towards the newcomer; its lag is enlarged so that it is left with what it had.
+    // Joining moves the average towards the newcomer; its lag is enlarged so that it is left with
+    // what it had.
     int64_t lag = entity->lag;
     if (queue->weight)
         lag = lag * (int64_t)(queue->weight + entity->weight) / (int64_t)queue->weight;

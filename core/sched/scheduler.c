@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Which thread runs on which CPU: placement at wake-up, switching, balancing by idle CPUs, time slices.
+// Which thread runs on which CPU: placement at wake-up, switching, balancing by idle CPUs, time
+// slices.
 //
-// A CPU's run-queue lock is held across context_switch and released by the thread switched to. So a waker, which takes
-// the lock of the CPU the thread ran on last, never meets a thread that is half off its CPU.
+// A CPU's run-queue lock is held across context_switch and released by the thread switched to. So a
+// waker, which takes the lock of the CPU the thread ran on last, never meets a thread that is half
+// off its CPU.
 #include <asm/errno.h>
 #include <stddef.h>
 #include "arch/x86/cpu.h"
@@ -10,11 +12,12 @@
 #include "core/mm/address_space.h"
 #include "core/mm/heap.h"
 #include "core/process/process.h"
+#include "core/process/rseq.h"
 #include "core/sched/scheduler.h"
 #include "core/sched/spinlock.h"
 #include "core/sched/wait.h"
 
-#define PULL_LOOKS 16       // queued threads looked at for one that may move
+#define PULL_LOOKS  16      // queued threads looked at for one that may move
 #define SLICE_LEAST 100000u // ns; a timer closer than this costs more than it gains
 
 struct scheduler_cpu {
@@ -78,11 +81,12 @@ static struct scheduler_cpu *find_least_loaded(const uint64_t mask[4]) {
     return least ? least : scheduler_of(this_cpu());
 }
 
-// The CPU a thread is woken on: where it ran if that idles (its cache may be warm), else an idle one, else where it ran.
+// The CPU a thread is woken on: where it ran if that idles (its cache may be warm), else an idle
+// one, else where it ran.
 static struct scheduler_cpu *place(struct thread *thread) {
     unsigned last = (unsigned)thread->cpu;
-    bool allowed = mask_has(thread->affinity, last) &&
-                   (atomic_load(&online_cpus[last / 64]) >> last % 64 & 1);
+    bool allowed =
+        mask_has(thread->affinity, last) && (atomic_load(&online_cpus[last / 64]) >> last % 64 & 1);
     struct scheduler_cpu *there = scheduler_of(cpu_at(last));
     if (allowed && there->current == there->idle && there->queue.queued == 0)
         return there;
@@ -111,7 +115,8 @@ static void enqueue_at(struct scheduler_cpu *there, struct thread *thread) {
 }
 
 bool scheduler_wake(struct thread *thread, enum wake_reason reason) {
-    atomic_thread_fence(memory_order_seq_cst); // the caller's condition before the look at the state
+    atomic_thread_fence(
+        memory_order_seq_cst); // the caller's condition before the look at the state
     for (;;) {
         if (atomic_load(&thread->state) != THREAD_WAITING)
             return false;
@@ -149,7 +154,8 @@ void thread_interrupt(struct thread *thread, uint32_t work) {
     atomic_fetch_or(&thread->work, work);
     if (work & THREAD_WORK_EXIT || !thread->uninterruptible)
         scheduler_wake(thread, WAKE_INTERRUPT);
-    // A thread not on a CPU looks at its work before it leaves the kernel; one in user or guest mode must be told.
+    // A thread not on a CPU looks at its work before it leaves the kernel; one in user or guest
+    // mode must be told.
     struct cpu *cpu = cpu_at((unsigned)thread->cpu);
     if (cpu != this_cpu() && scheduler_of(cpu)->current == thread)
         cpu_kick(cpu);
@@ -189,8 +195,9 @@ static void mark_idle(struct scheduler_cpu *here, bool idle) {
         atomic_fetch_and(&idle_cpus[here->cpu->index / 64], ~bit);
 }
 
-// Puts the thread that leaves the CPU back on the queue, or takes it off the averages: because it waits or ends, or because it
-// must go to another CPU (READY but not counted: scheduler_finish_switch hands it on). Lock held.
+// Puts the thread that leaves the CPU back on the queue, or takes it off the averages: because it
+// waits or ends, or because it must go to another CPU (READY but not counted:
+// scheduler_finish_switch hands it on). Lock held.
 static void put_previous(struct scheduler_cpu *here, struct thread *thread) {
     if (thread == here->idle)
         return;
@@ -222,7 +229,8 @@ __attribute__((noinline)) void scheduler_finish_switch(void) {
     struct thread *previous = here->previous, *current = here->current;
     uint64_t slice_end = here->slice_end;
     bool dead = atomic_load(&previous->state) == THREAD_DEAD;
-    // One that was READY but not allowed here any more is on no queue: ours to hand on, after the lock.
+    // One that was READY but not allowed here any more is on no queue: ours to hand on, after the
+    // lock.
     bool homeless = atomic_load(&previous->state) == THREAD_READY && !previous->entity.counted &&
                     previous != here->idle;
     here->previous = NULL;
@@ -232,6 +240,10 @@ __attribute__((noinline)) void scheduler_finish_switch(void) {
     // An idle CPU keeps the last space loaded: the next thread is likely to be of the same process.
     if (current->process && current->process->space != cpu->space)
         address_space_switch(current->process->space);
+    if (current->rseq && current->rseq_cpu != cpu->index) {
+        current->rseq_cpu = cpu->index;
+        rseq_cpu_changed(current);
+    }
     if (homeless)
         enqueue_at(find_least_loaded(previous->affinity), previous);
     if (dead)
@@ -278,9 +290,11 @@ void scheduler_yield(void) {
 
 void thread_preemption_point(void) {
     struct thread *thread = thread_current();
-    if (thread->state != THREAD_RUNNING) // between wait_prepare and wait: to schedule would be to sleep
+    if (thread->state !=
+        THREAD_RUNNING) // between wait_prepare and wait: to schedule would be to sleep
         return;
-    // The slice timer, calls of other CPUs and devices get their turn here; their handlers never switch threads.
+    // The slice timer, calls of other CPUs and devices get their turn here; their handlers never
+    // switch threads.
     __asm__ volatile("sti; nop; cli" ::: "memory");
     if (thread_must_yield() && thread->process)
         schedule();

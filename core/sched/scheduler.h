@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The scheduler's own entry points: CPU start, the idle loop, wake-ups with a reason, moving threads.
+// The scheduler's own entry points: CPU start, the idle loop, wake-ups with a reason, moving
+// threads.
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -7,8 +8,9 @@
 
 struct cpu;
 
-// Run queue, timer queue and idle thread of a CPU; the caller's context becomes the idle thread when it is this CPU's. Repeating
-// it is harmless. 0 or -ENOMEM. Before the first timer or wake-up there.
+// Run queue, timer queue and idle thread of a CPU; the caller's context becomes the idle thread
+// when it is this CPU's. Repeating it is harmless. 0 or -ENOMEM. Before the first timer or wake-up
+// there.
 int scheduler_cpu_init(struct cpu *cpu);
 // On each further CPU after its own set-up: joins the scheduler, never returns.
 _Noreturn void scheduler_cpu_start(void);
@@ -19,7 +21,8 @@ bool scheduler_wake(struct thread *thread, enum wake_reason reason);
 // First time on a run queue.
 void scheduler_add(struct thread *thread);
 void scheduler_yield(void); // sched_yield
-// A running thread whose mask excludes its CPU moves at the next schedule(). -EINVAL: no CPU that is up.
+// A running thread whose mask excludes its CPU moves at the next schedule(). -EINVAL: no CPU that
+// is up.
 int scheduler_set_affinity(struct thread *thread, const uint64_t mask[4]);
 // The last step of every switch, called first by a new thread's entry.
 void scheduler_finish_switch(void);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Spinlocks, and the order in which they are taken. Interrupts are always off in the kernel, so a lock needs no
-// interrupt state. No lock is held across wait(), a world switch, cpu_call() or a user copy.
+// Spinlocks, and the order in which they are taken. Interrupts are always off in the kernel, so a
+// lock needs no interrupt state. No lock is held across wait(), a world switch, cpu_call() or a
+// user copy.
 //
 // Order, outermost first (a lock may be taken while holding only locks above it):
-//   process table -> process (threads, children) -> signal state -> fd table -> file objects (pipe, socket, epoll, ...)
-//   -> vm (vcpus, memslots, irq) -> wait queue -> address space -> vm mmu -> timer queue -> run queue -> page/heap allocator -> log
+//   process table -> process (threads, children) -> signal state -> fd table -> file objects (pipe,
+//   socket, epoll, ...)
+//   -> vm (vcpus, memslots, irq) -> wait queue -> address space -> vm mmu -> timer queue -> run
+//   queue -> page/heap allocator -> log
 #pragma once
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -20,9 +23,10 @@ static inline void spin_lock(struct spinlock *lock) {
 }
 
 static inline bool spin_trylock(struct spinlock *lock) {
-    unsigned serving = atomic_load_explicit(&lock->serving, memory_order_acquire), expected = serving;
-    return atomic_compare_exchange_strong_explicit(&lock->next, &expected, serving + 1, memory_order_acquire,
-                                                   memory_order_relaxed);
+    unsigned serving = atomic_load_explicit(&lock->serving, memory_order_acquire),
+             expected = serving;
+    return atomic_compare_exchange_strong_explicit(&lock->next, &expected, serving + 1,
+                                                   memory_order_acquire, memory_order_relaxed);
 }
 
 static inline void spin_unlock(struct spinlock *lock) {

@@ -18,36 +18,41 @@ enum thread_state { THREAD_READY, THREAD_RUNNING, THREAD_WAITING, THREAD_DEAD };
 
 // Looked at before a thread returns to user mode or enters a guest.
 enum thread_work {
-    THREAD_WORK_SIGNAL = 1, // a signal may be deliverable, a mask is to be restored or a call to be restarted
-    THREAD_WORK_EXIT = 2,   // the process is ending: leave at the next safe point
+    THREAD_WORK_SIGNAL =
+        1, // a signal may be deliverable, a mask is to be restored or a call to be restarted
+    THREAD_WORK_EXIT = 2, // the process is ending: leave at the next safe point
 };
 
 enum wake_reason { WAKE_EVENT, WAKE_TIMEOUT, WAKE_INTERRUPT };
 
 struct thread {
-    uintptr_t stack_pointer;      // saved kernel RSP while not running (context_switch)
-    struct trap_frame *frame;     // user registers, at the top of the kernel stack
-    struct fpu_state *fpu;        // what this thread's x87/SSE/AVX registers belong to now: user_fpu or a vCPU's
+    uintptr_t stack_pointer;  // saved kernel RSP while not running (context_switch)
+    struct trap_frame *frame; // user registers, at the top of the kernel stack
+    struct fpu_state
+        *fpu; // what this thread's x87/SSE/AVX registers belong to now: user_fpu or a vCPU's
     struct fpu_state user_fpu;
-    uint64_t fs_base, gs_base;    // user's (gs_base lives in KERNEL_GS_BASE while in the kernel)
-    uintptr_t kernel_stack;       // lowest address; 0: an idle thread, on its CPU's boot stack
-    _Atomic uint32_t work;        // enum thread_work
-    _Atomic uint32_t state;       // enum thread_state
-    struct run_entity entity;     // place in a run queue
-    _Atomic int cpu;              // where it runs or ran last; changes under that CPU's run-queue lock
-    uint64_t affinity[4];         // bit per CPU
+    uint64_t fs_base, gs_base; // user's (gs_base lives in KERNEL_GS_BASE while in the kernel)
+    uintptr_t kernel_stack;    // lowest address; 0: an idle thread, on its CPU's boot stack
+    _Atomic uint32_t work;     // enum thread_work
+    _Atomic uint32_t state;    // enum thread_state
+    struct run_entity entity;  // place in a run queue
+    _Atomic int cpu;           // where it runs or ran last; changes under that CPU's run-queue lock
+    uint64_t affinity[4];      // bit per CPU
     struct timer wait_timer;
     enum wake_reason wake_reason; // of the last wake-up, written under the run-queue lock
     bool uninterruptible;         // waits for an event that only SIGKILL may cut short
     atomic_uint references;       // one is the running thread's own
     unsigned tid;
-    struct process *process;      // NULL: idle
-    struct list process_node;     // in process->threads
-    struct list table_node;       // in the table of tids
-    struct signal_state signals;  // mask and pending of this thread
+    struct process *process;     // NULL: idle
+    struct list process_node;    // in process->threads
+    struct list table_node;      // in the table of tids
+    struct signal_state signals; // mask and pending of this thread
     uint64_t clear_child_tid, robust_list;
-    bool restart;                 // the system call just made returned a restart code ...
-    uint64_t restart_number;      // ... and was this one
+    uint64_t rseq; // struct rseq in user memory; 0: none
+    uint32_t rseq_signature;
+    unsigned rseq_cpu;       // the number it shows
+    bool restart;            // the system call just made returned a restart code ...
+    uint64_t restart_number; // ... and was this one
     void (*start_entry)(void *argument);
     void *start_argument;
     char name[16];
@@ -60,13 +65,16 @@ static inline struct thread *thread_current(void) {
     return thread;
 }
 
-// Makes a WAITING thread READY and gives it to a run queue; kicks that CPU if need be. Any context. Harmless otherwise.
+// Makes a WAITING thread READY and gives it to a run queue; kicks that CPU if need be. Any context.
+// Harmless otherwise.
 void thread_wake(struct thread *thread);
-// Sets work bits, and makes the thread notice: wakes it from an interruptible wait or kicks its CPU out of user or guest mode.
+// Sets work bits, and makes the thread notice: wakes it from an interruptible wait or kicks its CPU
+// out of user or guest mode.
 void thread_interrupt(struct thread *thread, uint32_t work);
 // True when the thread should stop what it does in the kernel: a deliverable signal or exit.
 bool thread_interrupted(void);
-// Takes pending interrupts and lets others run if the time slice is over. Called between chunks of long work, no lock held.
+// Takes pending interrupts and lets others run if the time slice is over. Called between chunks of
+// long work, no lock held.
 void thread_preemption_point(void);
 // Set by timers and wake-ups on this CPU: schedule() before going back to user or guest. Cheap.
 static inline bool thread_must_yield(void) {

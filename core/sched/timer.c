@@ -15,8 +15,8 @@
 struct timer_queue {
     struct spinlock lock;
     struct timer *root;
-    uint64_t programmed;              // what the hardware is set to; only its own CPU writes it
-    _Atomic(struct timer *) running;  // whose `expired` runs now
+    uint64_t programmed;             // what the hardware is set to; only its own CPU writes it
+    _Atomic(struct timer *) running; // whose `expired` runs now
 };
 
 int timer_cpu_init(struct cpu *cpu) {
@@ -91,7 +91,8 @@ void timer_interrupt(void) {
             break;
         }
         queue->root = timer_heap_remove(queue->root, timer);
-        // First the mark, then off the queue: timer_stop, which sees it off the queue, then waits for the mark to go.
+        // First the mark, then off the queue: timer_stop, which sees it off the queue, then waits
+        // for the mark to go.
         atomic_store(&queue->running, timer);
         atomic_store(&timer->cpu, -1);
         spin_unlock(&queue->lock);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Timers: a pairing heap of deadlines a CPU, behind one hardware timer. Expiry runs in interrupt context: interrupts
-// off, no lock held, bounded.
+// Timers: a pairing heap of deadlines a CPU, behind one hardware timer. Expiry runs in interrupt
+// context: interrupts off, no lock held, bounded.
 #pragma once
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -9,19 +9,22 @@
 struct cpu;
 
 struct timer {
-    uint64_t deadline;                     // ns, time_now() scale
-    void (*expired)(struct timer *timer);  // may start the timer again or free it
-    _Atomic int cpu;                       // the queue it is on, -1: none
-    struct timer *next, *child, *previous; // pairing heap: sibling, first child, left sibling or parent
+    uint64_t deadline;                    // ns, time_now() scale
+    void (*expired)(struct timer *timer); // may start the timer again or free it
+    _Atomic int cpu;                      // the queue it is on, -1: none
+    struct timer *next, *child,
+        *previous; // pairing heap: sibling, first child, left sibling or parent
 };
 
 void timer_init(struct timer *timer, void (*expired)(struct timer *timer));
-// Arms (or moves) it on this CPU. A deadline in the past fires at once on the next interrupt window.
+// Arms (or moves) it on this CPU. A deadline in the past fires at once on the next interrupt
+// window.
 void timer_start(struct timer *timer, uint64_t deadline);
-// True if it was armed. On return its `expired` is not running on another CPU unless called from it. The caller holds
-// no lock that `expired` takes.
+// True if it was armed. On return its `expired` is not running on another CPU unless called from
+// it. The caller holds no lock that `expired` takes.
 bool timer_stop(struct timer *timer);
-// Called by the timer interrupt's handler: runs what is due on this CPU and arms the hardware for the next.
+// Called by the timer interrupt's handler: runs what is due on this CPU and arms the hardware for
+// the next.
 void timer_interrupt(void);
 // 0 or -ENOMEM. Before the CPU's first interrupt.
 int timer_cpu_init(struct cpu *cpu);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The pairing heap of timers (Fredman, Sedgewick, Sleator, Tarjan 1986): insert in O(1), remove in O(log n) amortized.
+// The pairing heap of timers (Fredman, Sedgewick, Sleator, Tarjan 1986): insert in O(1), remove in
+// O(log n) amortized.
 #include "core/sched/timer_heap.h"
 #include <stddef.h>
 

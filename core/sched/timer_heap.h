@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The pairing heap of timers by deadline. Plain code. Each function returns the new root; NULL is the empty heap.
+// The pairing heap of timers by deadline. Plain code. Each function returns the new root; NULL is
+// the empty heap.
 #pragma once
 #include "core/sched/timer.h"
 

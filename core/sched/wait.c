@@ -31,7 +31,8 @@ void waiter_add(struct waiter *waiter, struct wait_queue *queue) {
     spin_lock(&queue->lock);
     waiter->queue = queue;
     list_push_back(&queue->waiters, &waiter->node);
-    spin_unlock(&queue->lock); // a locked instruction: the condition is read after the waiter can be seen
+    spin_unlock(
+        &queue->lock); // a locked instruction: the condition is read after the waiter can be seen
 }
 
 void waiter_remove(struct waiter *waiter) {

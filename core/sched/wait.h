@@ -29,22 +29,25 @@ struct waiter {
     struct list node;
     struct wait_queue *queue; // NULL: on none
     struct thread *thread;
-    // Called under the queue's lock by wait_queue_wake. NULL wakes `thread`. epoll and irqfd have their own. `events`: EPOLL* mask.
+    // Called under the queue's lock by wait_queue_wake. NULL wakes `thread`. epoll and irqfd have
+    // their own. `events`: EPOLL* mask.
     void (*wake)(struct waiter *waiter, unsigned events);
 };
 
 void wait_queue_init(struct wait_queue *queue);
 void waiter_init(struct waiter *waiter);
-void waiter_init_callback(struct waiter *waiter, void (*wake)(struct waiter *waiter, unsigned events));
+void waiter_init_callback(struct waiter *waiter,
+                          void (*wake)(struct waiter *waiter, unsigned events));
 void waiter_add(struct waiter *waiter, struct wait_queue *queue);
 void waiter_remove(struct waiter *waiter); // harmless when not added
 // Wakes every waiter (or at most `count` threads) with the ready events. Cheap when there is none.
 void wait_queue_wake(struct wait_queue *queue, unsigned events);
 void wait_queue_wake_count(struct wait_queue *queue, unsigned events, unsigned count);
 
-// Blocks until thread_wake, a signal (-EINTR) or time_now() >= deadline (-ETIMEDOUT). Returns 0 at once if woken since waiter_add /
-// wait_prepare. Holds nothing. A wake-up that came first wins over signal and deadline: none is lost.
+// Blocks until thread_wake, a signal (-EINTR) or time_now() >= deadline (-ETIMEDOUT). Returns 0 at
+// once if woken since waiter_add / wait_prepare. Holds nothing. A wake-up that came first wins over
+// signal and deadline: none is lost.
 int wait(uint64_t deadline);
 int wait_uninterruptible(uint64_t deadline); // only SIGKILL interrupts
-void wait_prepare(void);  // marks the current thread as about to wait
-void wait_cancel(void);   // takes the mark back
+void wait_prepare(void);                     // marks the current thread as about to wait
+void wait_cancel(void);                      // takes the mark back

@@ -32,12 +32,23 @@ static void make_image(void) {
     image.header.e_phoff = sizeof(Elf64_Ehdr);
     image.header.e_phentsize = sizeof(Elf64_Phdr);
     image.header.e_phnum = 3;
-    image.segment[0] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R, .p_vaddr = 0x400000, .p_filesz = 0x200,
+    image.segment[0] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                    .p_flags = PF_R,
+                                    .p_vaddr = 0x400000,
+                                    .p_filesz = 0x200,
                                     .p_memsz = 0x200};
-    image.segment[1] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = 0x1000, .p_vaddr = 0x401000,
-                                    .p_filesz = 0x1000, .p_memsz = 0x1000};
-    image.segment[2] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 0x2010, .p_vaddr = 0x403010,
-                                    .p_filesz = 0x10, .p_memsz = 0x5000};
+    image.segment[1] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                    .p_flags = PF_R | PF_X,
+                                    .p_offset = 0x1000,
+                                    .p_vaddr = 0x401000,
+                                    .p_filesz = 0x1000,
+                                    .p_memsz = 0x1000};
+    image.segment[2] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                    .p_flags = PF_R | PF_W,
+                                    .p_offset = 0x2010,
+                                    .p_vaddr = 0x403010,
+                                    .p_filesz = 0x10,
+                                    .p_memsz = 0x5000};
 }
 
 static int parse(void) {
