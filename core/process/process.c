@@ -95,10 +95,11 @@ int process_add_thread(struct process *process, struct thread *thread) {
     return error;
 }
 
-static void interrupt_threads(struct process *process, const struct thread *except) {
+// Sends all threads but one (NULL: all) out. Process lock held.
+static void end_threads(struct process *process, const struct thread *except) {
     list_for_each(node, &process->threads) {
         struct thread *thread = container_of(node, struct thread, process_node);
-        if (thread != except)
+        if (!except || thread != except)
             thread_interrupt(thread, THREAD_WORK_EXIT);
     }
 }
@@ -108,7 +109,7 @@ void process_begin_exit(struct process *process, int status) {
     if (!process->exiting) {
         process->exiting = true;
         process->exit_status = status;
-        interrupt_threads(process, NULL);
+        end_threads(process, NULL);
     }
     spin_unlock(&process->lock);
 }
@@ -132,7 +133,7 @@ int process_become_single(void) {
     bool refused = process->exiting || process->executing;
     if (!refused) {
         process->executing = thread;
-        interrupt_threads(process, thread);
+        end_threads(process, thread);
     }
     spin_unlock(&process->lock);
     int error = refused ? -EINTR : 0;

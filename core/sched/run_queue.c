@@ -70,6 +70,8 @@ static struct run_entity *insert(struct run_entity *root, struct run_entity *nod
 }
 
 static struct run_entity *erase(struct run_entity *root, const struct run_entity *node) {
+    if (!root) // not reached: node is in the tree
+        return NULL;
     if (root == node)
         return merge(root->left, root->right);
     if (before(node, root))
