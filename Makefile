@@ -77,10 +77,12 @@ KERNEL_ASM := $(shell find arch core -name '*.asm' | sort)
 KERNEL_OBJECTS := $(KERNEL_C:%.c=$(OUT)/kernel-obj/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel-obj/%.asm.o)
 KERNEL_CFLAGS := $(C_COMMON) -g -ffreestanding -mgeneral-regs-only -mcmodel=kernel -mno-red-zone -fno-pic -fno-pie \
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fno-common -fno-strict-aliasing
+# The exit path crosses borders between files; the linker may fold calls over them.
+KERNEL_LTO := -flto=auto -fno-fat-lto-objects
 $(OUT)/kernel-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(KERNEL_CFLAGS) -c $< -o $@
+	$(Q)$(CC) $(KERNEL_CFLAGS) $(KERNEL_LTO) -c $< -o $@
 
 $(OUT)/kernel-obj/%.asm.o: %.asm | $(DEPS)
 	@mkdir -p $(@D)
@@ -94,8 +96,8 @@ $(OUT)/kernel.objects: FORCE
 
 $(OUT)/kernel.debug: $(KERNEL_OBJECTS) linker.ld $(OUT)/kernel.objects
 	$(call say,LD,$@)
-	$(Q)ld -nostdlib -static -no-pie -z noexecstack -z max-page-size=4096 --build-id=none \
-		-T linker.ld $(KERNEL_OBJECTS) -o $@
+	$(Q)$(CC) $(KERNEL_CFLAGS) $(KERNEL_LTO) -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
+		-Wl,--build-id=none -Wl,-T,linker.ld $(KERNEL_OBJECTS) -o $@
 
 $(OUT)/kernel.elf: $(OUT)/kernel.debug
 	$(call say,COPY,$@)

@@ -27,22 +27,25 @@ static void stage2_flush(struct vm *vm) {
 
 void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size) {
     uint64_t end = gpa + size;
+    uint64_t tables = 0;
     bool any = false;
     while (gpa < end) {
         uint64_t chunk = end - gpa < ZAP_CHUNK ? end - gpa : ZAP_CHUNK;
         spin_lock(&vm->mmu_lock);
         vm->mmu_sequence++;
-        any |= page_walker_zap(virt->stage2_format, vm->virt.stage2_root, gpa, chunk);
+        any |= page_walker_zap(virt->stage2_format, vm->virt.stage2_root, gpa, chunk, &tables);
         spin_unlock(&vm->mmu_lock);
         gpa += chunk;
     }
     if (any)
         stage2_flush(vm);
+    page_walker_release(tables);
 }
 
 static void stage2_invalidate(struct address_space_listener *listener, uint64_t start,
                               uint64_t end) {
     struct vm *vm = container_of(listener, struct vm, listener);
+    uint64_t tables = 0;
     bool any = false;
     const struct memslot_table *table = atomic_load(&vm->memslots);
     spin_lock(&vm->mmu_lock);
@@ -53,11 +56,12 @@ static void stage2_invalidate(struct address_space_listener *listener, uint64_t 
         uint64_t slot_end = slot->user_address + slot->size, high = end < slot_end ? end : slot_end;
         if (low < high)
             any |= page_walker_zap(virt->stage2_format, vm->virt.stage2_root,
-                                   slot->gpa + (low - slot->user_address), high - low);
+                                   slot->gpa + (low - slot->user_address), high - low, &tables);
     }
     spin_unlock(&vm->mmu_lock);
     if (any)
         stage2_flush(vm);
+    page_walker_release(tables);
 }
 
 int stage2_init(struct vm *vm) {

@@ -39,7 +39,7 @@ struct vcpu {
     _Atomic uint8_t sipi_vector;
     enum vcpu_completion completion;
     struct virt_exit exit;
-    uint64_t completion_rip; // where a port access stood, to see whether user space moved RIP
+    bool rip_moved; // by user space since the port access that is to be completed
     struct emulation emulation;
     bool mmio_known;    // exit.stage2 says where the emulated operand's page is
     struct timer timer; // local APIC timer

@@ -22,11 +22,15 @@ static int64_t get_regs(void *vcpu, void *data, uint64_t argument) {
     return 0;
 }
 
-static int64_t set_regs(void *object, void *data, uint64_t argument) {
-    struct vcpu *vcpu = object;
-    UNUSED_ARGUMENT;
-    virt->set_regs(&vcpu->virt, data);
+void vcpu_set_regs(struct vcpu *vcpu, const struct kvm_regs *regs) {
+    vcpu->rip_moved = regs->rip != virt->get_rip(&vcpu->virt);
+    virt->set_regs(&vcpu->virt, regs);
     vcpu->virt.events.exception_pending = false;
+}
+
+static int64_t set_regs(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    vcpu_set_regs(vcpu, data);
     return 0;
 }
 

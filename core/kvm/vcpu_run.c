@@ -33,13 +33,12 @@ static void port_in_done(struct vcpu *vcpu, const void *data) {
     vcpu->virt.gpr[0] = (vcpu->virt.gpr[0] & keep) | value;
 }
 
-static bool port_in_kernel(struct vcpu *vcpu) {
+// Kept out of line: without in-kernel devices the way to user space stays short.
+static __attribute__((noinline)) bool port_in_kernel(struct vcpu *vcpu) {
     struct vm *vm = vcpu->vm;
     uint16_t port = vcpu->exit.port.port;
     unsigned size = vcpu->exit.port.size;
     bool in = vcpu->exit.port.in;
-    if (vm->irqchip.mode != IRQCHIP_KERNEL && !atomic_load(&vm->ioeventfds))
-        return false;
     uint32_t data = (uint32_t)vcpu->virt.gpr[0];
     if (!irqchip_port(vm, port, size, in, &data))
         return !in && ioeventfd_write(vm, true, port, size, &data);
@@ -51,8 +50,9 @@ static bool port_in_kernel(struct vcpu *vcpu) {
 static int exit_port(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     bool in = vcpu->exit.port.in;
+    bool devices = vcpu->vm->irqchip.mode == IRQCHIP_KERNEL || atomic_load(&vcpu->vm->ioeventfds);
     vcpu->virt.statistics.io_exits++;
-    if (port_in_kernel(vcpu)) {
+    if (devices && port_in_kernel(vcpu)) {
         virt->skip_instruction(&vcpu->virt);
         return VCPU_RESUME;
     }
@@ -63,7 +63,7 @@ static int exit_port(struct vcpu *vcpu) {
     run->io.data_offset = PAGE_SIZE;
     *(uint32_t *)vcpu->port_data = (uint32_t)vcpu->virt.gpr[0];
     vcpu->completion = in ? COMPLETE_PORT_IN : COMPLETE_PORT_OUT;
-    vcpu->completion_rip = virt->get_rip(&vcpu->virt);
+    vcpu->rip_moved = false;
     return exit_to_user(vcpu, KVM_EXIT_IO);
 }
 
@@ -256,7 +256,7 @@ static int complete(struct vcpu *vcpu) {
         port_in_done(vcpu, vcpu->port_data);
     // User space may have moved RIP itself meanwhile (a reset, a migration): then the access is
     // over.
-    if (what != COMPLETE_NOTHING && virt->get_rip(&vcpu->virt) == vcpu->completion_rip)
+    if (what != COMPLETE_NOTHING && !vcpu->rip_moved)
         virt->skip_instruction(&vcpu->virt);
     return VCPU_RESUME;
 }
@@ -295,7 +295,7 @@ static int load_synced(struct vcpu *vcpu) {
     uint64_t dirty = vcpu->run->kvm_dirty_regs;
     vcpu->run->kvm_dirty_regs = 0;
     if (dirty & KVM_SYNC_X86_REGS)
-        virt->set_regs(&vcpu->virt, &synced.regs);
+        vcpu_set_regs(vcpu, &synced.regs);
     if ((dirty & KVM_SYNC_X86_SREGS) && vcpu_set_sregs(vcpu, &synced.sregs))
         return -EINVAL;
     if ((dirty & KVM_SYNC_X86_EVENTS) && vcpu_set_events(vcpu, &synced.events))
