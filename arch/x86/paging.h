@@ -11,6 +11,8 @@ enum paging_flags {
     PAGING_USER = 4,
     PAGING_UNCACHED = 8,
     PAGING_WRITE_COMBINING = 16,
+    PAGING_NO_ACCESS =
+        64, // alone: the leaf keeps its page, but nobody, kernel included, gets at it
 };
 
 uint64_t page_table_create(void);       // PML4 with the kernel half; PHYSICAL_NONE: no memory
@@ -29,6 +31,10 @@ struct page_table_entry {
 struct page_table_entry page_table_lookup(uint64_t root, uint64_t address);
 // Takes the leaf at address away and returns what it was. No TLB flush.
 struct page_table_entry page_table_unmap(uint64_t root, uint64_t address);
+// Tables in the range that are empty are taken out of the tree; page_table_release frees them,
+// after the TLB flush. 0: none.
+uint64_t page_table_prune(uint64_t root, uint64_t address, uint64_t size);
+void page_table_release(uint64_t unhooked);
 void page_table_protect(uint64_t root, uint64_t address, unsigned flags);
 // Replaces a 2 MiB leaf by 512 4 KiB leaves of the same memory. 0 or -ENOMEM.
 int page_table_split(uint64_t root, uint64_t address);

@@ -71,7 +71,7 @@ static int64_t move(struct mapping_change *change, const struct remap *remap) {
     spin_unlock(&space->lock);
     error = move_leaves(space, from, to, size);
     if (!error) {
-        leaves_drop(space, from + size, from + remap->old_size, false);
+        leaves_drop(space, from, from + remap->old_size, false); // what was moved left empty tables
         mapping->start = to;
         mapping->end = to + remap->new_size;
     }

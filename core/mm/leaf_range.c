@@ -19,15 +19,16 @@ struct leaf_batch {
     bool changed;      // translations went or lost rights: tell others
     bool notify;       // there are listeners
     uint64_t uncharge; // bytes
+    uint64_t tables;   // that have become empty
     uint64_t pages[CHUNK_LEAVES];
 };
 
 unsigned leaf_flags(const struct mapping *mapping, uint64_t physical) {
-    unsigned flags = 0;
-    // x86 cannot give write or execute without read. No right at all: the entry stays, for the
-    // kernel only.
-    if (mapping->prot & (PROT_READ | PROT_WRITE | PROT_EXEC))
-        flags |= PAGING_USER;
+    // x86 cannot give write or execute without read. No right at all: the entry stays, but even the
+    // kernel's user copies fault.
+    if (!(mapping->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)))
+        return PAGING_NO_ACCESS;
+    unsigned flags = PAGING_USER;
     if (mapping->prot & PROT_EXEC)
         flags |= PAGING_EXECUTE;
     // A private mapping may write only to its own copy.
@@ -40,7 +41,7 @@ unsigned leaf_flags(const struct mapping *mapping, uint64_t physical) {
 static void batch_begin(struct leaf_batch *batch) {
     batch->count = 0;
     batch->changed = batch->notify = false;
-    batch->uncharge = 0;
+    batch->uncharge = batch->tables = 0;
 }
 
 // Lock held, at the end of a chunk.
@@ -79,6 +80,7 @@ static void batch_finish(struct address_space *space, struct leaf_batch *batch, 
         flush_tlbs(space, start, end);
     for (unsigned i = 0; i < batch->count; i++)
         page_put(batch->pages[i]);
+    page_table_release(batch->tables);
     if (batch->uncharge)
         account_uncharge(space->account, batch->uncharge);
 }
@@ -97,7 +99,7 @@ static void batch_take(struct leaf_batch *batch, const struct page_table_entry *
 // Lock held. One chunk of leaves_drop; returns how far it came.
 static uint64_t drop_chunk(struct address_space *space, uint64_t at, uint64_t end,
                            bool keep_anonymous, struct leaf_batch *batch) {
-    uint64_t table = space->page_table;
+    uint64_t table = space->page_table, start = at;
     for (unsigned step = 0; at < end && batch->count < CHUNK_LEAVES && step < CHUNK_STEPS; step++) {
         struct page_table_entry entry;
         bool keep = false;
@@ -117,7 +119,11 @@ static uint64_t drop_chunk(struct address_space *space, uint64_t at, uint64_t en
             batch_take(batch, &entry);
         at = (at & ~(entry.size - 1)) + entry.size;
     }
-    return at < end ? at : end;
+    if (at > end)
+        at = end;
+    batch->tables = page_table_prune(table, start, at - start);
+    batch->changed |= batch->tables != 0;
+    return at;
 }
 
 void leaves_drop(struct address_space *space, uint64_t start, uint64_t end, bool keep_anonymous) {
@@ -138,7 +144,7 @@ void leaves_drop(struct address_space *space, uint64_t start, uint64_t end, bool
 // Lock held.
 static uint64_t protect_chunk(struct address_space *space, uint64_t at, uint64_t end,
                               struct leaf_batch *batch) {
-    const unsigned rights = PAGING_WRITE | PAGING_EXECUTE | PAGING_USER;
+    const unsigned rights = PAGING_WRITE | PAGING_EXECUTE | PAGING_USER | PAGING_NO_ACCESS;
     const struct mapping *mapping = NULL;
     for (unsigned step = 0; at < end && step < CHUNK_STEPS; step++) {
         struct page_table_entry entry = page_table_lookup(space->page_table, at);
@@ -152,7 +158,7 @@ static uint64_t protect_chunk(struct address_space *space, uint64_t at, uint64_t
             unsigned flags = leaf_flags(mapping, entry.physical);
             if (flags != (entry.flags & rights))
                 page_table_protect(space->page_table, at, flags);
-            if (entry.flags & rights & ~flags)
+            if (entry.flags & rights & ~flags & ~PAGING_NO_ACCESS)
                 batch->changed = true;
         }
         at = (at & ~(entry.size - 1)) + entry.size;

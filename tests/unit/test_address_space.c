@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "arch/x86/paging.h"
 #include "core/mm/address_space.h"
 #include "core/mm/memory_object.h"
 #include "core/mm/page.h"
@@ -276,6 +277,53 @@ START_TEST(a_huge_page_is_split_by_partial_changes) {
     poke(at + 2 * MIB + 5, 4);
     ck_assert_int_eq(address_space_advise(space, at + 2 * MIB, 64 * KIB, MADV_DONTNEED), 0);
     ck_assert_uint_eq(peek(at + 2 * MIB + 5), 0);
+    finish();
+}
+END_TEST
+
+START_TEST(huge_pages_come_back) {
+    start();
+    uint64_t at = map(0, 8 * MIB, RW, PRIVATE);
+    ck_assert_int_eq(address_space_advise(space, at, 8 * MIB, MADV_NOHUGEPAGE), 0);
+    for (uint64_t i = 0; i < 2048; i++)
+        poke(at + i * 4 * KIB, 1);
+    ck_assert_int_eq(address_space_unmap(space, at, 8 * MIB), 0);
+    ck_assert_uint_eq(map(at, 8 * MIB, RW, PRIVATE | MAP_FIXED), at);
+    ck_assert_uint_eq(size_at(at + 3 * MIB), 2 * MIB);
+    // Also when a table empties page by page.
+    ck_assert_int_eq(address_space_unmap(space, at + 2 * MIB, 4 * KIB), 0);
+    for (uint64_t i = 1; i < 512; i++)
+        ck_assert_int_eq(
+            address_space_advise(space, at + 2 * MIB + i * 4 * KIB, 4 * KIB, MADV_DONTNEED), 0);
+    ck_assert_int_eq(address_space_unmap(space, at, 8 * MIB), 0);
+    ck_assert_uint_eq(map(at, 8 * MIB, RW, PRIVATE | MAP_FIXED), at);
+    ck_assert_uint_eq(size_at(at + 3 * MIB), 2 * MIB);
+    // And where small pages were moved away.
+    ck_assert_int_eq(address_space_advise(space, at + 4 * MIB, 2 * MIB, MADV_NOHUGEPAGE), 0);
+    poke(at + 4 * MIB, 7);
+    int64_t moved = address_space_remap(space, at + 4 * MIB, 2 * MIB, 2 * MIB,
+                                        MREMAP_MAYMOVE | MREMAP_FIXED, 0x10000000);
+    ck_assert_int_eq(moved, 0x10000000);
+    ck_assert_uint_eq(peek(0x10000000), 7);
+    map(at, 8 * MIB, RW, PRIVATE | MAP_FIXED);
+    ck_assert_uint_eq(size_at(at + 4 * MIB), 2 * MIB);
+    finish();
+}
+END_TEST
+
+START_TEST(no_access_keeps_the_page) {
+    start();
+    uint64_t at = map(0, 8 * KIB, RW, PRIVATE);
+    poke(at, 9);
+    unsigned flushes = fake_flush.count;
+    ck_assert_int_eq(address_space_protect(space, at, 8 * KIB, PROT_NONE), 0);
+    ck_assert_uint_gt(fake_flush.count, flushes);
+    ck_assert_uint_eq(page_table_lookup(space->page_table, at).flags, PAGING_NO_ACCESS);
+    ck_assert_int_eq(touch(at, ACCESS_READ), -EFAULT);
+    ck_assert_int_eq(touch(at + 4 * KIB, ACCESS_READ), -EFAULT);
+    ck_assert(address_space_is_mapped(space, at + 4 * KIB)); // SEGV_ACCERR
+    ck_assert_int_eq(address_space_protect(space, at, 8 * KIB, PROT_READ), 0);
+    ck_assert_uint_eq(peek(at), 9);
     finish();
 }
 END_TEST
@@ -612,6 +660,8 @@ Suite *address_space_suite(void) {
     tcase_add_test(tests, large_mappings_get_huge_pages);
     tcase_add_test(tests, a_huge_page_is_split_by_partial_changes);
     tcase_add_test(tests, small_pages_when_there_are_no_huge_ones);
+    tcase_add_test(tests, huge_pages_come_back);
+    tcase_add_test(tests, no_access_keeps_the_page);
     tcase_add_test(tests, an_account_limits_pages);
     tcase_add_test(tests, private_file_pages_are_copied_on_write);
     tcase_add_test(tests, file_mappings_split_and_join);

@@ -172,12 +172,80 @@ START_TEST(zap_takes_what_it_touches) {
     page_walker_map(format, root, SIZE_2M, SIZE_2M, SIZE_2M, 0);
     page_walker_map(format, root, 2 * SIZE_2M, 0x5000, PAGE_SIZE, 0);
     page_walker_map(format, root, 2 * SIZE_2M + PAGE_SIZE, 0x6000, PAGE_SIZE, 0);
-    ck_assert(page_walker_zap(format, root, SIZE_2M + PAGE_SIZE, SIZE_2M));
+    uint64_t unhooked = 0;
+    ck_assert(page_walker_zap(format, root, SIZE_2M + PAGE_SIZE, SIZE_2M, &unhooked));
     ck_assert_uint_eq(page_walker_lookup(format, root, SIZE_2M).size, 0);
     ck_assert_uint_eq(page_walker_lookup(format, root, 2 * SIZE_2M).size, 0);
     ck_assert_uint_eq(page_walker_lookup(format, root, 2 * SIZE_2M + PAGE_SIZE).size, PAGE_SIZE);
-    ck_assert(!page_walker_zap(format, root, 0, 2 * SIZE_2M + PAGE_SIZE));
-    ck_assert(!page_walker_zap(format, root, 1ull << 46, 1ull << 46));
+    page_walker_release(unhooked);
+    unhooked = 0;
+    ck_assert(!page_walker_zap(format, root, 0, 2 * SIZE_2M + PAGE_SIZE, &unhooked));
+    ck_assert(!page_walker_zap(format, root, 1ull << 46, 1ull << 46, &unhooked));
+    ck_assert_uint_eq(unhooked, 0);
+}
+END_TEST
+
+START_TEST(empty_tables_make_room_for_large_leaves) {
+    const struct page_format *format = formats[_i];
+    uint64_t root = fresh_root(format), unhooked = 0;
+    page_put(page_alloc(0));
+    size_t before = page_free_bytes();
+    page_walker_map(format, root, SIZE_1G, 0x5000, PAGE_SIZE, 0);
+    page_walker_map(format, root, SIZE_1G + 7 * PAGE_SIZE, 0x6000, PAGE_SIZE, 0);
+    ck_assert(page_walker_zap(format, root, SIZE_1G, PAGE_SIZE, &unhooked));
+    ck_assert_uint_eq(unhooked, 0); // a leaf is left
+    ck_assert_int_eq(page_walker_map(format, root, SIZE_1G, 0, SIZE_2M, 0), -EEXIST);
+    uint64_t table = raw_entry(root, SIZE_1G, 2) & 0x000ffffffffff000ull;
+    ck_assert(page_walker_zap(format, root, SIZE_1G + 7 * PAGE_SIZE, PAGE_SIZE, &unhooked));
+    // The whole branch is empty. A CPU that still knows the table must find nothing in it.
+    ck_assert_uint_ne(unhooked, 0);
+    const uint64_t *entries = page_to_virtual(table);
+    for (unsigned i = 0; i < 512; i++)
+        ck_assert_uint_eq(entries[i] & format->present, 0);
+    ck_assert_uint_eq(page_references(table), 1);
+    page_walker_release(unhooked);
+    ck_assert_uint_eq(page_free_bytes(), before);
+    ck_assert_int_eq(page_walker_map(format, root, SIZE_1G, SIZE_1G, SIZE_1G, 0), 0);
+}
+END_TEST
+
+START_TEST(prune_spares_what_is_in_use_or_outside) {
+    const struct page_format *format = formats[_i];
+    uint64_t root = fresh_root(format), unhooked = 0;
+    for (uint64_t i = 0; i < 4; i++)
+        page_walker_map(format, root, i * SIZE_2M, 0x5000, PAGE_SIZE, 0);
+    page_walker_map(format, root, 1ull << 45, 0x5000, PAGE_SIZE, 0);
+    for (uint64_t i = 0; i < 3; i++)
+        page_walker_unmap(format, root, i * SIZE_2M);
+    page_walker_prune(format, root, SIZE_2M, PAGE_SIZE, &unhooked);
+    ck_assert_int_eq(page_walker_map(format, root, 0, 0, SIZE_2M, 0), -EEXIST);
+    ck_assert_int_eq(page_walker_map(format, root, SIZE_2M, 0, SIZE_2M, 0), 0);
+    page_walker_prune(format, root, 0, 1ull << 46, &unhooked);
+    ck_assert_int_eq(page_walker_map(format, root, 2 * SIZE_2M, 0, SIZE_2M, 0), 0);
+    ck_assert_uint_eq(page_walker_lookup(format, root, 3 * SIZE_2M).size, PAGE_SIZE);
+    ck_assert_uint_eq(page_walker_lookup(format, root, SIZE_2M).size, SIZE_2M);
+    ck_assert_uint_eq(page_walker_lookup(format, root, 1ull << 45).size, PAGE_SIZE);
+    page_walker_release(unhooked);
+}
+END_TEST
+
+START_TEST(leaves_without_access_are_absent_to_the_cpu) {
+    uint64_t root = fresh_root(&host_format);
+    page_walker_map(&host_format, root, SIZE_2M, SIZE_2M, SIZE_2M, PAGING_USER | PAGING_WRITE);
+    ck_assert(page_walker_protect(&host_format, root, SIZE_2M, PAGING_NO_ACCESS));
+    ck_assert_uint_eq(raw_entry(root, SIZE_2M, 2) & 1, 0);
+    struct page_table_entry entry = page_walker_lookup(&host_format, root, SIZE_2M);
+    ck_assert_uint_eq(entry.physical, SIZE_2M);
+    ck_assert_uint_eq(entry.size, SIZE_2M);
+    ck_assert_uint_eq(entry.flags, PAGING_NO_ACCESS);
+    ck_assert_int_eq(page_walker_split(&host_format, root, SIZE_2M), 0);
+    entry = page_walker_lookup(&host_format, root, SIZE_2M + PAGE_SIZE);
+    ck_assert_uint_eq(entry.physical, SIZE_2M + PAGE_SIZE);
+    ck_assert_uint_eq(entry.flags, PAGING_NO_ACCESS);
+    ck_assert_uint_eq(raw_entry(root, SIZE_2M + PAGE_SIZE, 3) & 1, 0);
+    page_walker_protect(&host_format, root, SIZE_2M + PAGE_SIZE, PAGING_USER | PAGING_WRITE);
+    ck_assert_uint_eq(raw_entry(root, SIZE_2M + PAGE_SIZE, 3) & 7, 7);
+    ck_assert_uint_eq(page_walker_unmap(&host_format, root, SIZE_2M).physical, SIZE_2M);
 }
 END_TEST
 
@@ -205,6 +273,9 @@ Suite *page_table_suite(void) {
     tcase_add_loop_test(tests, split_keeps_place_and_rights, 0, count);
     tcase_add_loop_test(tests, protect_keeps_the_marks, 0, count);
     tcase_add_loop_test(tests, zap_takes_what_it_touches, 0, count);
+    tcase_add_loop_test(tests, empty_tables_make_room_for_large_leaves, 0, count);
+    tcase_add_loop_test(tests, prune_spares_what_is_in_use_or_outside, 0, count);
+    tcase_add_test(tests, leaves_without_access_are_absent_to_the_cpu);
     tcase_add_test(tests, host_entries_are_as_the_manual_says);
     tcase_add_test(tests, ept_entries_are_as_the_manual_says);
     tcase_add_test(tests, npt_entries_have_the_user_bit);

@@ -26,7 +26,7 @@ enum vector {
     VECTOR_EXCEPTIONS = 32,
 };
 
-enum { PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8, PF_FETCH = 16 };
+enum { PF_WRITE = 2, PF_RESERVED = 8, PF_FETCH = 16 };
 
 struct exception {
     const char *name;
@@ -84,9 +84,10 @@ static void user_page_fault(const struct trap_frame *frame) {
     if (!error)
         return;
     // A program is not told what the kernel has mapped.
-    bool present = (frame->error & PF_PRESENT) && address < USER_END;
+    struct address_space *space = this_cpu()->space;
+    bool mapped = space && address < USER_END && address_space_is_mapped(space, address);
     if (error == -EFAULT)
-        signal_fault(SIGSEGV, present ? SEGV_ACCERR : SEGV_MAPERR, address);
+        signal_fault(SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, address);
     else
         signal_fault(SIGBUS, BUS_ADRERR, address);
 }

@@ -3,16 +3,19 @@
 #include "arch/x86/mm/page_format.h"
 
 #define NO_EXECUTE (1ull << 63)
+// Ignored by the CPU, which reads nothing of an entry whose bit 0 is clear (SDM 3A 4.5.4).
+#define HIDDEN (1ull << 9)
 
 // SDM 3A 4.5.4; the memory types by PAT as set in cpu_control.c: entry 1 (PWT) is WC, entry 3 (PCD,
 // PWT) is UC.
 const struct page_format host_format = {
-    .present = 1,
+    .present = 1 | HIDDEN,
     .table_bits = 0x7,
     .large = 1 << 7,
     .accessed = 1 << 5,
     .dirty = 1 << 6,
     .read = 1,
+    .hidden = HIDDEN,
     .write = 1 << 1,
     .user = 1 << 2,
     .no_execute = NO_EXECUTE,

@@ -9,7 +9,8 @@ struct page_format {
     uint64_t table_bits; // of an entry that points to a table
     uint64_t large;      // set in a leaf above 4 KiB
     uint64_t accessed, dirty;
-    uint64_t read;                                     // set in every leaf
+    uint64_t read;   // set in every leaf but hidden ones
+    uint64_t hidden; // marks a leaf that keeps its page but that the CPU takes for absent
     uint64_t write, user, no_execute, execute, global; // 0 where the format has no such bit
     uint64_t uncached, write_combining, write_back;    // memory types, as values of their field
     uint64_t largest;                                  // bytes of the largest leaf

@@ -32,11 +32,13 @@ static uint64_t type_mask(const struct page_format *format) {
 }
 
 static uint64_t rights_mask(const struct page_format *format) {
-    return format->read | format->write | format->user | format->no_execute | format->execute |
-           format->global | type_mask(format);
+    return format->read | format->hidden | format->write | format->user | format->no_execute |
+           format->execute | format->global | type_mask(format);
 }
 
 static uint64_t encode_rights(const struct page_format *format, unsigned flags) {
+    if (flags & PAGING_NO_ACCESS)
+        return format->hidden;
     uint64_t entry = format->read;
     entry |= flags & PAGING_WRITE ? format->write : 0;
     entry |= flags & PAGING_USER ? format->user : 0;
@@ -52,6 +54,8 @@ static uint64_t encode_rights(const struct page_format *format, unsigned flags) 
 }
 
 static unsigned decode_rights(const struct page_format *format, uint64_t entry) {
+    if (entry & format->hidden)
+        return PAGING_NO_ACCESS;
     unsigned flags = entry & format->write ? PAGING_WRITE : 0;
     flags |= entry & format->user ? PAGING_USER : 0;
     bool execute = format->execute ? entry & format->execute : !(entry & format->no_execute);
@@ -189,15 +193,65 @@ int page_walker_split(const struct page_format *format, uint64_t root, uint64_t 
     }
 }
 
-bool page_walker_zap(const struct page_format *format, uint64_t root, uint64_t address,
-                     uint64_t size) {
-    bool any = false;
-    for (uint64_t end = address + size; address < end;) {
-        struct page_table_entry was = page_walker_unmap(format, root, address);
-        any |= was.size != 0;
-        address = was.size ? (address & ~(was.size - 1)) + was.size : address + was.hole_size;
+static bool is_empty(const struct page_format *format, uint64_t table) {
+    const uint64_t *entries = page_to_virtual(table);
+    for (unsigned i = 0; i < ENTRIES; i++)
+        if (entry_load(&entries[i]) & format->present)
+            return false;
+    return true;
+}
+
+static unsigned index_at(uint64_t address, unsigned level) {
+    return (unsigned)(address >> level_shift(level)) & (ENTRIES - 1);
+}
+
+// Unhooks the empty tables below `table` that touch [first, last]. A CPU may still walk what it has
+// cached, so an unhooked table goes on looking empty: the link to the next one, an address, has no
+// bit that makes an entry present. Depth is at most LEVELS - 1.
+static void prune_below(const struct page_format *format, uint64_t table, unsigned level,
+                        uint64_t first, uint64_t last, uint64_t *unhooked) {
+    uint64_t *entries = page_to_virtual(table);
+    unsigned low = index_at(first, level), high = index_at(last, level);
+    for (unsigned i = low; i <= high; i++) {
+        uint64_t value = entry_load(&entries[i]), child = value & PAGE_ENTRY_ADDRESS;
+        if (!(value & format->present) || is_leaf(format, value, level))
+            continue;
+        if (level > 2)
+            prune_below(format, child, level - 1, i == low ? first : 0,
+                        i == high ? last : UINT64_MAX, unhooked);
+        if (!is_empty(format, child))
+            continue;
+        __atomic_store_n(&entries[i], 0, __ATOMIC_RELEASE);
+        *(uint64_t *)page_to_virtual(child) = *unhooked;
+        *unhooked = child;
     }
-    return any;
+}
+
+void page_walker_prune(const struct page_format *format, uint64_t root, uint64_t address,
+                       uint64_t size, uint64_t *unhooked) {
+    if (size)
+        prune_below(format, root, LEVELS, address, address + size - 1, unhooked);
+}
+
+void page_walker_release(uint64_t unhooked) {
+    while (unhooked) {
+        uint64_t next = *(uint64_t *)page_to_virtual(unhooked);
+        page_put(unhooked);
+        unhooked = next;
+    }
+}
+
+bool page_walker_zap(const struct page_format *format, uint64_t root, uint64_t address,
+                     uint64_t size, uint64_t *unhooked) {
+    uint64_t before = *unhooked, at = address, end = address + size;
+    bool any = false;
+    while (at < end) {
+        struct page_table_entry was = page_walker_unmap(format, root, at);
+        any |= was.size != 0;
+        at = was.size ? (at & ~(was.size - 1)) + was.size : at + was.hole_size;
+    }
+    page_walker_prune(format, root, address, size, unhooked);
+    return any || *unhooked != before;
 }
 
 bool page_walker_allows(const struct page_format *format, uint64_t size) {

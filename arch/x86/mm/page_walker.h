@@ -27,10 +27,16 @@ struct page_table_entry page_walker_lookup(const struct page_format *format, uin
 // Takes the leaf away; returns what it was (accessed and dirty as the CPU left them). No TLB flush.
 struct page_table_entry page_walker_unmap(const struct page_format *format, uint64_t root,
                                           uint64_t address);
-// Takes all leaves that touch the range away (a large one that juts out goes as a whole). True if
-// there were any. No TLB flush.
+// Takes all leaves that touch the range away (a large one that juts out goes as a whole), and the
+// tables that are empty then, as page_walker_prune. True if there were any. No TLB flush.
 bool page_walker_zap(const struct page_format *format, uint64_t root, uint64_t address,
-                     uint64_t size);
+                     uint64_t size, uint64_t *unhooked);
+// Takes the tables that touch the range and are empty out of the tree, so that larger leaves can
+// stand there, and adds them to the list *unhooked (0: empty list). They are free only when no CPU
+// can walk them any more: page_walker_release after the TLB flush.
+void page_walker_prune(const struct page_format *format, uint64_t root, uint64_t address,
+                       uint64_t size, uint64_t *unhooked);
+void page_walker_release(uint64_t unhooked);
 // Changes the rights of the leaf, keeps accessed and dirty. False: nothing there.
 bool page_walker_protect(const struct page_format *format, uint64_t root, uint64_t address,
                          unsigned flags);

@@ -37,6 +37,16 @@ struct page_table_entry page_table_unmap(uint64_t root, uint64_t address) {
     return page_walker_unmap(&host_format, root, address);
 }
 
+uint64_t page_table_prune(uint64_t root, uint64_t address, uint64_t size) {
+    uint64_t unhooked = 0;
+    page_walker_prune(&host_format, root, address, size, &unhooked);
+    return unhooked;
+}
+
+void page_table_release(uint64_t unhooked) {
+    page_walker_release(unhooked);
+}
+
 void page_table_protect(uint64_t root, uint64_t address, unsigned flags) {
     page_walker_protect(&host_format, root, address, flags);
 }
