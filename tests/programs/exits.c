@@ -429,6 +429,7 @@ static void test_immediate_exit_completes(void) {
     guest.run->immediate_exit = 1;
     CHECK_EQUAL(ioctl(guest.vcpu_fd, KVM_RUN, 0), -1);
     CHECK_EQUAL(errno, EINTR);
+    CHECK_EQUAL(guest.run->exit_reason, KVM_EXIT_IO); // It leaves the exit's report alone.
     regs.rip = GUEST_CODE + 1;
     regs.rax = (regs.rax & ~0xffull) | 0x5c;
     check_regs(&regs);
