@@ -11,7 +11,7 @@
 #include <linux/errno.h>
 #include <linux/eventpoll.h>
 #include <linux/kdev_t.h>
-#include <linux/stat.h>
+#include "core/file/file_mode.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/console.h"
 #include "core/file/blocking.h"

@@ -3,11 +3,11 @@
 // content in the archive until they are first written.
 #pragma once
 #include <linux/limits.h>
-#include <linux/stat.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "core/file/file_mode.h"
 #include "core/list.h"
 #include "core/sched/spinlock.h"
 

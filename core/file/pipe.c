@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Pipes: a ring of bytes between two files. Writes of at most PIPE_BUF bytes are not torn
 // (pipe(7)).
+#include "core/file/file_mode.h"
 #include "core/file/pipe.h"
 #include <asm/fcntl.h>
 #include <asm/ioctls.h>
@@ -10,7 +11,6 @@
 #include <linux/eventpoll.h>
 #include <linux/fcntl.h>
 #include <linux/limits.h>
-#include <linux/stat.h>
 #include <asm/stat.h>
 #include "core/file/blocking.h"
 #include "core/file/io_buffer.h"

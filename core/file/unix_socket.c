@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Unix sockets' life: creation, connection, shutdown, end; and their file operations.
+#include "core/file/file_mode.h"
 #include "core/file/unix_socket.h"
 #include <asm/fcntl.h>
 #include <asm/ioctls.h>
@@ -8,7 +9,6 @@
 #include <asm/stat.h>
 #include <linux/errno.h>
 #include <linux/eventpoll.h>
-#include <linux/stat.h>
 #include "core/file/blocking.h"
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
