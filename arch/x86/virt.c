@@ -31,11 +31,21 @@ static int find_supported_cr4(void) {
     return error;
 }
 
+int virt_cpu_enable(void) {
+    static bool enabled[CPU_MAX]; // each CPU its own: a second VMXON would fault
+    bool *here = &enabled[this_cpu()->index];
+    if (!virt || *here)
+        return 0;
+    int error = virt->cpu_enable();
+    *here = !error;
+    return error;
+}
+
 int virt_init(void) {
     if (vmx_probe())
         return -ENODEV;
     virt = &vmx_ops;
-    int error = virt->cpu_enable();
+    int error = virt_cpu_enable();
     if (!error)
         error = find_supported_cr4();
     if (error) {
@@ -44,10 +54,6 @@ int virt_init(void) {
         return -ENODEV;
     }
     return 0;
-}
-
-int virt_cpu_enable(void) {
-    return virt ? virt->cpu_enable() : 0;
 }
 
 void virt_user_return(void) {

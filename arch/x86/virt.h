@@ -184,7 +184,7 @@ extern uint64_t virt_supported_cr4;
 extern const struct virt_ops *virt;
 // Finds and turns on the back end on the boot CPU; says in words what is missing and what to do. 0 or -ENODEV.
 int virt_init(void);
-int virt_cpu_enable(void); // each further CPU
+int virt_cpu_enable(void); // each further CPU; again on the same one: no effect
 // user_return's slow path while cpu->guest_msrs_loaded: puts the host's SYSCALL MSRs back.
 void virt_user_return(void);
 // Raises an exception in the guest at its next entry (double-fault and triple-fault rules, SDM vol. 3 6.15). DR6/CR2 by payload.

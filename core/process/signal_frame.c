@@ -36,10 +36,6 @@ _Static_assert(offsetof(struct ucontext, uc_sigmask) == 296, "as in Linux");
     (X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF | X86_EFLAGS_SF |               \
      X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_OF | X86_EFLAGS_RF | X86_EFLAGS_AC)
 
-static bool has_xsave(void) {
-    return fpu_area_size() > FXSAVE_SIZE;
-}
-
 uint64_t signal_frame_size(void) {
     return sizeof(struct rt_sigframe) + 64 + fpu_area_size() + FP_XSTATE_MAGIC2_SIZE + 16;
 }
@@ -60,17 +56,16 @@ static void save_fpu(struct thread *thread) {
 static int push_fpu(struct thread *thread, uint64_t address) {
     save_fpu(thread);
     uint32_t size = fpu_area_size(), magic2 = FP_XSTATE_MAGIC2;
-    struct _fpx_sw_bytes software = {0};
-    if (has_xsave()) {
-        software.magic1 = FP_XSTATE_MAGIC1;
-        software.extended_size = size + FP_XSTATE_MAGIC2_SIZE;
-        software.xfeatures = fpu_host_xcr0();
-        software.xstate_size = size;
-    }
+    struct _fpx_sw_bytes software = {
+        .magic1 = FP_XSTATE_MAGIC1,
+        .extended_size = size + FP_XSTATE_MAGIC2_SIZE,
+        .xfeatures = fpu_host_xcr0(),
+        .xstate_size = size,
+    };
     if (copy_to_user(address, thread->user_fpu.area, size) ||
         copy_to_user(address + SW_BYTES_OFFSET, &software, sizeof software))
         return -EFAULT;
-    return has_xsave() ? copy_to_user(address + size, &magic2, sizeof magic2) : 0;
+    return copy_to_user(address + size, &magic2, sizeof magic2);
 }
 
 static void save_registers(const struct trap_frame *frame, struct sigcontext *out) {
@@ -135,8 +130,7 @@ int signal_frame_push(struct trap_frame *frame, uint64_t handler, uint64_t flags
     if (on_alternate_stack(state, frame->rsp) && !on_alternate_stack(state, at))
         return -EFAULT; // Linux: overflow of the alternate stack
     struct rt_sigframe out = {.return_address = restorer};
-    out.context.uc_flags =
-        UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (has_xsave() ? UC_FP_XSTATE : 0);
+    out.context.uc_flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | UC_FP_XSTATE;
     out.context.uc_stack.ss_sp = (void *)(uintptr_t)state->alternate_stack;
     out.context.uc_stack.ss_size = state->alternate_size;
     out.context.uc_stack.ss_flags = (int)state->alternate_flags;
@@ -162,25 +156,31 @@ int signal_frame_push(struct trap_frame *frame, uint64_t handler, uint64_t flags
     return 0;
 }
 
-static int pop_fpu(struct thread *thread, uint64_t address) {
+static int pop_fpu(uint64_t address) {
     uint32_t size = fpu_area_size();
     struct _fpx_sw_bytes software;
-    uint8_t *area = thread->user_fpu.area;
+    struct fpu_state fresh;
     if (!address) // a frame made by hand: the FPU goes back to its initial state
         return thread_reset_fpu();
     if (copy_from_user(&software, address + SW_BYTES_OFFSET, sizeof software))
         return -EFAULT;
-    bool extended =
-        has_xsave() && software.magic1 == FP_XSTATE_MAGIC1 && software.xstate_size == size;
-    save_fpu(thread); // so that a failing copy leaves something consistent
-    int error = copy_from_user(area, address, extended ? size : FXSAVE_SIZE);
-    if (!extended && has_xsave()) {
-        uint64_t features = XSTATE_FP_SSE;
-        memcpy(area + XSAVE_HEADER, &features, sizeof features);
+    bool extended = software.magic1 == FP_XSTATE_MAGIC1 && software.xstate_size == size;
+    // Not into the thread's own area: the copy may fault and wait, and the switch to another thread
+    // would save the registers over what has been copied.
+    int error = fpu_state_init(&fresh);
+    if (!error)
+        error = copy_from_user(fresh.area, address, extended ? size : FXSAVE_SIZE);
+    if (error) {
+        fpu_state_destroy(&fresh);
+        return error;
     }
-    fpu_state_sanitize(&thread->user_fpu);
-    fpu_switch(NULL, &thread->user_fpu);
-    return error;
+    if (!extended) {
+        uint64_t features = XSTATE_FP_SSE;
+        memcpy(fresh.area + XSAVE_HEADER, &features, sizeof features);
+    }
+    fpu_state_sanitize(&fresh);
+    thread_replace_fpu(&fresh);
+    return 0;
 }
 
 int signal_frame_pop(struct trap_frame *frame) {
@@ -194,7 +194,7 @@ int signal_frame_pop(struct trap_frame *frame) {
     frame->vector = TRAP_FRAME_FULL;
     signal_mask_set(in.context.uc_sigmask);
     state->restore_blocked = false;
-    if (pop_fpu(thread, (uint64_t)(uintptr_t)in.context.uc_mcontext.fpstate))
+    if (pop_fpu((uint64_t)(uintptr_t)in.context.uc_mcontext.fpstate))
         return -EFAULT;
     if (!on_alternate_stack(state, frame->rsp)) {
         state->alternate_stack = (uint64_t)(uintptr_t)in.context.uc_stack.ss_sp;

@@ -86,15 +86,19 @@ void thread_put(struct thread *thread) {
     heap_free(thread);
 }
 
-int thread_reset_fpu(void) {
+void thread_replace_fpu(struct fpu_state *fresh) {
     struct thread *thread = thread_current();
+    fpu_switch(NULL, fresh);
+    fpu_state_destroy(&thread->user_fpu);
+    thread->user_fpu = *fresh;
+    thread->fpu = &thread->user_fpu;
+}
+
+int thread_reset_fpu(void) {
     struct fpu_state fresh;
     if (fpu_state_init(&fresh))
         return -ENOMEM;
-    fpu_switch(NULL, &fresh);
-    fpu_state_destroy(&thread->user_fpu);
-    thread->user_fpu = fresh;
-    thread->fpu = &thread->user_fpu;
+    thread_replace_fpu(&fresh);
     return 0;
 }
 

@@ -97,5 +97,7 @@ void thread_put(struct thread *thread); // the last reference frees the stack to
 void thread_start(struct thread *thread, void (*entry)(void *argument), void *argument);
 // The current thread's FPU registers as at power-on. 0 or -ENOMEM.
 int thread_reset_fpu(void);
+// Loads them from *fresh, which becomes the current thread's state.
+void thread_replace_fpu(struct fpu_state *fresh);
 // CPU time in ns, the current stretch included when it is the caller.
 uint64_t thread_run_time(struct thread *thread);

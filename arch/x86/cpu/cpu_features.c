@@ -40,6 +40,11 @@ static const struct feature features[] = {
      .reg = EDX,
      .bit = 24,
      .panic = "the CPU does not offer FXSAVE: Ashlar needs a 64-bit CPU of 2005 or later"},
+    {.leaf = 1,
+     .reg = ECX,
+     .bit = 26,
+     .panic = "the CPU does not offer XSAVE: Ashlar needs a CPU of 2011 (Sandy Bridge, Bulldozer) "
+              "or later"},
     {.leaf = 0x80000007,
      .reg = EDX,
      .bit = 8,
@@ -49,7 +54,6 @@ static const struct feature features[] = {
     {.leaf = 7, .reg = EBX, .bit = 20, .present = &cpu_features.smap},
     {.leaf = 7, .reg = ECX, .bit = 2, .present = &cpu_features.umip},
     {.leaf = 7, .reg = EBX, .bit = 0, .present = &cpu_features.fsgsbase},
-    {.leaf = 1, .reg = ECX, .bit = 26, .present = &cpu_features.xsave},
     {.leaf = 1, .reg = ECX, .bit = 21, .present = &cpu_features.x2apic},
     {.leaf = 1, .reg = ECX, .bit = 24, .present = &cpu_features.tsc_deadline},
     {.leaf = 1, .reg = ECX, .bit = 31, .present = &cpu_features.hypervisor},
@@ -75,7 +79,7 @@ void cpu_features_check(void) {
         if (!present && feature->warning)
             log_line("warning: %s", feature->warning);
     }
-    cpu_features.xsaveopt = cpu_features.xsave && (read_cpuid(0xd, 1).eax & 1);
+    cpu_features.xsaveopt = read_cpuid(0xd, 1).eax & 1;
 }
 
 struct smap_site {
@@ -104,7 +108,7 @@ unsigned long cpu_control_cr4(void) {
     const struct cpu_features *f = &cpu_features;
     return CR4_DE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT |
            (f->smep ? CR4_SMEP : 0) | (f->smap ? CR4_SMAP : 0) | (f->umip ? CR4_UMIP : 0) |
-           (f->fsgsbase ? CR4_FSGSBASE : 0) | (f->xsave ? CR4_OSXSAVE : 0);
+           (f->fsgsbase ? CR4_FSGSBASE : 0) | CR4_OSXSAVE;
 }
 
 // Entry 0 WB, 1 WC, 2 UC-, 3 UC, and the same again (SDM 3A 12.12).

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 
 struct cpu_features {
-    bool smep, smap, umip, fsgsbase, xsave, xsaveopt, x2apic, tsc_deadline, invariant_tsc, rdtscp,
+    bool smep, smap, umip, fsgsbase, xsaveopt, x2apic, tsc_deadline, invariant_tsc, rdtscp,
         hypervisor;
 };
 extern struct cpu_features cpu_features;

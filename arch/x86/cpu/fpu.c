@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// x87, SSE, AVX state: XSAVE in the standard format, FXSAVE where the CPU has nothing better.
+// x87, SSE, AVX state: XSAVE in the standard format.
 #include "arch/x86/cpu/fpu.h"
 #include <asm/errno.h>
 #include "arch/x86/context.h"
@@ -9,7 +9,6 @@
 #include "core/string.h"
 
 enum {
-    LEGACY_SIZE = 512,
     FCW_OFFSET = 0,
     MXCSR_OFFSET = 24,
     HEADER_OFFSET = 512, // XSTATE_BV, XCOMP_BV, six reserved words (SDM 1 13.4.2)
@@ -43,19 +42,13 @@ static void set_xcr0(uint64_t value) {
 
 void fpu_cpu_init(void) {
     if (!host.size) {
-        host.xcr0 = 3;
-        host.size = LEGACY_SIZE;
-        if (cpu_features.xsave) {
-            struct cpuid_result r = read_cpuid(0xd, 0);
-            host.xcr0 = (r.eax | (uint64_t)r.edx << 32) & XCR0_WANTED;
-            if ((host.xcr0 & XCR0_AVX512) != XCR0_AVX512)
-                host.xcr0 &= ~XCR0_AVX512;
-        }
+        struct cpuid_result r = read_cpuid(0xd, 0);
+        host.xcr0 = (r.eax | (uint64_t)r.edx << 32) & XCR0_WANTED;
+        if ((host.xcr0 & XCR0_AVX512) != XCR0_AVX512)
+            host.xcr0 &= ~XCR0_AVX512;
     }
-    if (cpu_features.xsave) {
-        set_xcr0(host.xcr0);
-        host.size = read_cpuid(0xd, 0).ebx; // for the features just enabled
-    }
+    set_xcr0(host.xcr0);
+    host.size = read_cpuid(0xd, 0).ebx; // for the features just enabled
     __asm__ volatile("fninit");
 }
 
@@ -63,7 +56,8 @@ int fpu_state_init(struct fpu_state *state) {
     state->area = heap_alloc(host.size);
     if (!state->area)
         return -ENOMEM;
-    // XSTATE_BV 0 means: initial state; but FCW (FXRSTOR) and MXCSR are always taken from memory.
+    // XSTATE_BV 0 means: initial state, whatever stands in the area; FCW and MXCSR are written for
+    // those who read it (KVM_GET_FPU), and MXCSR is always taken from memory.
     *(uint16_t *)(state->area + FCW_OFFSET) = FCW_DEFAULT;
     *(uint32_t *)(state->area + MXCSR_OFFSET) = MXCSR_DEFAULT;
     state->xcr0 = host.xcr0;
@@ -78,8 +72,6 @@ void fpu_state_destroy(struct fpu_state *state) {
 
 void fpu_state_sanitize(struct fpu_state *state) {
     *(uint32_t *)(state->area + MXCSR_OFFSET) &= MXCSR_WRITABLE;
-    if (!cpu_features.xsave)
-        return;
     uint64_t *header = (uint64_t *)(state->area + HEADER_OFFSET);
     header[0] &= state->xcr0;
     for (unsigned i = 1; i < HEADER_WORDS; i++)
@@ -89,21 +81,16 @@ void fpu_state_sanitize(struct fpu_state *state) {
 static void save(struct fpu_state *state) {
     if (cpu_features.xsaveopt)
         __asm__ volatile("xsaveopt64 %0" : "+m"(*state->area) : "a"(-1), "d"(-1) : "memory");
-    else if (cpu_features.xsave)
-        __asm__ volatile("xsave64 %0" : "+m"(*state->area) : "a"(-1), "d"(-1) : "memory");
     else
-        __asm__ volatile("fxsave64 %0" : "+m"(*state->area)::"memory");
+        __asm__ volatile("xsave64 %0" : "+m"(*state->area) : "a"(-1), "d"(-1) : "memory");
 }
 
 static void restore(const struct fpu_state *state) {
-    if (cpu_features.xsave)
-        __asm__ volatile("xrstor64 %0" ::"m"(*state->area), "a"(-1), "d"(-1) : "memory");
-    else
-        __asm__ volatile("fxrstor64 %0" ::"m"(*state->area) : "memory");
+    __asm__ volatile("xrstor64 %0" ::"m"(*state->area), "a"(-1), "d"(-1) : "memory");
 }
 
-// A guest's SSE registers are in use while its XCR0 has only the x87 bit, as reset leaves it; so both instructions run
-// under the host's XCR0, and the guest's is there only between them.
+// A guest's SSE registers are in use while its XCR0 has only the x87 bit, as reset leaves it; so
+// both instructions run under the host's XCR0, and the guest's is there only between them.
 void fpu_switch(struct fpu_state *from, struct fpu_state *to) {
     if (from) {
         if (from->xcr0 != host.xcr0)

@@ -10,6 +10,7 @@
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/intr/clock.h"
 #include "arch/x86/intr/local_apic.h"
+#include "arch/x86/intr/tsc_check.h"
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/mm/page_walker.h"
 #include "arch/x86/paging.h"
@@ -59,6 +60,7 @@ void ap_start(struct cpu *cpu) {
     timer_hardware_init();
     cpu->space = NULL;
     atomic_store_explicit(&cpu_area(cpu)->up, true, memory_order_release);
+    tsc_check_answer();
     scheduler_cpu_start();
 }
 
@@ -84,6 +86,16 @@ static bool wait_until_up(const struct cpu *cpu, uint64_t patience) {
     return true;
 }
 
+// Time is read from whatever CPU a thread is on, and guests move between them too.
+static void check_tsc(const struct cpu *cpu) {
+    int64_t ahead = tsc_check_ask();
+    if (ahead)
+        log_line("warning: the TSC of the CPU with APIC ID %u is %lu ticks %s; time will jump when "
+                 "threads move (a firmware update may help)",
+                 cpu->apic_id, (unsigned long)(ahead > 0 ? ahead : -ahead),
+                 ahead > 0 ? "ahead" : "behind");
+}
+
 static void start_one(uint64_t page, uint32_t apic_id) {
     struct cpu *cpu = cpu_create(apic_id);
     uintptr_t stack = kernel_stack_alloc();
@@ -96,11 +108,15 @@ static void start_one(uint64_t page, uint32_t apic_id) {
     cpu_register(cpu);
     data->entry = ap_start;
     local_apic_send_startup(apic_id, (unsigned)(page >> PAGE_SHIFT));
-    if (wait_until_up(cpu, SIPI_DELAY))
+    bool up = wait_until_up(cpu, SIPI_DELAY);
+    if (!up) {
+        local_apic_send_startup(apic_id, (unsigned)(page >> PAGE_SHIFT));
+        up = wait_until_up(cpu, START_PATIENCE);
+    }
+    if (up) {
+        check_tsc(cpu);
         return;
-    local_apic_send_startup(apic_id, (unsigned)(page >> PAGE_SHIFT));
-    if (wait_until_up(cpu, START_PATIENCE))
-        return;
+    }
     local_apic_send_init(apic_id); // so that it cannot come late
     cpu_unregister(cpu);
     log_line("warning: the CPU with APIC ID %u did not start; going on without it", apic_id);
