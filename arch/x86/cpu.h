@@ -30,9 +30,10 @@ struct cpu {
     void *arch;                  // arch/x86/cpu's own: GDT, TSS, stacks, call slots
 };
 
+// volatile: a thread may go on on another CPU after schedule().
 static inline struct cpu *this_cpu(void) {
     struct cpu *cpu;
-    __asm__("movq %%gs:0, %0" : "=r"(cpu));
+    __asm__ volatile("movq %%gs:0, %0" : "=r"(cpu));
     return cpu;
 }
 

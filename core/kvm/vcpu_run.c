@@ -355,10 +355,10 @@ int64_t vcpu_run(struct vcpu *vcpu) {
     }
     uint64_t blocked = thread->signals.blocked;
     if (vcpu->has_signal_mask)
-        thread->signals.blocked = vcpu->signal_mask;
+        signal_mask_set(vcpu->signal_mask);
     int64_t result = run_with_guest_fpu(vcpu);
     if (vcpu->has_signal_mask)
-        thread->signals.blocked = blocked;
+        signal_mask_set(blocked);
     report(vcpu);
     return result;
 }
