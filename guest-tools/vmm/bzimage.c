@@ -70,9 +70,10 @@ struct kernel_entry bzimage_load(const struct guest_memory *memory, const struct
     }
     // syssize tells a truncated file from a whole one; a signature may follow what it counts.
     uint64_t image_size = header.syssize * 16ull;
-    if (kernel->size - setup_size < image_size) {
+    unsigned long long whole_size = setup_size + image_size;
+    if (kernel->size < whole_size) {
         fatal("kernel %s is cut off: %llu bytes of %llu", kernel->path,
-              (unsigned long long)kernel->size, (unsigned long long)(setup_size + image_size));
+              (unsigned long long)kernel->size, whole_size);
     }
     uint64_t load_address = choose_load_address(memory, kernel, &header, image_size);
     image_file_read(kernel, setup_size, memory_pointer(memory, load_address, image_size),

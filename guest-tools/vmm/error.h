@@ -4,10 +4,10 @@
 
 // Prints "vmm: " and the message with a newline, then exits with status 1 (the terminal's mode is
 // restored on the way). Any thread may call it.
-_Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void fatal(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 // As fatal, with ": " and the text of errno added.
-_Noreturn void fatal_errno(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void fatal_errno(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 // Prints "vmm: " and the message with a newline and goes on.
 void warning(const char *format, ...) __attribute__((format(printf, 1, 2)));

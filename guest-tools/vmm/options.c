@@ -29,7 +29,7 @@ static const char usage_text[] =
     "On a terminal, Ctrl-] ends the virtual machine.\n"
     "Exit status: 0 guest powered off or was ended, 1 it or its monitor failed, 2 bad usage.\n";
 
-static _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 static void usage_error(const char *format, ...) {
     va_list args;

@@ -27,7 +27,7 @@ static int work_until_told(void) {
 }
 
 static int crash_at_work(void) {
-    volatile int *volatile nowhere = NULL;
+    volatile int *volatile nowhere = (volatile int *)16;
     struct tiny_guest guest;
 
     worker_start(&guest, 1000);

@@ -371,7 +371,8 @@ static int receive_fd(int socket_fd) {
     CHECK_EQUAL(recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC), 1);
     CHECK_EQUAL(byte, 'f');
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (CHECK(header && header->cmsg_type == SCM_RIGHTS)) {
+    CHECK(header != NULL);
+    if (header && CHECK(header->cmsg_type == SCM_RIGHTS)) {
         memcpy(&fd, CMSG_DATA(header), sizeof(fd));
     }
     return fd;

@@ -37,7 +37,7 @@ static void enter_guest(void) {
 }
 
 static int role_main(const char *role) {
-    volatile int *volatile nowhere = NULL;
+    volatile int *volatile nowhere = (volatile int *)16;
 
     enter_guest();
     if (strcmp(role, "kill") == 0) {
