@@ -5,11 +5,30 @@
 #include "core/log.h"
 #include "core/mm/heap.h"
 
-extern const struct virt_ops vmx_ops;
+// A back end: does the processor have it at all, and if so, can it be used (said in words if not)?
+struct backend {
+    const struct virt_ops *ops;
+    int (*probe)(void);
+    uint32_t leaf, bit; // of ECX
+};
+
+extern const struct virt_ops vmx_ops, svm_ops;
 int vmx_probe(void);
+int svm_probe(void);
+
+static const struct backend backends[] = {
+    {&vmx_ops, vmx_probe, 1, 1u << 5},
+    {&svm_ops, svm_probe, 0x80000001, 1u << 2},
+};
 
 const struct virt_ops *virt;
 uint64_t virt_supported_cr4;
+
+static void cpuid_read(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
+    __asm__ volatile("cpuid"
+                     : "=a"(regs->eax), "=b"(regs->ebx), "=c"(regs->ecx), "=d"(regs->edx)
+                     : "a"(leaf), "c"(subleaf));
+}
 
 // What a guest with all supported CPUID leaves may set in CR4.
 static int find_supported_cr4(void) {
@@ -41,10 +60,28 @@ int virt_cpu_enable(void) {
     return error;
 }
 
+static const struct backend *find_backend(void) {
+    for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
+        const struct backend *backend = &backends[i];
+        struct cpuid_regs regs;
+        cpuid_read(backend->leaf & 0x80000000, 0, &regs);
+        if (regs.eax < backend->leaf)
+            continue;
+        cpuid_read(backend->leaf, 0, &regs);
+        if (regs.ecx & backend->bit)
+            return backend;
+    }
+    log_line("VT-x, AMD-V: not offered by this processor (CPUID.1:ECX.VMX and "
+             "CPUID.8000_0001H:ECX.SVM are 0); in a virtual machine turn on nested virtualization, "
+             "else use a processor with one of them");
+    return NULL;
+}
+
 int virt_init(void) {
-    if (vmx_probe())
+    const struct backend *backend = find_backend();
+    if (!backend || backend->probe())
         return -ENODEV;
-    virt = &vmx_ops;
+    virt = backend->ops;
     int error = virt_cpu_enable();
     if (!error)
         error = find_supported_cr4();
@@ -66,12 +103,6 @@ uint64_t virt_guest_tsc(struct virt_vcpu *vcpu) {
 
 uint64_t virt_stage2_max_page(void) {
     return virt->max_stage2_page();
-}
-
-static void cpuid_read(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
-    __asm__ volatile("cpuid"
-                     : "=a"(regs->eax), "=b"(regs->ebx), "=c"(regs->ecx), "=d"(regs->edx)
-                     : "a"(leaf), "c"(subleaf));
 }
 
 void virt_cpuid_host(struct cpuid_host *host) {

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Whether a vCPU may enter the guest (again): shared by the back ends' run loops.
+#pragma once
+#include "arch/x86/virt.h"
+#include "core/sched/thread.h"
+
+// Nonzero if somebody wants something of this vCPU or its thread. Three loads.
+static inline uint32_t vcpu_look(const struct virt_vcpu *vcpu, const struct cpu *cpu) {
+    return atomic_load_explicit(&vcpu->attention, memory_order_acquire) |
+           atomic_load_explicit(&cpu->reschedule, memory_order_relaxed) |
+           atomic_load_explicit(&cpu->current->work, memory_order_relaxed);
+}
+
+// After vcpu_look. False: it was only an event for the guest, which the caller looks at; go on.
+static inline bool vcpu_must_leave(struct virt_vcpu *vcpu, const struct cpu *cpu) {
+    uint32_t attention = atomic_load_explicit(&vcpu->attention, memory_order_acquire);
+    if ((attention & ~(uint32_t)ATTENTION_EVENT) || cpu->reschedule || cpu->current->work)
+        return true;
+    atomic_fetch_and(&vcpu->attention, ~(uint32_t)ATTENTION_EVENT);
+    return false;
+}
