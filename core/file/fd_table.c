@@ -248,6 +248,18 @@ void fd_table_close_on_exec(struct fd_table *table) {
     }
 }
 
+struct file *fd_lookup_again(struct fd_table *table, unsigned fd) {
+    spin_lock(&table->lock);
+    struct fd_slots *slots = table_slots(table);
+    struct file *file = NULL;
+    if (fd < slots->capacity)
+        file = atomic_load_explicit(&slots->file[fd], memory_order_relaxed);
+    if (file)
+        file_get(file); // the table's own reference stays for as long as the lock is held
+    spin_unlock(&table->lock);
+    return file;
+}
+
 struct file *fd_get(int fd) {
     return fd_lookup(process_current()->files, (unsigned)fd);
 }

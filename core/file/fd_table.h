@@ -48,28 +48,29 @@ struct file *fd_table_take(struct fd_table *table,
 int fd_table_get_close_on_exec(struct fd_table *table, unsigned fd); // 0, 1 or -EBADF
 int fd_table_set_close_on_exec(struct fd_table *table, unsigned fd, bool value);
 
+// fd_lookup's rare cases: the table or the file changed while it looked.
+struct file *fd_lookup_again(struct fd_table *table, unsigned fd);
+
 // A reference to the file of an fd, without a lock: ioctl(KVM_RUN) comes this way. Safe because
 // files are type-stable: a count that is not 0 is raised, and if the slot still shows that file,
-// the reference is one on the right file.
+// the reference is one on the right file. NULL: not open.
 static inline struct file *fd_lookup(struct fd_table *table, unsigned fd) {
-    for (;;) {
-        struct fd_slots *slots = atomic_load_explicit(&table->slots, memory_order_acquire);
-        if (__builtin_expect(fd >= slots->capacity, 0))
-            return NULL;
-        struct file *file = atomic_load_explicit(&slots->file[fd], memory_order_acquire);
-        if (__builtin_expect(!file, 0))
-            return NULL;
-        unsigned count = atomic_load_explicit(&file->references, memory_order_relaxed);
-        if (__builtin_expect(!count, 0))
-            continue;
-        if (__builtin_expect(!atomic_compare_exchange_strong_explicit(
-                                 &file->references, &count, count + 1, memory_order_acquire,
-                                 memory_order_relaxed),
-                             0))
-            continue;
-        struct fd_slots *now = atomic_load_explicit(&table->slots, memory_order_acquire);
-        if (__builtin_expect(atomic_load_explicit(&now->file[fd], memory_order_relaxed) == file, 1))
-            return file;
-        file_put(file);
-    }
+    struct fd_slots *slots = atomic_load_explicit(&table->slots, memory_order_acquire);
+    if (__builtin_expect(fd >= slots->capacity, 0))
+        return NULL;
+    struct file *file = atomic_load_explicit(&slots->file[fd], memory_order_acquire);
+    if (__builtin_expect(!file, 0))
+        return NULL;
+    unsigned count = atomic_load_explicit(&file->references, memory_order_relaxed);
+    if (__builtin_expect(!count, 0) ||
+        __builtin_expect(!atomic_compare_exchange_strong_explicit(&file->references, &count,
+                                                                  count + 1, memory_order_acquire,
+                                                                  memory_order_relaxed),
+                         0))
+        return fd_lookup_again(table, fd);
+    slots = atomic_load_explicit(&table->slots, memory_order_acquire);
+    if (__builtin_expect(atomic_load_explicit(&slots->file[fd], memory_order_relaxed) == file, 1))
+        return file;
+    file_put(file);
+    return fd_lookup_again(table, fd);
 }

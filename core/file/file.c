@@ -53,7 +53,7 @@ void file_get(struct file *file) {
     atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
 }
 
-static void file_release(struct file *file) {
+void file_release(struct file *file) {
     if (!list_empty(&file->watchers))
         epoll_file_released(file);
     if (file->ops->release)
@@ -66,11 +66,6 @@ static void file_release(struct file *file) {
     file->next = unused.first;
     unused.first = file;
     spin_unlock(&unused.lock);
-}
-
-void file_put(struct file *file) {
-    if (atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) == 1)
-        file_release(file);
 }
 
 void file_put_deferred(struct file *file) {

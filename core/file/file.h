@@ -60,7 +60,14 @@ struct file {
 // NULL: no memory (the caller still owns object).
 struct file *file_create(const struct file_ops *ops, void *object, uint32_t flags);
 void file_get(struct file *file);
-void file_put(struct file *file);
+void file_release(struct file *file); // file_put's: the last reference is gone
+
+static inline void file_put(struct file *file) {
+    if (__builtin_expect(atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) == 1,
+                         0))
+        file_release(file);
+}
+
 // As file_put, but a release this causes runs from the outermost caller: for release methods that
 // drop other files, where a chain of sockets in one another's queues would else exhaust the stack.
 void file_put_deferred(struct file *file);

@@ -47,8 +47,8 @@ static void carve(struct lock_request *request, struct list *freed) {
         struct record_lock *lock = container_of(link, struct record_lock, link);
         if (lock->owner != range->owner || !overlaps(lock, range))
             continue;
-        if (lock->start < range->start && lock->end > range->end) {
-            struct record_lock *rest = request->spare[1];
+        struct record_lock *rest = request->spare[1];
+        if (lock->start < range->start && lock->end > range->end && rest) { // once: it is the only
             request->spare[1] = NULL;
             *rest = *lock;
             rest->start = range->end;

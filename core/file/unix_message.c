@@ -15,7 +15,7 @@ static struct spinlock in_flight_lock; // above every socket's lock: edges are o
 static atomic_uint in_flight;
 
 struct passed_files *passed_files_create(unsigned count) {
-    struct passed_files *files = heap_alloc(sizeof(*files) + count * sizeof(files->file[0]));
+    struct passed_files *files = heap_alloc(sizeof(*files) + count * sizeof(struct file *));
     if (files)
         files->count = count;
     return files;

@@ -415,7 +415,7 @@ static void memory_files(void) {
     char *shared = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     char *again = mmap(NULL, 1 << 20, PROT_READ, MAP_SHARED, fd, 0);
     CHECK(shared != MAP_FAILED && again != MAP_FAILED);
-    strcpy(shared + 5000, "shared");
+    memcpy(shared + 5000, "shared", 7);
     CHECK(!strcmp(again + 5000, "shared"));
     char text[8] = "";
     CHECK_EQUAL(pread(fd, text, 7, 5000), 7);
