@@ -271,7 +271,7 @@ static bool user_wants_window(struct vcpu *vcpu) {
 static int64_t run_guest(struct vcpu *vcpu) {
     int next = complete(vcpu);
     if (next == VCPU_RESUME && vcpu->run->immediate_exit)
-        return interrupted(vcpu);
+        return -EINTR; // exit_reason stays what it was, as in KVM
     if (next == VCPU_RESUME && user_wants_window(vcpu))
         return exit_interrupt_window(vcpu);
     while (next == VCPU_RESUME) {
