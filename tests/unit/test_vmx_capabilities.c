@@ -49,7 +49,7 @@ static uint64_t read_fake_msr(uint32_t index) {
 
 static void whole_processor(void) {
     basic = 6ull << 50 | 1ull << 55 | 0x2b;
-    misc = 1 << 5;
+    misc = 1 << 5 | 7;
     ept = UINT64_MAX;
     old_msrs_read = false;
     memset(must, 0, sizeof(must));
@@ -67,13 +67,14 @@ START_TEST(whole_processor_is_accepted) {
     ck_assert_ptr_null(read_all(&c));
     ck_assert(!old_msrs_read);
     ck_assert_uint_eq(c.revision, 0x2b);
-    ck_assert_uint_eq(c.control[WORD_PIN],
-                      0x16u | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI);
+    ck_assert_uint_eq(c.control[WORD_PIN], 0x16u | PIN_EXTERNAL_INTERRUPT | PIN_NMI |
+                                               PIN_VIRTUAL_NMI | PIN_PREEMPTION_TIMER);
     ck_assert(c.control[WORD_CPU2] & CPU2_EPT);
     ck_assert(!(c.control[WORD_CPU] & (CPU_CR3_LOAD | CPU_CR3_STORE | CPU_INVLPG)));
     ck_assert(!(c.control[WORD_CPU] & (CPU_INTERRUPT_WINDOW | CPU_NMI_WINDOW)));
     // Write-back, four levels, accessed and dirty (SDM vol. 3 table 25-9).
     ck_assert_uint_eq(c.ept_pointer_bits, 0x5e);
+    ck_assert_uint_eq(c.preemption_timer_shift, 7);
     ck_assert(c.ept_1g && c.tsc_scaling && c.preemption_timer);
 }
 END_TEST

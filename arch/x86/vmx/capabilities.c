@@ -22,6 +22,7 @@ static const struct control controls[] = {
     {WORD_PIN, REQUIRED, PIN_EXTERNAL_INTERRUPT, "external-interrupt exiting is missing"},
     {WORD_PIN, REQUIRED, PIN_NMI, "NMI exiting is missing"},
     {WORD_PIN, REQUIRED, PIN_VIRTUAL_NMI, "virtual NMIs are missing"},
+    {WORD_PIN, WANTED, PIN_PREEMPTION_TIMER, NULL},
     {WORD_CPU, REQUIRED, CPU_SECONDARY, "secondary processor-based controls are missing"},
     {WORD_CPU2, REQUIRED, CPU2_EPT, "extended page tables (EPT) are missing"},
     {WORD_CPU2, REQUIRED, CPU2_UNRESTRICTED, "unrestricted guest is missing"},
@@ -123,7 +124,9 @@ const char *vmx_capabilities_read(struct vmx_capabilities *c, capability_reader 
     const char *missing = read_controls(c, read, basic & BASIC_TRUE);
     if (missing)
         return missing;
-    if (!(read(MSR_VMX_MISC) & MISC_STORE_LMA))
+    uint64_t misc = read(MSR_VMX_MISC);
+    c->preemption_timer_shift = misc & 31;
+    if (!(misc & MISC_STORE_LMA))
         return "VM exits do not store EFER.LMA";
 
     uint64_t ept = read(MSR_VMX_EPT_VPID);
