@@ -217,22 +217,29 @@ static int add_cpu_lists(void) {
     return error;
 }
 
+// An initrd may bring the node; ours has the device.
+static void give_device(const char *path, struct file *(*open)(int flags, int *error)) {
+    struct node *node;
+    if (path_find(NULL, path, 0, &node))
+        return;
+    if (node_is(node, S_IFCHR))
+        node->open_device = open;
+    node_put(node);
+}
+
 void device_register(const char *path, struct file *(*open)(int flags, int *error)) {
     struct node *node = node_create(S_IFCHR | 0666);
-    if (!node)
-        panic("no memory for %s", path);
-    node->device_number = device_number(path);
-    node->open_device = open;
-    if (place(path, strlen(path), node) ==
-        -EEXIST) { // an initrd may bring the node; ours has the device
-        struct node *there;
-        if (!path_find(NULL, path, 0, &there)) {
-            if (node_is(there, S_IFCHR))
-                there->open_device = open;
-            node_put(there);
-        }
+    int error = -ENOMEM;
+    if (node) {
+        node->device_number = device_number(path);
+        node->open_device = open;
+        error = place(path, strlen(path), node);
+        node_put(node);
     }
-    node_put(node);
+    if (error == -EEXIST)
+        give_device(path, open);
+    else if (error)
+        log_line("%s: no device node (error %d)", path, -error);
 }
 
 int root_init(const void *initrd, size_t size, const char *config, size_t config_size) {
