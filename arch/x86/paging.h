@@ -49,4 +49,6 @@ void *kernel_map_mmio(uint64_t physical, uint64_t size); // uncached; NULL: no m
 uintptr_t kernel_stack_alloc(
     void); // lowest address of KERNEL_STACK_SIZE bytes with a guard page below; 0: no memory
 void kernel_stack_free(uintptr_t stack);
+// Gives the memory of surplus free stacks back. Calls other CPUs: no lock held.
+void kernel_stack_trim(void);
 #define KERNEL_STACK_SIZE 16384ul

@@ -13,7 +13,7 @@
 // tick, and what a process may do is limited by its fds, not by its ignorance of addresses.
 static const uint64_t mmap_top = USER_END - (1ull << 30);
 
-struct address_space *address_space_create(struct memory_account *account) {
+struct address_space *address_space_create(void) {
     struct address_space *space = heap_new(struct address_space);
     if (!space)
         return NULL;
@@ -27,7 +27,6 @@ struct address_space *address_space_create(struct memory_account *account) {
     wait_queue_init(&space->changed);
     list_init(&space->listeners);
     space->map_top = mmap_top;
-    space->account = account;
     return space;
 }
 

@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "core/list.h"
-#include "core/mm/account.h"
 #include "core/mm/mapping.h"
 #include "core/sched/spinlock.h"
 #include "core/sched/wait.h"
@@ -44,10 +43,9 @@ struct address_space {
     atomic_ulong cpus[4];        // bit per CPU that has it loaded
     uint64_t brk_start, brk_end; // set by execve, both at the end of the program's data
     uint64_t map_top;            // mmap without an address takes the highest room below
-    struct memory_account *account;
 };
 
-struct address_space *address_space_create(struct memory_account *account); // NULL: no memory
+struct address_space *address_space_create(void); // NULL: no memory
 void address_space_get(struct address_space *space);
 void address_space_put(
     struct address_space *space); // last one tears it down (in chunks: no lock held)

@@ -19,7 +19,7 @@ struct fault {
     uint64_t address;
     enum access access;
     enum need need;
-    uint64_t spare; // a page in hand, charged; PHYSICAL_NONE: none
+    uint64_t spare; // a page in hand; PHYSICAL_NONE: none
     unsigned spare_order;
     bool small_only;       // no 2 MiB page is to be had here
     unsigned wanted_order; // NEED_PAGE
@@ -189,20 +189,15 @@ static void release_spare(struct fault *fault) {
     if (fault->spare == PHYSICAL_NONE)
         return;
     page_put(fault->spare);
-    account_uncharge(fault->space->account, PAGE_SIZE << fault->spare_order);
     fault->spare = PHYSICAL_NONE;
 }
 
 static int get_page(struct fault *fault) {
     uint64_t size = PAGE_SIZE << fault->wanted_order;
     release_spare(fault);
-    if (account_charge(fault->space->account, size))
-        return -ENOMEM;
     fault->spare = page_alloc_for(fault->wanted_order, PAGE_ANONYMOUS);
-    if (fault->spare == PHYSICAL_NONE) {
-        account_uncharge(fault->space->account, size);
+    if (fault->spare == PHYSICAL_NONE)
         return -ENOMEM;
-    }
     fault->spare_order = fault->wanted_order;
     if (fault->wanted_zeroed)
         page_clear(page_to_virtual(fault->spare), size);

@@ -16,10 +16,9 @@ enum {
 
 struct leaf_batch {
     unsigned count;
-    bool changed;      // translations went or lost rights: tell others
-    bool notify;       // there are listeners
-    uint64_t uncharge; // bytes
-    uint64_t tables;   // that have become empty
+    bool changed;    // translations went or lost rights: tell others
+    bool notify;     // there are listeners
+    uint64_t tables; // that have become empty
     uint64_t pages[CHUNK_LEAVES];
 };
 
@@ -41,7 +40,7 @@ unsigned leaf_flags(const struct mapping *mapping, uint64_t physical) {
 static void batch_begin(struct leaf_batch *batch) {
     batch->count = 0;
     batch->changed = batch->notify = false;
-    batch->uncharge = batch->tables = 0;
+    batch->tables = 0;
 }
 
 // Lock held, at the end of a chunk.
@@ -81,8 +80,6 @@ static void batch_finish(struct address_space *space, struct leaf_batch *batch, 
     for (unsigned i = 0; i < batch->count; i++)
         page_put(batch->pages[i]);
     page_table_release(batch->tables);
-    if (batch->uncharge)
-        account_uncharge(space->account, batch->uncharge);
 }
 
 static uint64_t past_hole(uint64_t at, uint64_t hole_size, uint64_t end) {
@@ -92,8 +89,6 @@ static uint64_t past_hole(uint64_t at, uint64_t hole_size, uint64_t end) {
 static void batch_take(struct leaf_batch *batch, const struct page_table_entry *entry) {
     batch->changed = true;
     batch->pages[batch->count++] = entry->physical;
-    if (page_use(entry->physical) == PAGE_ANONYMOUS)
-        batch->uncharge += entry->size;
 }
 
 // Lock held. One chunk of leaves_drop; returns how far it came.

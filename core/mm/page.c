@@ -2,11 +2,13 @@
 // The page array and the buddy allocator over it. Free blocks are linked through their own first
 // bytes.
 #include "core/mm/page.h"
+#include <asm/errno.h>
 #include <stdatomic.h>
 #include "core/list.h"
 #include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/sched/spinlock.h"
+#include "core/sched/thread.h"
 
 // Only the first page of a block has a state; the others are PAGE_NONE, so that the head of the
 // block around a page can be found by looking at ever larger alignments. What the allocator never
@@ -16,8 +18,8 @@ enum { ORDERS = PAGE_ORDER_1G + 1 };
 
 struct page {
     _Atomic uint32_t references;
-    _Atomic uint16_t tag; // state << 8 | order: one word, since page_get looks without the lock
-    uint16_t reserved;
+    _Atomic uint16_t tag;   // state << 8 | order: one word, since page_get looks without the lock
+    _Atomic uint16_t owner; // account that pays
 };
 _Static_assert(sizeof(struct page) == 8, "the page array is sized by this");
 
@@ -115,15 +117,23 @@ void page_add_free(uint64_t base, uint64_t size) {
     spin_unlock(&ram.lock);
 }
 
-uint64_t page_alloc_for(unsigned order, enum page_use use) {
-    if (order > PAGE_ORDER_1G)
-        return PHYSICAL_NONE;
-    spin_lock(&ram.lock);
+static void uncharge(unsigned owner, uint16_t tag) {
+    account_uncharge(account_of_id(owner), PAGE_SIZE << tag_order(tag),
+                     tag_state(tag) == PAGE_KERNEL);
+}
+
+// What must be free after an allocation for this account.
+static size_t floor_for(const struct memory_account *account, enum page_use use) {
+    if (!account_is_limited(account))
+        return 0;
+    return use == PAGE_KERNEL ? page_reserve() / 2 : page_reserve();
+}
+
+// Lock held. The block's owner is yet to be set.
+static uint64_t block_take(unsigned order, enum page_use use) {
     uint32_t enough = ram.nonempty >> order << order;
-    if (!enough) {
-        spin_unlock(&ram.lock);
+    if (!enough)
         return PHYSICAL_NONE;
-    }
     unsigned found = (unsigned)__builtin_ctz(enough);
     uint64_t physical = virtual_to_page(ram.free[found].next), pfn = physical >> PAGE_SHIFT;
     free_take(pfn, found);
@@ -136,7 +146,22 @@ uint64_t page_alloc_for(unsigned order, enum page_use use) {
         ram.user_bytes += PAGE_SIZE << order;
     atomic_store_explicit(&ram.pages[pfn].references, 1, memory_order_relaxed);
     tag_set(pfn, use, order);
+    return physical;
+}
+
+uint64_t page_alloc_for(unsigned order, enum page_use use) {
+    struct memory_account *account = account_of_caller();
+    size_t size = PAGE_SIZE << order, least = floor_for(account, use) + size;
+    if (order > PAGE_ORDER_1G || account_charge(account, size, use == PAGE_KERNEL))
+        return PHYSICAL_NONE;
+    spin_lock(&ram.lock);
+    uint64_t physical = ram.free_bytes < least ? PHYSICAL_NONE : block_take(order, use);
+    if (physical != PHYSICAL_NONE)
+        atomic_store_explicit(&ram.pages[physical >> PAGE_SHIFT].owner,
+                              (uint16_t)account_id(account), memory_order_relaxed);
     spin_unlock(&ram.lock);
+    if (physical == PHYSICAL_NONE)
+        account_uncharge(account, size, use == PAGE_KERNEL);
     return physical;
 }
 
@@ -175,9 +200,11 @@ void page_split(uint64_t physical, unsigned order) {
     uint16_t tag = tag_of(pfn);
     ASSERT(tag_state(tag) > PAGE_FREE && tag_order(tag) == order);
     uint32_t references = atomic_load_explicit(&ram.pages[pfn].references, memory_order_relaxed);
+    uint16_t owner = atomic_load_explicit(&ram.pages[pfn].owner, memory_order_relaxed);
     // From the end, so that a page finds either the whole block or itself at any time.
     for (uint64_t i = 1ull << order; i-- > 0;) {
         atomic_store_explicit(&ram.pages[pfn + i].references, references, memory_order_relaxed);
+        atomic_store_explicit(&ram.pages[pfn + i].owner, owner, memory_order_relaxed);
         tag_set(pfn + i, tag_state(tag), 0);
     }
 }
@@ -198,6 +225,7 @@ void page_put(uint64_t physical) {
     if (before > 1)
         return;
     uint16_t tag = tag_of(pfn);
+    uncharge(atomic_exchange(&ram.pages[pfn].owner, 0), tag);
     spin_lock(&ram.lock);
     if (tag_state(tag) != PAGE_KERNEL)
         ram.user_bytes -= PAGE_SIZE << tag_order(tag);
@@ -212,8 +240,46 @@ uint32_t page_references(uint64_t physical) {
     return atomic_load_explicit(&ram.pages[pfn].references, memory_order_relaxed);
 }
 
+int page_recharge(uint64_t physical, struct memory_account *account) {
+    uint64_t pfn = block_of(physical);
+    if (pfn >= ram.count)
+        return 0;
+    uint16_t tag = tag_of(pfn);
+    if (account_charge(account, PAGE_SIZE << tag_order(tag), tag_state(tag) == PAGE_KERNEL))
+        return -ENOMEM;
+    uncharge(atomic_exchange(&ram.pages[pfn].owner, (uint16_t)account_id(account)), tag);
+    return 0;
+}
+
+static void disown(uint64_t pfn) {
+    uint16_t owner = atomic_load_explicit(&ram.pages[pfn].owner, memory_order_relaxed);
+    struct memory_account *account = account_of_id(owner);
+    if (!account || atomic_load(&account->references))
+        return;
+    uint16_t tag = tag_of(pfn);
+    // Unless it is freed at this moment: then page_put has the owner.
+    if (!atomic_compare_exchange_strong(&ram.pages[pfn].owner, &owner, 0))
+        return;
+    account_charge(NULL, PAGE_SIZE << tag_order(tag), tag_state(tag) == PAGE_KERNEL);
+    uncharge(owner, tag);
+}
+
+void page_disown(void) {
+    enum { CHUNK = 1 << 16 };
+    for (uint64_t pfn = 0; pfn < ram.count; pfn++) {
+        disown(pfn);
+        if (pfn % CHUNK == CHUNK - 1)
+            thread_preemption_point();
+    }
+}
+
 size_t page_total(void) {
     return ram.total;
+}
+
+size_t page_reserve(void) {
+    const size_t share = 64, most = 16ul << 20;
+    return ram.total / share < most ? ram.total / share : most;
 }
 
 size_t page_free_bytes(void) {

@@ -22,10 +22,12 @@ void page_add_free(uint64_t base, uint64_t size);
 
 // 2^order contiguous, naturally aligned pages with reference count 1 each as one block; physical
 // address or PHYSICAL_NONE.
+// Charged to account_of_caller(), also refused when its limit is reached. A program with a limit does
+// not get the last of RAM either: what the rest of the system needs to go on (page_reserve).
 uint64_t page_alloc(unsigned order);
 uint64_t page_alloc_zeroed(unsigned order);
 // What a block is for: kernel memory, a page of a memory object, or private memory of one address
-// space (which pays for it).
+// space.
 enum page_use { PAGE_KERNEL = 2, PAGE_SHARED, PAGE_ANONYMOUS };
 uint64_t page_alloc_for(unsigned order, enum page_use use); // content undefined
 // The use of the block that holds `physical`; 0: not of the allocator (MMIO, the initrd).
@@ -40,8 +42,13 @@ void page_get(uint64_t physical);
 // Drops a reference; frees the block (its order is remembered) when it was the last.
 void page_put(uint64_t physical);
 uint32_t page_references(uint64_t physical);
+// Lets another account pay for the block. 0, or -ENOMEM: its limit is reached. NULL: the kernel.
+int page_recharge(uint64_t physical, struct memory_account *account);
+// What is still charged to accounts without references becomes the kernel's. Long; no lock held.
+void page_disown(void);
 
-size_t page_total(void); // bytes of RAM given to the allocator
+size_t page_total(void);   // bytes of RAM given to the allocator
+size_t page_reserve(void); // of these, for user pages of programs without a limit only
 size_t page_free_bytes(void);
 size_t page_user_bytes(void); // in blocks that are PAGE_SHARED or PAGE_ANONYMOUS
 

@@ -59,8 +59,6 @@ static struct process *new_process(const struct clone_request *request) {
         fd_table_get(child->files);
     address_space_get(parent->space);
     child->space = parent->space;
-    child->space_owner = parent->space_owner ? parent->space_owner : parent;
-    process_get(child->space_owner);
     child->shares_space = true;
     child->exit_signal = request->exit_signal;
     if (!(request->flags & CLONE_CLEAR_SIGHAND)) {

@@ -114,7 +114,6 @@ static int take_over(struct exec_image *image, const char *path) {
 }
 
 int exec_program(const char *path, const struct exec_arguments *arguments) {
-    struct process *process = process_current();
     char strings[PATH_LIMIT];
     struct exec_arguments only_path = {.strings = strings, .argc = 1};
     if (strnlen(path, sizeof strings) == sizeof strings)
@@ -124,7 +123,7 @@ int exec_program(const char *path, const struct exec_arguments *arguments) {
         memcpy(strings, path, only_path.size);
         arguments = &only_path;
     }
-    struct exec_image image = {.space = address_space_create(&process->account)};
+    struct exec_image image = {.space = address_space_create()};
     if (!image.space)
         return -ENOMEM;
     int error = exec_image_load(&image, path);

@@ -5,6 +5,7 @@
 #include <linux/eventpoll.h>
 #include <stddef.h>
 #include "arch/x86/cpu.h"
+#include "arch/x86/paging.h"
 #include "core/file/fd_table.h"
 #include "core/file/file.h"
 #include "core/log.h"
@@ -36,8 +37,12 @@ static void set_limits(struct process *process) {
 
 struct process *process_create(struct process *parent) {
     struct process *process = heap_new(struct process);
-    if (!process)
+    struct memory_account *account = process ? process_account_for(parent) : NULL;
+    if (!account) {
+        heap_free(process);
         return NULL;
+    }
+    process->account = account;
     process->references = 1; // the tree's: dropped by whoever reaps it
     list_init(&process->threads);
     list_init(&process->children);
@@ -49,7 +54,6 @@ struct process *process_create(struct process *parent) {
     wait_queue_init(&process->vfork_done);
     signal_state_init(&process->signals);
     posix_timer_process_init(process);
-    process->account.limit = SIZE_MAX;
     set_limits(process);
     memcpy(process->working_directory, "/", 2);
     if (parent) {
@@ -72,8 +76,7 @@ void process_put(struct process *process) {
     if (atomic_fetch_sub(&process->references, 1) != 1)
         return;
     signal_queue_flush(&process->signals, NULL);
-    if (process->space_owner)
-        process_put(process->space_owner);
+    account_put(process->account);
     heap_free(process);
 }
 
@@ -166,14 +169,10 @@ void process_space_released(struct process *process) {
 
 void process_replace_space(struct process *process, struct address_space *space) {
     struct address_space *old = process->space;
-    struct process *owner = process->space_owner;
     process->space = space;
-    process->space_owner = NULL;
     address_space_switch(space);
     if (old)
         address_space_put(old);
-    if (owner)
-        process_put(owner);
     process_space_released(process);
 }
 
@@ -243,6 +242,7 @@ static void process_end(struct process *process) {
     fd_table_put(files);
     process->files = NULL;
     process_replace_space(process, NULL);
+    kernel_stack_trim();
     if (process == init_process)
         init_ended(process);
     report_end(process);

@@ -36,8 +36,6 @@ struct process {
     unsigned live_threads; // of these, not on their way out
     struct process *parent;
     struct address_space *space;
-    struct process
-        *space_owner; // whose account the shared space is charged to (CLONE_VM); NULL: this one's
     struct fd_table *files;
     struct signal_action actions[64];
     struct signal_state signals; // what is pending for any thread
@@ -51,7 +49,7 @@ struct process {
     bool exiting, zombie;
     struct thread *executing;             // in execve: the one thread that stays
     uint64_t run_time, children_run_time; // ns of threads and children that have ended
-    struct memory_account account;
+    struct memory_account *account;       // shared with its parent unless that one has no limit
     struct rlimit_value limits[RLIM_NLIMITS];
     struct list posix_timers;
     unsigned next_timer;
@@ -76,6 +74,8 @@ int process_start_init(const char *path);
 // Ends every thread of the current process; status as in wait4.
 _Noreturn void process_exit(int status);
 
+// The account for a child of parent (NULL: pid 1), with a reference. NULL: there are too many.
+struct memory_account *process_account_for(const struct process *parent);
 // A process without threads, space and files; a child of parent (NULL: pid 1). NULL: no memory.
 struct process *process_create(struct process *parent);
 // Puts a new thread into the process and into the table. -EAGAIN: no id left; -ESRCH: the process

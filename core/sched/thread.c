@@ -8,37 +8,7 @@
 #include "core/process/process.h"
 #include "core/process/signal_queue.h"
 #include "core/sched/scheduler.h"
-#include "core/sched/spinlock.h"
 #include "core/sched/thread.h"
-
-// Stacks of ended threads, kept mapped: to unmap one costs a TLB shootdown.
-#define STACK_CACHE_SIZE 8
-
-static struct {
-    struct spinlock lock;
-    unsigned count;
-    uintptr_t stacks[STACK_CACHE_SIZE];
-} stack_cache;
-
-static uintptr_t stack_take(void) {
-    uintptr_t stack = 0;
-    spin_lock(&stack_cache.lock);
-    if (stack_cache.count)
-        stack = stack_cache.stacks[--stack_cache.count];
-    spin_unlock(&stack_cache.lock);
-    return stack ? stack : kernel_stack_alloc();
-}
-
-static void stack_give_back(uintptr_t stack) {
-    spin_lock(&stack_cache.lock);
-    if (stack_cache.count < STACK_CACHE_SIZE) {
-        stack_cache.stacks[stack_cache.count++] = stack;
-        stack = 0;
-    }
-    spin_unlock(&stack_cache.lock);
-    if (stack)
-        kernel_stack_free(stack);
-}
 
 struct thread *thread_create(void) {
     struct thread *thread = heap_new(struct thread);
@@ -48,7 +18,7 @@ struct thread *thread_create(void) {
         heap_free(thread);
         return NULL;
     }
-    thread->kernel_stack = stack_take();
+    thread->kernel_stack = kernel_stack_alloc();
     if (!thread->kernel_stack) {
         fpu_state_destroy(&thread->user_fpu);
         heap_free(thread);
@@ -81,7 +51,7 @@ void thread_put(struct thread *thread) {
         signal_queue_flush(&thread->signals, thread->process);
         process_put(thread->process);
     }
-    stack_give_back(thread->kernel_stack);
+    kernel_stack_free(thread->kernel_stack);
     fpu_state_destroy(&thread->user_fpu);
     heap_free(thread);
 }

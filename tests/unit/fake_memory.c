@@ -30,6 +30,12 @@ void fake_memory_start(void) {
     page_add_free(free, FAKE_RAM_SIZE - free);
 }
 
+FAKE struct memory_account *fake_account;
+
+FAKE struct memory_account *account_of_caller(void) {
+    return fake_account;
+}
+
 FAKE uint64_t page_table_create(void) {
     return page_alloc_zeroed(0);
 }

@@ -4,10 +4,13 @@
 #pragma once
 #include <stdint.h>
 
+struct memory_account;
+
 enum { FAKE_RAM_SIZE = 64 << 20 };
 
 // The allocator over fresh RAM. Each test runs in a process of its own.
 void fake_memory_start(void);
+extern struct memory_account *fake_account; // who allocates; NULL: the kernel
 // TLB shootdowns asked for so far, and the range of the last.
 struct fake_flush {
     unsigned count;

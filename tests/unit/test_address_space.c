@@ -22,14 +22,14 @@
 #define MIB (1024 * KIB)
 enum { RW = PROT_READ | PROT_WRITE, PRIVATE = MAP_PRIVATE | MAP_ANONYMOUS };
 
-static struct memory_account account;
 static struct address_space *space;
 static size_t free_at_start;
 
 static void start(void) {
     fake_memory_start();
     free_at_start = page_free_bytes();
-    space = address_space_create(&account);
+    fake_account = account_create(0, 0);
+    space = address_space_create();
     ck_assert_ptr_nonnull(space);
     atomic_store(&space->cpus[0], 1);
 }
@@ -37,7 +37,7 @@ static void start(void) {
 // Everything is given back, but for one empty slab a size class.
 static void finish(void) {
     address_space_put(space);
-    ck_assert_uint_eq(account.used, 0);
+    ck_assert_uint_eq(fake_account->user.used, 0);
     ck_assert_uint_eq(page_user_bytes(), 0);
     ck_assert_uint_ge(page_free_bytes() + 16 * PAGE_SIZE, free_at_start);
 }
@@ -77,11 +77,11 @@ START_TEST(anonymous_memory_is_zero_and_keeps_what_is_written) {
     start();
     uint64_t at = map(0, 64 * KIB, RW, PRIVATE);
     ck_assert_uint_le(at + 64 * KIB, space->map_top);
-    ck_assert_uint_eq(account.used, 0);
+    ck_assert_uint_eq(fake_account->user.used, 0);
     ck_assert_uint_eq(peek(at + 5000), 0);
     poke(at + 5000, 7);
     ck_assert_uint_eq(peek(at + 5000), 7);
-    ck_assert_uint_eq(account.used, 4 * KIB);
+    ck_assert_uint_eq(fake_account->user.used, 4 * KIB);
     ck_assert_int_eq(touch(at + 64 * KIB, ACCESS_READ), -EFAULT);
     ck_assert_int_eq(touch(at - 1, ACCESS_READ), -EFAULT);
     ck_assert_int_eq(touch(at, ACCESS_EXECUTE), -EFAULT);
@@ -90,7 +90,7 @@ START_TEST(anonymous_memory_is_zero_and_keeps_what_is_written) {
     ck_assert_int_eq(touch(USER_END, ACCESS_READ), -EFAULT);
     ck_assert_int_eq(touch(UINT64_MAX, ACCESS_READ), -EFAULT);
     ck_assert_int_eq(address_space_unmap(space, at, 64 * KIB), 0);
-    ck_assert_uint_eq(account.used, 0);
+    ck_assert_uint_eq(fake_account->user.used, 0);
     ck_assert_int_eq(touch(at, ACCESS_READ), -EFAULT);
     finish();
 }
@@ -252,7 +252,7 @@ START_TEST(large_mappings_get_huge_pages) {
     ck_assert_uint_eq(at % (2 * MIB), 0);
     poke(at + 3 * MIB, 5);
     ck_assert_uint_eq(size_at(at + 2 * MIB), 2 * MIB);
-    ck_assert_uint_eq(account.used, 2 * MIB);
+    ck_assert_uint_eq(fake_account->user.used, 2 * MIB);
     ck_assert_uint_eq(size_at(map(0, 3 * MIB, RW, PRIVATE | MAP_32BIT)), 4 * KIB);
     uint64_t stack = map(0, 8 * MIB, RW, PRIVATE | MAP_STACK);
     ck_assert_uint_eq(size_at(stack + 4 * MIB), 4 * KIB);
@@ -269,7 +269,7 @@ START_TEST(a_huge_page_is_split_by_partial_changes) {
     poke(at + MIB, 2);
     poke(at + 2 * MIB - 1, 3);
     ck_assert_int_eq(address_space_unmap(space, at + MIB, 4 * KIB), 0);
-    ck_assert_uint_eq(account.used, 2 * MIB - 4 * KIB);
+    ck_assert_uint_eq(fake_account->user.used, 2 * MIB - 4 * KIB);
     ck_assert_uint_eq(size_at(at), 4 * KIB);
     ck_assert_uint_eq(peek(at), 1);
     ck_assert_uint_eq(peek(at + 2 * MIB - 1), 3);
@@ -340,17 +340,17 @@ START_TEST(small_pages_when_there_are_no_huge_ones) {
         page_put(held + i * PAGE_SIZE);
     poke(at, 1);
     ck_assert_uint_eq(size_at(at), 4 * KIB);
-    ck_assert_uint_eq(account.used, 4 * KIB);
+    ck_assert_uint_eq(fake_account->user.used, 4 * KIB);
     while (page_alloc(0) != PHYSICAL_NONE)
         continue;
     ck_assert_int_eq(touch(at + 4 * KIB, ACCESS_WRITE), -ENOMEM);
-    ck_assert_uint_eq(account.used, 4 * KIB);
+    ck_assert_uint_eq(fake_account->user.used, 4 * KIB);
 }
 END_TEST
 
 START_TEST(an_account_limits_pages) {
     start();
-    account.limit = 3 * MIB;
+    fake_account->user.limit = 3 * MIB;
     uint64_t at = map(0, 8 * MIB, RW, PRIVATE);
     ck_assert_int_eq(touch(at, ACCESS_WRITE), 0);
     for (uint64_t page = 0; page < 256; page++)
@@ -380,7 +380,7 @@ START_TEST(private_file_pages_are_copied_on_write) {
     ck_assert_int_eq(data[4096], 'a');
     poke(at + 4096, 'c'); // at once
     ck_assert_int_eq(data[8192], 'a');
-    ck_assert_uint_eq(account.used, 8 * KIB);
+    ck_assert_uint_eq(fake_account->user.used, 8 * KIB);
     ck_assert_int_eq(touch(at + 2 * 4096, ACCESS_READ), -ENXIO);
     ck_assert_int_eq(touch(at + 2 * 4096, ACCESS_WRITE), -ENXIO);
     ck_assert_int_eq(address_space_advise(space, at, 4096, MADV_DONTNEED), 0);
@@ -552,7 +552,7 @@ START_TEST(remap_moves_huge_pages) {
         (int64_t)odd);
     ck_assert_uint_eq(size_at(odd + 3 * MIB), 4 * KIB);
     ck_assert_uint_eq(peek(odd + 3 * MIB), 1);
-    ck_assert_uint_eq(account.used, 2 * MIB);
+    ck_assert_uint_eq(fake_account->user.used, 2 * MIB);
     finish();
 }
 END_TEST
@@ -580,7 +580,7 @@ START_TEST(populate_makes_pages_present) {
     start();
     uint64_t at = map(0, 256 * KIB, RW, PRIVATE);
     ck_assert_int_eq(address_space_advise(space, at, 256 * KIB, MADV_POPULATE_WRITE), 0);
-    ck_assert_uint_eq(account.used, 256 * KIB);
+    ck_assert_uint_eq(fake_account->user.used, 256 * KIB);
     ck_assert_int_eq(address_space_protect(space, at, 4096, PROT_READ), 0);
     ck_assert_int_eq(address_space_advise(space, at, 4096, MADV_POPULATE_WRITE), -EFAULT);
     finish();

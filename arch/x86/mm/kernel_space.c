@@ -25,7 +25,6 @@ static struct {
     struct spinlock lock;
     uint64_t root;
     uint64_t next; // lowest address of the window not given out yet
-    uintptr_t free_stacks;
 } space = {.next = WINDOW_BASE};
 
 uint64_t kernel_space_root(void) {
@@ -143,37 +142,35 @@ const void *kernel_space_physical(uint64_t physical, uint64_t size) {
     return page_to_virtual(physical);
 }
 
-uintptr_t kernel_guarded_alloc(uint64_t size) {
-    unsigned order = (unsigned)__builtin_ctzll(size >> PAGE_SHIFT);
-    uint64_t physical = page_alloc(order);
-    if (physical == PHYSICAL_NONE)
-        return 0;
+int kernel_space_map(uint64_t address, uint64_t physical, uint64_t size) {
+    int error = 0;
     spin_lock(&space.lock);
-    uint64_t address = window_take(PAGE_SIZE, size);
-    int error = address ? 0 : -1;
     for (uint64_t done = 0; !error && done < size; done += PAGE_SIZE)
         error = page_walker_map(&host_format, space.root, address + done, physical + done,
                                 PAGE_SIZE, PAGING_WRITE | PAGING_GLOBAL);
     spin_unlock(&space.lock);
-    if (!error)
-        return address;
-    page_put(physical);
-    return 0;
+    return error;
 }
 
-uintptr_t kernel_stack_alloc(void) {
+uint64_t kernel_space_unmap(uint64_t address, uint64_t size) {
     spin_lock(&space.lock);
-    uintptr_t stack = space.free_stacks;
-    if (stack)
-        space.free_stacks = *(uintptr_t *)stack;
+    uint64_t physical = page_walker_unmap(&host_format, space.root, address).physical;
+    for (uint64_t done = PAGE_SIZE; done < size; done += PAGE_SIZE)
+        page_walker_unmap(&host_format, space.root, address + done);
     spin_unlock(&space.lock);
-    return stack ? stack : kernel_guarded_alloc(KERNEL_STACK_SIZE);
+    return physical;
 }
 
-// Freed stacks stay mapped for the next thread: unmapping one would cost an interrupt on every CPU.
-void kernel_stack_free(uintptr_t stack) {
+uint64_t kernel_space_guarded_window(uint64_t size) {
     spin_lock(&space.lock);
-    *(uintptr_t *)stack = space.free_stacks;
-    space.free_stacks = stack;
+    uint64_t address = window_take(PAGE_SIZE, size);
     spin_unlock(&space.lock);
+    return address;
+}
+
+uint64_t kernel_space_translate(uint64_t address) {
+    spin_lock(&space.lock);
+    struct page_table_entry entry = page_walker_lookup(&host_format, space.root, address);
+    spin_unlock(&space.lock);
+    return entry.physical;
 }

@@ -26,5 +26,13 @@ bool kernel_space_readable(uint64_t address);
 // (uncached). NULL: no memory.
 const void *kernel_space_physical(uint64_t physical, uint64_t size);
 void *kernel_map_write_combining(uint64_t physical, uint64_t size);
-// `size` bytes (a power of two of pages) with a guard page below. 0: no memory.
+// Window of the kernel's for `size` bytes with a page below that is never mapped. 0: used up.
+uint64_t kernel_space_guarded_window(uint64_t size);
+// Maps writable memory there, in 4 KiB pages. 0 or -ENOMEM (then perhaps a part is mapped).
+int kernel_space_map(uint64_t address, uint64_t physical, uint64_t size);
+// Takes it away and returns where it began (0: nowhere). No TLB flush.
+uint64_t kernel_space_unmap(uint64_t address, uint64_t size);
+uint64_t kernel_space_translate(uint64_t address); // physical address of the page; 0: not mapped
+
+// kernel_stack.c: `size` bytes (a power of two of pages) with a guard page below. 0: no memory.
 uintptr_t kernel_guarded_alloc(uint64_t size);
