@@ -197,6 +197,8 @@ void virt_msr_backend(struct guest_msr_backend *backend);
 uint64_t virt_host_msr(uint32_t index);
 // Recomputes the CPUID leaves that follow CR4, XCR0, XSS, APIC base and MISC_ENABLE.
 void virt_cpuid_update(struct virt_vcpu *vcpu);
+// The same for a table that is not (yet) the vCPU's.
+void virt_cpuid_apply(struct virt_vcpu *vcpu, struct guest_cpuid *cpuid);
 // The guest's TSC at this moment.
 uint64_t virt_guest_tsc(struct virt_vcpu *vcpu);
 // XSETBV, KVM_SET_XCRS: checks and sets XCR0. 0 or -EINVAL.

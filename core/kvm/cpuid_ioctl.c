@@ -48,6 +48,18 @@ static void adopt(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries, uint32_t 
     virt_cpuid_update(state);
 }
 
+// What the guest has seen must not change under it (KVM since 5.16). The new table is compared as
+// it would be in use.
+static bool same_as_now(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries, uint32_t count) {
+    const struct guest_cpuid *now = &vcpu->virt.cpuid;
+    struct guest_cpuid wanted;
+    if (count != now->count)
+        return false;
+    guest_cpuid_set(&wanted, entries, count);
+    virt_cpuid_apply(&vcpu->virt, &wanted);
+    return memcmp(wanted.entries, now->entries, count * sizeof(*entries)) == 0;
+}
+
 int64_t cpuid_set(struct vcpu *vcpu, uint64_t argument) {
     struct kvm_cpuid2 header;
     if (copy_from_user(&header, argument, sizeof(header)))
@@ -61,12 +73,14 @@ int64_t cpuid_set(struct vcpu *vcpu, uint64_t argument) {
     int error = copy_from_user(entries, entry_address(argument, 0), size);
     if (!error)
         error = guest_cpuid_check(entries, header.nent);
-    if (error) {
-        heap_free(entries);
-        return error;
+    if (!error && !vcpu->has_run) {
+        adopt(vcpu, entries, header.nent);
+        return 0;
     }
-    adopt(vcpu, entries, header.nent);
-    return 0;
+    if (!error && !same_as_now(vcpu, entries, header.nent))
+        error = -EINVAL;
+    heap_free(entries);
+    return error;
 }
 
 int64_t cpuid_get(struct vcpu *vcpu, uint64_t argument) {

@@ -40,6 +40,7 @@ struct vcpu {
     enum vcpu_completion completion;
     struct virt_exit exit;
     bool rip_moved; // by user space since the port access that is to be completed
+    bool has_run;
     struct emulation emulation;
     bool mmio_known;    // exit.stage2 says where the emulated operand's page is
     struct timer timer; // local APIC timer

@@ -120,12 +120,24 @@ static const struct emulation_ops emulation_ops = {
     .port_write = emulation_port_write,
 };
 
-static void commit(struct vcpu *vcpu) {
+static void store_registers(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
     memcpy(vcpu->virt.gpr, emulation->gpr, sizeof(vcpu->virt.gpr));
     virt->set_rsp(&vcpu->virt, emulation->gpr[4]);
     virt->set_rip(&vcpu->virt, emulation->rip);
     virt->set_rflags(&vcpu->virt, emulation->rflags);
+}
+
+static void load_registers(struct vcpu *vcpu) {
+    struct emulation *emulation = &vcpu->emulation;
+    memcpy(emulation->gpr, vcpu->virt.gpr, sizeof(emulation->gpr));
+    emulation->gpr[4] = virt->get_rsp(&vcpu->virt);
+    emulation->rip = virt->get_rip(&vcpu->virt);
+    emulation->rflags = virt->get_rflags(&vcpu->virt);
+}
+
+static void commit(struct vcpu *vcpu) {
+    store_registers(vcpu);
     virt->set_interrupt_shadow(&vcpu->virt, 0);
 }
 
@@ -142,6 +154,14 @@ static int fail(struct vcpu *vcpu, const uint8_t *bytes, unsigned count) {
     return VCPU_EXIT_TO_USER;
 }
 
+// User space sees the registers between two iterations, and may change them.
+static int wait_for_user(struct vcpu *vcpu) {
+    store_registers(vcpu);
+    vcpu->rip_moved = false;
+    vcpu->completion = COMPLETE_EMULATION;
+    return VCPU_EXIT_TO_USER;
+}
+
 static int exit_mmio(struct vcpu *vcpu, bool write) {
     struct kvm_run *run = vcpu->run;
     vcpu->virt.statistics.mmio_exits++;
@@ -151,8 +171,7 @@ static int exit_mmio(struct vcpu *vcpu, bool write) {
     run->mmio.is_write = write;
     if (write)
         memcpy(run->mmio.data, vcpu->emulation.mmio.data, sizeof(run->mmio.data));
-    vcpu->completion = COMPLETE_EMULATION;
-    return VCPU_EXIT_TO_USER;
+    return wait_for_user(vcpu);
 }
 
 static int exit_port(struct vcpu *vcpu, uint8_t direction) {
@@ -163,8 +182,7 @@ static int exit_port(struct vcpu *vcpu, uint8_t direction) {
     run->io.size = (uint8_t)vcpu->emulation.port.size;
     run->io.count = vcpu->emulation.port.count;
     run->io.data_offset = PAGE_SIZE;
-    vcpu->completion = COMPLETE_EMULATION;
-    return VCPU_EXIT_TO_USER;
+    return wait_for_user(vcpu);
 }
 
 static int step(struct vcpu *vcpu) {
@@ -191,6 +209,9 @@ static int step(struct vcpu *vcpu) {
 }
 
 int vcpu_emulate_continue(struct vcpu *vcpu) {
+    if (vcpu->rip_moved) // the instruction is no more
+        return VCPU_RESUME;
+    load_registers(vcpu);
     if (vcpu->emulation.waiting == EMULATE_MMIO_READ)
         memcpy(vcpu->emulation.mmio.data, vcpu->run->mmio.data, sizeof(vcpu->emulation.mmio.data));
     return step(vcpu);
@@ -204,10 +225,7 @@ static enum code_mode code_mode(const struct kvm_segment *cs, bool long_mode) {
 
 static void load(struct vcpu *vcpu, const struct guest_paging *paging) {
     struct emulation *emulation = &vcpu->emulation;
-    memcpy(emulation->gpr, vcpu->virt.gpr, sizeof(emulation->gpr));
-    emulation->gpr[4] = virt->get_rsp(&vcpu->virt);
-    emulation->rip = virt->get_rip(&vcpu->virt);
-    emulation->rflags = paging->rflags;
+    load_registers(vcpu);
     emulation->cr0 = paging->cr0;
     emulation->cr4 = paging->cr4;
     emulation->cpl = paging->cpl;

@@ -353,6 +353,7 @@ int64_t vcpu_run(struct vcpu *vcpu) {
             return -EINVAL;
         vcpu_set_cr8(vcpu, run->cr8);
     }
+    vcpu->has_run = true;
     uint64_t blocked = thread->signals.blocked;
     if (vcpu->has_signal_mask)
         signal_mask_set(vcpu->signal_mask);

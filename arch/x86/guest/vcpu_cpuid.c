@@ -5,7 +5,7 @@
 #include "arch/x86/guest/cpuid.h"
 #include "arch/x86/virt.h"
 
-void virt_cpuid_update(struct virt_vcpu *vcpu) {
+void virt_cpuid_apply(struct virt_vcpu *vcpu, struct guest_cpuid *cpuid) {
     const struct cpuid_dynamic dynamic = {
         .cr4 = virt->get_cr4(vcpu),
         .xcr0 = vcpu->xcr0,
@@ -13,7 +13,11 @@ void virt_cpuid_update(struct virt_vcpu *vcpu) {
         .apic_base = vcpu->irqchip ? vcpu->lapic.base : vcpu->msrs.apic_base,
         .misc_enable = vcpu->msrs.misc_enable,
     };
-    guest_cpuid_update(&vcpu->cpuid, &dynamic);
+    guest_cpuid_update(cpuid, &dynamic);
+}
+
+void virt_cpuid_update(struct virt_vcpu *vcpu) {
+    virt_cpuid_apply(vcpu, &vcpu->cpuid);
 }
 
 int virt_set_xcr0(struct virt_vcpu *vcpu, uint64_t xcr0) {

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Runs test programs one after another, each a process of its own, and prints a row for each: test,
+// result, TSC ticks, and the first line that says why. One that hangs is ended and the rest go on.
+// Runs on Ashlar and on Linux.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SKIP_STATUS  4 // KSFT_SKIP of Linux's selftests
+#define OUTPUT_LIMIT 65536
+
+enum result { PASS, SKIP, FAIL, TIME_OUT, RESULT_COUNT };
+static const char *const result_name[RESULT_COUNT] = {"pass", "skip", "fail", "time-out"};
+
+struct outcome {
+    enum result result;
+    int status;
+    uint64_t ticks;
+    char output[OUTPUT_LIMIT];
+    size_t length;
+};
+
+extern char **environ;
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static pid_t start(char *path, int *output) {
+    posix_spawn_file_actions_t actions;
+    char *arguments[] = {path, NULL};
+    int ends[2];
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC)) {
+        perror("pipe2");
+        exit(1);
+    }
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+    int error = posix_spawn(&child, path, &actions, NULL, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    *output = ends[0];
+    if (error) {
+        fprintf(stderr, "%s: %s\n", path, strerror(error));
+        close(ends[0]);
+        return -1;
+    }
+    return child;
+}
+
+static bool collect_some(struct outcome *outcome, int fd) {
+    char *to = outcome->output + outcome->length;
+    size_t room = OUTPUT_LIMIT - 1 - outcome->length;
+    char dropped[512];
+    ssize_t got = room ? read(fd, to, room) : read(fd, dropped, sizeof(dropped));
+
+    if (got > 0 && room)
+        outcome->length += (size_t)got;
+    return got > 0;
+}
+
+// Reads until the program has closed its output or the time is over. False: the latter.
+static bool collect(struct outcome *outcome, int fd, double deadline) {
+    for (;;) {
+        double left = deadline - seconds();
+        struct pollfd wanted = {.fd = fd, .events = POLLIN};
+        if (left <= 0 || poll(&wanted, 1, (int)(left * 1000) + 1) == 0)
+            return false;
+        if (!collect_some(outcome, fd))
+            return true;
+    }
+}
+
+static enum result judge(int status) {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return PASS;
+    return WIFEXITED(status) && WEXITSTATUS(status) == SKIP_STATUS ? SKIP : FAIL;
+}
+
+static void run(char *path, double limit, struct outcome *outcome) {
+    int fd;
+    outcome->length = 0;
+    outcome->result = FAIL;
+    uint64_t begin = __builtin_ia32_rdtsc();
+    pid_t child = start(path, &fd);
+    if (child < 0)
+        return;
+    bool ended = collect(outcome, fd, seconds() + limit);
+    if (!ended)
+        kill(child, SIGKILL);
+    waitpid(child, &outcome->status, 0);
+    close(fd);
+    outcome->ticks = __builtin_ia32_rdtsc() - begin;
+    outcome->result = ended ? judge(outcome->status) : TIME_OUT;
+    outcome->output[outcome->length] = '\0';
+}
+
+// The line that says what went wrong: a failed assertion's or a skip's if there is one, else the
+// last.
+static const char *reason(struct outcome *outcome) {
+    static const char *const marks[] = {"Assert", "ASSERT", "SKIP", "skip",
+                                        "not ok", "fail",   "FAIL"};
+    const char *last = "";
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+        char *found = strstr(outcome->output, marks[i]);
+        if (!found)
+            continue;
+        while (found > outcome->output && found[-1] != '\n')
+            found--;
+        found[strcspn(found, "\n")] = '\0';
+        return found;
+    }
+    for (char *line = strtok(outcome->output, "\n"); line; line = strtok(NULL, "\n"))
+        last = line;
+    return last;
+}
+
+static void print_row(const char *path, struct outcome *outcome) {
+    const char *slash = strrchr(path, '/');
+    printf("%-34s %-8s %12llu", slash ? slash + 1 : path, result_name[outcome->result],
+           (unsigned long long)outcome->ticks);
+    if (outcome->result != PASS)
+        printf("  %.200s", reason(outcome));
+    if (outcome->result == FAIL && WIFSIGNALED(outcome->status))
+        printf(" (signal %d)", WTERMSIG(outcome->status));
+    putchar('\n');
+    fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+    static struct outcome outcome;
+    unsigned counts[RESULT_COUNT] = {0};
+    double limit = argc > 2 ? atof(argv[1]) : 0;
+
+    if (limit <= 0) {
+        fprintf(stderr, "usage: suite SECONDS PROGRAM...\n");
+        return 2;
+    }
+    printf("%-34s %-8s %12s  %s\n", "test", "result", "ticks", "why");
+    for (int i = 2; i < argc; i++) {
+        run(argv[i], limit, &outcome);
+        counts[outcome.result]++;
+        print_row(argv[i], &outcome);
+    }
+    printf("%u pass, %u skip, %u fail, %u time-out\n", counts[PASS], counts[SKIP], counts[FAIL],
+           counts[TIME_OUT]);
+    return counts[FAIL] + counts[TIME_OUT] ? 1 : 0;
+}
