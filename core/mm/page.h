@@ -22,8 +22,9 @@ void page_add_free(uint64_t base, uint64_t size);
 
 // 2^order contiguous, naturally aligned pages with reference count 1 each as one block; physical
 // address or PHYSICAL_NONE.
-// Charged to account_of_caller(), also refused when its limit is reached. A program with a limit does
-// not get the last of RAM either: what the rest of the system needs to go on (page_reserve).
+// All are charged to account_of_caller(), and refused when its limit is reached. A program with a
+// limit does not get the last of RAM either: what the rest of the system needs to go on
+// (page_reserve).
 uint64_t page_alloc(unsigned order);
 uint64_t page_alloc_zeroed(unsigned order);
 // What a block is for: kernel memory, a page of a memory object, or private memory of one address

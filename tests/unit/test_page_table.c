@@ -12,7 +12,8 @@
 #define SIZE_2M (1ull << 21)
 #define SIZE_1G (1ull << 30)
 
-static const struct page_format *const formats[] = {&host_format, &ept_format_1g, &npt_format};
+enum { FORMATS = 3 };
+static const struct page_format *const formats[FORMATS] = {&host_format, &ept_format_1g, &npt_format};
 
 static uint64_t fresh_root(const struct page_format *format) {
     fake_memory_start();
@@ -267,7 +268,7 @@ Suite *page_table_suite(void);
 Suite *page_table_suite(void) {
     Suite *suite = suite_create("page_table");
     TCase *tests = tcase_create("walker");
-    int count = sizeof formats / sizeof *formats;
+    int count = FORMATS;
     tcase_add_loop_test(tests, maps_and_finds_every_size, 0, count);
     tcase_add_loop_test(tests, unmap_returns_what_was_there, 0, count);
     tcase_add_loop_test(tests, split_keeps_place_and_rights, 0, count);

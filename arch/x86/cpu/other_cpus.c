@@ -97,10 +97,12 @@ static void check_tsc(const struct cpu *cpu) {
 }
 
 static void start_one(uint64_t page, uint32_t apic_id) {
-    struct cpu *cpu = cpu_create(apic_id);
     uintptr_t stack = kernel_stack_alloc();
-    if (!cpu || !stack)
-        panic("no memory for another CPU");
+    struct cpu *cpu = stack ? cpu_create(apic_id) : NULL;
+    if (!cpu) {
+        log_line("warning: no memory for the CPU with APIC ID %u; going on without it", apic_id);
+        return;
+    }
     struct trampoline_data *data = trampoline_data(page);
     data->cr3 = (uint32_t)(page + PAGE_SIZE);
     data->stack = stack + KERNEL_STACK_SIZE;

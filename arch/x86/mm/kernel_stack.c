@@ -131,7 +131,7 @@ static void forget_everywhere(struct unmapped *batch) {
 
 static bool trim_batch(void) {
     struct unmapped batch = {0};
-    struct free_window *windows[BATCH];
+    struct free_window *windows[BATCH] = {NULL};
     while (batch.count < BATCH) {
         struct free_window *window = heap_new(struct free_window);
         uintptr_t stack = window ? take_stack(KEPT) : 0;
