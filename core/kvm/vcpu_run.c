@@ -8,6 +8,7 @@
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vcpu_ioctl.h"
+#include "core/log.h"
 #include "core/mm/page.h"
 #include "core/sched/thread.h"
 #include "core/string.h"
@@ -341,6 +342,19 @@ static int64_t run_with_guest_fpu(struct vcpu *vcpu) {
     return result;
 }
 
+// The machine's first guest entry is worth a line: how long it took from the kernel's own first
+// instruction.
+static void first_run(struct vcpu *vcpu) {
+    static _Atomic bool reported;
+    vcpu->has_run = true;
+    if (atomic_exchange(&reported, true))
+        return;
+    uint64_t now = time_now();
+    log_line("first guest: entered %lu.%01lu M ticks (%lu ms) after the kernel's entry",
+             (time_to_tsc(now) - time_to_tsc(0)) / 1000000,
+             (time_to_tsc(now) - time_to_tsc(0)) / 100000 % 10, now / 1000000);
+}
+
 int64_t vcpu_run(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     struct thread *thread = thread_current();
@@ -353,7 +367,8 @@ int64_t vcpu_run(struct vcpu *vcpu) {
             return -EINVAL;
         vcpu_set_cr8(vcpu, run->cr8);
     }
-    vcpu->has_run = true;
+    if (!vcpu->has_run)
+        first_run(vcpu);
     uint64_t blocked = thread->signals.blocked;
     if (vcpu->has_signal_mask)
         signal_mask_set(vcpu->signal_mask);
