@@ -72,7 +72,7 @@ $(OUT)/BOOTX64.EFI: $(OUT)/loader.so
 
 # --- the kernel ------------------------------------------------------------------------------------------------------
 
-KERNEL_C := $(shell find arch core -name '*.c' | sort)
+KERNEL_C := $(shell find arch core -path core/process/vdso/user -prune -o -name '*.c' -print | sort)
 KERNEL_ASM := $(shell find arch core -name '*.asm' | sort)
 KERNEL_OBJECTS := $(KERNEL_C:%.c=$(OUT)/kernel-obj/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel-obj/%.asm.o)
 KERNEL_CFLAGS := $(C_COMMON) -g -ffreestanding -mgeneral-regs-only -mcmodel=kernel -mno-red-zone -fno-pic -fno-pie \
@@ -87,7 +87,17 @@ $(OUT)/kernel-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
 $(OUT)/kernel-obj/%.asm.o: %.asm | $(DEPS)
 	@mkdir -p $(@D)
 	$(call say,NASM,$@)
-	$(Q)$(NASM) -f elf64 -g -F dwarf -I . -MD $(@:.o=.d) -MP -MT $@ $< -o $@
+	$(Q)$(NASM) -f elf64 -g -F dwarf -I . -I $(OUT)/ -MD $(@:.o=.d) -MP -MT $@ $< -o $@
+
+# What the kernel maps into every program: a shared object of its own.
+$(OUT)/vdso.so: core/process/vdso/user/clock.c core/process/vdso/user/vdso.lds | $(DEPS) $(VERSION_HEADER)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(C_COMMON) -MF $(OUT)/vdso.d -MT $@ -fPIC -shared -nostdlib -ffreestanding -fvisibility=hidden \
+		-fno-stack-protector -fasynchronous-unwind-tables -mno-sse -Wl,-T,core/process/vdso/user/vdso.lds -Wl,--no-undefined \
+		-Wl,-soname,linux-vdso.so.1 -Wl,--hash-style=both -Wl,--build-id=none -Wl,--eh-frame-hdr -Wl,-z,max-page-size=4096 \
+		-s $< -o $@
+$(OUT)/kernel-obj/core/process/vdso/image.asm.o: $(OUT)/vdso.so
 
 # The list of objects: a file that is gone must bring a new link.
 $(OUT)/kernel.objects: FORCE

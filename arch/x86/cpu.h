@@ -55,6 +55,8 @@ uint64_t time_now(void);
 uint64_t time_tsc_khz(void);
 uint64_t time_from_tsc(uint64_t tsc); // TSC value -> time_now() scale
 uint64_t time_to_tsc(uint64_t ns);
+// time_now() is (TSC - *start) * *ns_a_tick >> 32.
+void time_parameters(uint64_t *start, uint64_t *ns_a_tick);
 uint64_t time_realtime_offset(void); // ns to add to time_now() for the Unix epoch (RTC at boot)
 // One-shot timer of this CPU: calls timer_interrupt() (core/sched) at or after the deadline.
 // TIME_NEVER: off.

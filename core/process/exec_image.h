@@ -11,6 +11,7 @@ struct exec_image {
     uint64_t entry; // where the thread starts (the interpreter's, if there is one)
     uint64_t stack_pointer;
     uint64_t program_entry, header_address, interpreter_base; // AT_ENTRY, AT_PHDR, AT_BASE
+    uint64_t vdso;                                            // AT_SYSINFO_EHDR
     uint16_t header_count, header_size;
 };
 

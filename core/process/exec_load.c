@@ -13,6 +13,7 @@
 #include "core/process/elf.h"
 #include "core/process/exec_image.h"
 #include "core/process/space_write.h"
+#include "core/process/vdso/vdso.h"
 #include "core/string.h"
 
 // Where relocatable programs and their interpreter go. Fixed: a run repeats exactly, and there is
@@ -176,7 +177,9 @@ static int load_program(struct exec_image *image, struct image_file *file) {
     image->header_count = program->header_count;
     image->header_size = program->header_size;
     image->space->brk_start = image->space->brk_end = base + program->end;
-    return program->interpreter_size ? load_interpreter(image, interpreter) : 0;
+    if (program->interpreter_size)
+        error = load_interpreter(image, interpreter);
+    return error ? error : vdso_map(image->space, &image->vdso);
 }
 
 int exec_image_load(struct exec_image *image, const char *path) {

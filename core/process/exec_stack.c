@@ -52,6 +52,7 @@ struct auxiliary {
 static unsigned make_auxiliary(struct auxiliary *out, const struct exec_image *image,
                                uint64_t random, uint64_t platform, uint64_t filename) {
     const struct auxiliary vector[] = {
+        {AT_SYSINFO_EHDR, image->vdso},
         {AT_PHDR, image->header_address},
         {AT_PHENT, image->header_size},
         {AT_PHNUM, image->header_count},

@@ -17,6 +17,7 @@
 #include "core/process/process_table.h"
 #include "core/process/signal_queue.h"
 #include "core/process/system_call.h"
+#include "core/process/vdso/vdso.h"
 #include "core/process/wait_status.h"
 #include "core/sched/futex.h"
 #include "core/sched/scheduler.h"
@@ -308,7 +309,7 @@ static void init_entry(void *argument) {
 int process_start_init(const char *path) {
     struct process *process = process_create(NULL);
     struct thread *thread = thread_create();
-    if (!process || !thread)
+    if (!process || !thread || vdso_init())
         return -ENOMEM;
     process->files = fd_table_create();
     if (!process->files)

@@ -67,12 +67,13 @@ static void fill_idt(void) {
     }
 }
 
-static void fill_gdt(struct cpu_area *area) {
+static void fill_gdt(const struct cpu *cpu, struct cpu_area *area) {
     uint64_t tss = (uint64_t)&area->tss;
     area->gdt[SEGMENT_KERNEL_CODE / 8] = 0x00af9b000000ffff;
     area->gdt[SEGMENT_KERNEL_DATA / 8] = 0x00cf93000000ffff;
     area->gdt[SEGMENT_USER_DATA / 8] = 0x00cff3000000ffff;
     area->gdt[SEGMENT_USER_CODE / 8] = 0x00affb000000ffff;
+    area->gdt[SEGMENT_CPU_NUMBER / 8] = 0x0000f10000000000 | cpu->index; // read-only data
     area->gdt[SEGMENT_TSS / 8] =
         (sizeof area->tss - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
     area->gdt[SEGMENT_TSS / 8 + 1] = tss >> 32;
@@ -82,7 +83,7 @@ void segment_load(struct cpu *cpu) {
     struct cpu_area *area = cpu_area(cpu);
     if (cpu->index == 0)
         fill_idt();
-    fill_gdt(area);
+    fill_gdt(cpu, area);
     struct table_register gdt_register = {GDT_BYTES - 1, (uint64_t)area->gdt};
     struct table_register idt_register = {IDT_BYTES - 1, (uint64_t)idt};
     __asm__ volatile("lgdt %0\n\t"

@@ -11,6 +11,7 @@ enum segment_selector {
     SEGMENT_USER_DATA = 0x2b,
     SEGMENT_USER_CODE = 0x33,
     SEGMENT_TSS = 0x40,
+    SEGMENT_CPU_NUMBER = 0x53, // its limit is the CPU's index, for LSL in user mode
 };
 
 // 64-bit TSS (SDM 3A 8.7).
@@ -23,7 +24,7 @@ struct tss {
     uint16_t reserved3, io_map;
 } __attribute__((packed));
 
-#define GDT_BYTES 0x50u
+#define GDT_BYTES 0x58u
 #define IDT_BYTES 4096u
 
 struct cpu;

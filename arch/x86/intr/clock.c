@@ -122,6 +122,11 @@ uint64_t time_now(void) {
     return scale(read_tsc() - clock.start, clock.ns_a_tick);
 }
 
+void time_parameters(uint64_t *start, uint64_t *ns_a_tick) {
+    *start = clock.start;
+    *ns_a_tick = clock.ns_a_tick;
+}
+
 uint64_t time_realtime_offset(void) {
     return clock.realtime_offset;
 }
