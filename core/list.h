@@ -8,9 +8,11 @@ struct list {
     struct list *next, *prev;
 };
 
-#define LIST_INIT(head) {&(head), &(head)}
+#define LIST_INIT(head)                                                                            \
+    { &(head), &(head) }
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-#define list_for_each(node, head) for (struct list *node = (head)->next; node != (head); node = node->next)
+#define list_for_each(node, head)                                                                  \
+    for (struct list *node = (head)->next; node != (head); node = node->next)
 // Safe against removal of `node` itself.
 #define list_for_each_safe(node, head)                                                             \
     for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \

@@ -13,7 +13,8 @@
 #define SIZE_1G (1ull << 30)
 
 enum { FORMATS = 3 };
-static const struct page_format *const formats[FORMATS] = {&host_format, &ept_format_1g, &npt_format};
+static const struct page_format *const formats[FORMATS] = {&host_format, &ept_format_1g,
+                                                           &npt_format};
 
 static uint64_t fresh_root(const struct page_format *format) {
     fake_memory_start();

@@ -143,13 +143,14 @@ static bool trim_batch(void) {
         batch.stack[batch.count] = stack;
         batch.physical[batch.count++] = kernel_space_unmap(stack, KERNEL_STACK_SIZE);
     }
-    if (batch.count)
+    unsigned count = batch.count;
+    if (count)
         forget_everywhere(&batch);
-    for (unsigned i = 0; i < batch.count; i++) {
+    for (unsigned i = 0; i < count; i++) {
         page_put(batch.physical[i]);
         put_window(windows[i], batch.stack[i]);
     }
-    return batch.count == BATCH;
+    return count == BATCH;
 }
 
 void kernel_stack_trim(void) {
