@@ -258,7 +258,12 @@ class QemuTcg(Qemu):
     acceleration = ("-accel", "tcg", "-cpu", "max")
 
 
-MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg}
+class QemuBare(QemuTcg):
+    name = "QEMU TCG without virtualization"
+    acceleration = ("-accel", "tcg", "-cpu", "max,svm=off")
+
+
+MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare}
 
 
 def choose(name=""):

@@ -105,7 +105,7 @@ def too_little_memory(test):
     refused(test, r".*too little memory", memory=128, initrd=archive.bytes())
 
 
-@case("kernel: no VT-x", "tcg")
+@case("kernel: no VT-x", "bare")
 def no_vt_x(test):
     test.boot(memory=256)
-    test.expect(r"VT-x", LOADER_TIMEOUT)
+    test.expect(r"VT-x: not offered by this processor", LOADER_TIMEOUT)
