@@ -111,7 +111,7 @@ static int extend(struct node *node, uint64_t end) {
     int error = 0;
     if (end > node->regular.size) {
         error = node->regular.seals & F_SEAL_GROW ? -EPERM
-                                                  : shared_memory_resize(node->regular.memory, end);
+                                                  : shared_memory_extend(node->regular.memory, end);
         if (!error)
             __atomic_store_n(&node->regular.size, end, __ATOMIC_RELAXED);
     }

@@ -36,7 +36,9 @@ struct memory_object *shared_memory_create(bool huge);
 int64_t shared_memory_read(struct memory_object *object, uint64_t offset, void *to, size_t size);
 int64_t shared_memory_write(struct memory_object *object, uint64_t offset, const void *from,
                             size_t size);
-int shared_memory_resize(struct memory_object *object, uint64_t size);
+int shared_memory_resize(struct memory_object *object, uint64_t size); // no lock held
+// Makes it at least this large; a lock may be held.
+int shared_memory_extend(struct memory_object *object, uint64_t size);
 uint64_t shared_memory_size(struct memory_object *object);
 // Read-only pages over memory that is always there (an initrd file in place; base page aligned or
 // copied on fault).

@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "core/mm/heap.h"
+#include "core/sched/thread.h"
 
-enum { NODE_BITS = 9, NODE_SLOTS = 1 << NODE_BITS, MAX_HEIGHT = 5 };
+enum { NODE_BITS = 9, NODE_SLOTS = 1 << NODE_BITS, MAX_HEIGHT = PAGE_TREE_LEVELS };
 #define SLOT_PAGE 1ull
 
 static bool slot_is_page(uint64_t slot) {
@@ -117,4 +118,78 @@ static bool slot_truncate(uint64_t *slot, unsigned level, uint64_t first) {
 void page_tree_truncate(struct page_tree *tree, uint64_t first) {
     if (slot_truncate(&tree->root, tree->height, first))
         tree->height = 0;
+}
+
+int page_tree_room_make(struct page_tree_room *room) {
+    *room = (struct page_tree_room){{NULL}};
+    for (unsigned i = 0; i < PAGE_TREE_LEVELS; i++) {
+        room->node[i] = node_create();
+        if (!room->node[i]) {
+            page_tree_room_free(room);
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+void page_tree_room_free(struct page_tree_room *room) {
+    for (unsigned i = 0; i < PAGE_TREE_LEVELS; i++)
+        heap_free(room->node[i]);
+}
+
+void page_tree_split(struct page_tree *tree, uint64_t first, struct page_tree *removed,
+                     struct page_tree_room *room) {
+    uint64_t *from = &tree->root, *to = &removed->root;
+    unsigned level = tree->height;
+    removed->height = level;
+    if (!covers(level, first))
+        return;
+    // Down the path to `first`: what stands right of it goes as it is, without being looked into.
+    while (*from) {
+        if (!(first & ((1ull << level * NODE_BITS) - 1))) {
+            *to = *from;
+            *from = 0;
+            break;
+        }
+        if (slot_is_page(*from))
+            break;
+        level--;
+        unsigned number = slot_number(first, level);
+        uint64_t *node = slot_node(*from), *fresh = room->node[level];
+        room->node[level] = NULL;
+        *to = (uintptr_t)fresh;
+        for (unsigned i = number + 1; i < NODE_SLOTS; i++) {
+            fresh[i] = node[i];
+            node[i] = 0;
+        }
+        from = &node[number];
+        to = &fresh[number];
+    }
+    page_tree_truncate(tree, first); // nodes that are empty now
+}
+
+// The last page's index; UINT64_MAX: the tree has no page.
+static uint64_t last_index(const struct page_tree *tree) {
+    uint64_t slot = tree->root, index = 0;
+    unsigned level = tree->height;
+    while (slot && !slot_is_page(slot)) {
+        const uint64_t *node = slot_node(slot);
+        unsigned number = NODE_SLOTS - 1;
+        while (number && !node[number])
+            number--;
+        level--;
+        index += (uint64_t)number << level * NODE_BITS;
+        slot = node[number];
+    }
+    return slot ? index : UINT64_MAX;
+}
+
+void page_tree_drop(struct page_tree *tree) {
+    enum { CHUNK = 8192 };
+    uint64_t last;
+    while ((last = last_index(tree)) != UINT64_MAX) {
+        page_tree_truncate(tree, last >= CHUNK ? last - CHUNK : 0);
+        thread_preemption_point();
+    }
+    page_tree_truncate(tree, 0);
 }

@@ -18,3 +18,17 @@ uint64_t page_tree_find(const struct page_tree *tree, uint64_t index, unsigned *
 int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uint64_t physical);
 // Drops all pages from `first` on; of a block that begins before it, nothing.
 void page_tree_truncate(struct page_tree *tree, uint64_t first);
+
+// Room for page_tree_split, made before the tree's lock is taken. 0 or -ENOMEM.
+enum { PAGE_TREE_LEVELS = 5 };
+struct page_tree_room {
+    uint64_t *node[PAGE_TREE_LEVELS];
+};
+int page_tree_room_make(struct page_tree_room *room);
+void page_tree_room_free(struct page_tree_room *room);
+// As page_tree_truncate, but what goes is moved to *removed, an empty tree, in a bounded number of
+// steps. Uses up room.
+void page_tree_split(struct page_tree *tree, uint64_t first, struct page_tree *removed,
+                     struct page_tree_room *room);
+// Drops all pages, with preemption points. No lock held; nobody else knows the tree.
+void page_tree_drop(struct page_tree *tree);

@@ -68,7 +68,7 @@ static int shared_memory_page(struct memory_object *object, uint64_t index, uint
 
 static void shared_memory_destroy(struct memory_object *object) {
     struct shared_memory *memory = shared_memory_of(object);
-    page_tree_truncate(&memory->pages, 0);
+    page_tree_drop(&memory->pages);
     heap_free(memory);
 }
 
@@ -106,17 +106,44 @@ static void clear_tail(struct shared_memory *memory, uint64_t size) {
         page_clear(page_to_virtual(physical + ((next - index) << PAGE_SHIFT)), PAGE_SIZE);
 }
 
-int shared_memory_resize(struct memory_object *object, uint64_t size) {
+int shared_memory_extend(struct memory_object *object, uint64_t size) {
     struct shared_memory *memory = shared_memory_of(object);
     if (size > size_limit)
         return -EFBIG;
     spin_lock(&object->lock);
+    if (memory->size < size)
+        memory->size = size;
+    spin_unlock(&object->lock);
+    return 0;
+}
+
+// Takes pages from `first` on out; those that go may be many, so they are freed without the lock.
+static void remove_from(struct shared_memory *memory, uint64_t first, struct page_tree *removed,
+                        struct page_tree_room *room) {
+    if (room)
+        page_tree_split(&memory->pages, first, removed, room);
+    else // no memory even for that: a long stay here is the lesser evil
+        page_tree_truncate(&memory->pages, first);
+}
+
+int shared_memory_resize(struct memory_object *object, uint64_t size) {
+    struct shared_memory *memory = shared_memory_of(object);
+    struct page_tree removed = {0};
+    struct page_tree_room room;
+    if (size > size_limit)
+        return -EFBIG;
+    bool have_room = !page_tree_room_make(&room);
+    spin_lock(&object->lock);
     if (size < memory->size) {
         clear_tail(memory, size);
-        page_tree_truncate(&memory->pages, (size + PAGE_SIZE - 1) >> PAGE_SHIFT);
+        remove_from(memory, (size + PAGE_SIZE - 1) >> PAGE_SHIFT, &removed,
+                    have_room ? &room : NULL);
     }
     memory->size = size;
     spin_unlock(&object->lock);
+    if (have_room)
+        page_tree_room_free(&room);
+    page_tree_drop(&removed);
     return 0;
 }
 
@@ -169,10 +196,7 @@ int64_t shared_memory_write(struct memory_object *object, uint64_t offset, const
     struct shared_memory *memory = shared_memory_of(object);
     if (offset > size_limit || size > size_limit - offset)
         return -EFBIG;
-    spin_lock(&object->lock);
-    if (memory->size < offset + size)
-        memory->size = offset + size;
-    spin_unlock(&object->lock);
+    shared_memory_extend(object, offset + size);
     size_t done = 0;
     while (done < size) {
         uint64_t at = offset + done, physical;

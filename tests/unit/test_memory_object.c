@@ -4,6 +4,7 @@
 // Sources: core/mm/fixed_memory.c arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
 #include <asm/errno.h>
 #include <check.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "core/mm/heap.h"
@@ -36,6 +37,54 @@ START_TEST(tree_finds_what_was_put_in) {
     ck_assert_uint_eq(page_tree_find(&tree, 1ull << 30, &order), PHYSICAL_NONE);
     page_tree_truncate(&tree, 0);
     ck_assert_uint_eq(page_free_bytes(), before);
+}
+END_TEST
+
+START_TEST(tree_splits_as_it_truncates) {
+    fake_memory_start();
+    page_put(page_alloc(0));
+    size_t before = page_free_bytes();
+    srand(7);
+    for (unsigned round = 0; round < 300; round++) {
+        struct page_tree tree = {0}, removed = {0};
+        struct page_tree_room room;
+        uint64_t index[40], page[40];
+        bool block[40];
+        unsigned count = 1 + (unsigned)rand() % 40, width = 1 + (unsigned)rand() % 30, order;
+        for (unsigned i = 0; i < count; i++) {
+            index[i] = (uint64_t)rand() % (1ull << width);
+            block[i] = rand() % 8 == 0;
+            if (block[i])
+                index[i] &= ~511ull;
+            page[i] = page_alloc(block[i] ? 9 : 0);
+            if (page[i] != PHYSICAL_NONE &&
+                page_tree_insert(&tree, index[i], block[i] ? 9 : 0, page[i])) {
+                page_put(page[i]);
+                page[i] = PHYSICAL_NONE;
+            }
+        }
+        uint64_t first =
+            rand() % 2 ? index[0] + (uint64_t)rand() % 3 : (uint64_t)rand() % (1 << 20);
+        ck_assert_int_eq(page_tree_room_make(&room), 0);
+        page_tree_split(&tree, first, &removed, &room);
+        page_tree_room_free(&room);
+        for (unsigned i = 0; i < count; i++) {
+            if (page[i] == PHYSICAL_NONE)
+                continue;
+            bool gone = index[i] >= first;
+            ck_assert_uint_eq(page_tree_find(&tree, index[i], &order),
+                              gone ? PHYSICAL_NONE : page[i]);
+            ck_assert_uint_eq(page_tree_find(&removed, index[i], &order),
+                              gone ? page[i] : PHYSICAL_NONE);
+            ck_assert_uint_eq(page_references(page[i]), 1);
+        }
+        page_tree_drop(&removed);
+        for (unsigned i = 0; i < count; i++)
+            if (page[i] != PHYSICAL_NONE)
+                ck_assert_uint_eq(page_references(page[i]), index[i] < first);
+        page_tree_drop(&tree);
+        ck_assert_uint_eq(page_free_bytes(), before);
+    }
 }
 END_TEST
 
@@ -175,6 +224,7 @@ Suite *memory_object_suite(void) {
     Suite *suite = suite_create("memory_object");
     TCase *tests = tcase_create("memory_object");
     tcase_add_test(tests, tree_finds_what_was_put_in);
+    tcase_add_test(tests, tree_splits_as_it_truncates);
     tcase_add_test(tests, tree_holds_blocks);
     tcase_add_test(tests, shared_memory_reads_what_was_written);
     tcase_add_test(tests, shared_memory_shrinks_and_grows_with_zeroes);
