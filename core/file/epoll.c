@@ -16,6 +16,7 @@
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/process/system_call.h"
+#include "core/sched/thread.h"
 
 #define BUCKETS      64u
 #define NESTING_MAX  5u    // as Linux: deeper is refused with ELOOP
@@ -510,7 +511,10 @@ static int64_t wait_events(struct epoll *epoll, uint64_t address, unsigned most,
         int error = file_wait(&epoll->queue, may_have_events, epoll, deadline);
         if (error == -ETIMEDOUT)
             return give_events(epoll, address, most);
-        if (error)
+        // file_wait does not look at signals where something seems ready, and what is ready may be
+        // gone again each time.
+        thread_preemption_point();
+        if (error || thread_interrupted())
             return -EINTR; // never restarted: signal(7)
     }
 }

@@ -6,6 +6,7 @@
 #include "core/file/file_lock.h"
 #include "core/mm/heap.h"
 #include "core/process/process.h"
+#include "core/sched/thread.h"
 #include "core/string.h"
 
 #define FIRST_CAPACITY         64u
@@ -101,6 +102,8 @@ void fd_table_put(struct fd_table *table) {
         struct file *file = atomic_load_explicit(&slots->file[fd], memory_order_relaxed);
         if (file)
             drop_file(table, file);
+        if (fd % 64 == 0)
+            thread_preemption_point();
     }
     while (slots) {
         struct fd_slots *previous = slots->previous;
@@ -245,6 +248,7 @@ void fd_table_close_on_exec(struct fd_table *table) {
         struct file *file = fd_table_take(table, fd);
         if (file)
             drop_file(table, file);
+        thread_preemption_point();
     }
 }
 

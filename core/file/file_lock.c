@@ -102,20 +102,24 @@ static bool no_conflict(void *object) {
 }
 
 static int parse_range(struct file *file, const struct flock *lock, struct record_lock *wanted) {
-    int64_t start = lock->l_start, length = lock->l_len;
+    int64_t start, length = lock->l_len, base = 0;
     switch (lock->l_whence) {
     case SEEK_SET:
         break;
     case SEEK_CUR:
-        start += (int64_t)atomic_load(&file->offset);
+        base = (int64_t)atomic_load(&file->offset);
         break;
     case SEEK_END:
-        start += (int64_t)regular_size(file->node);
+        base = (int64_t)regular_size(file->node);
         break;
     default:
         return -EINVAL;
     }
+    if (__builtin_add_overflow(base, lock->l_start, &start))
+        return -EOVERFLOW;
     if (length < 0) {
+        if (start < 0 || length == INT64_MIN || start + length < 0)
+            return -EINVAL;
         start += length;
         length = -length;
     }

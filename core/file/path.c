@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The path walk. Names are looked up under tree_lock; a walk is bounded by PATH_MAX and 40
-// symlinks.
+// symlinks, and lets go of the lock every few names.
 #include "core/file/path.h"
 #include <linux/errno.h>
 #include <linux/fcntl.h>
@@ -8,12 +8,15 @@
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/process/process.h"
+#include "core/sched/thread.h"
 #include "core/string.h"
 
 #define SYMLINKS_MAX 40 // path_resolution(7)
+#define STEPS_LOCKED 8  // names looked up with the lock held: a directory may be large
 
 struct walk {
-    struct node *at; // no reference: tree_lock is held
+    struct node *at;   // no reference: tree_lock is held, or `kept` is one
+    struct node *kept; // where the lock was last given up, with a reference; NULL: not yet
     const char *rest;
     char *buffer; // holds `rest` once a symlink was followed, PATH_MAX bytes
     unsigned symlinks;
@@ -114,12 +117,27 @@ static int step(struct walk *walk) {
     return 0;
 }
 
+// Lets others at the tree, and this CPU's interrupts and other threads have their turn.
+static void let_others(struct walk *walk) {
+    struct node *before = walk->kept;
+    node_get(walk->at);
+    walk->kept = walk->at;
+    spin_unlock(&tree_lock);
+    if (before)
+        node_put(before);
+    thread_preemption_point();
+    spin_lock(&tree_lock);
+}
+
 static int walk_locked(struct walk *walk) {
     int status = 0;
     if (*walk->rest == '/')
         walk->at = node_root();
-    while (!status)
+    for (unsigned steps = 1; !status; steps++) {
+        if (steps % STEPS_LOCKED == 0)
+            let_others(walk);
         status = step(walk);
+    }
     return status < 0 ? status : 0;
 }
 
@@ -137,6 +155,7 @@ static int enter_working_directory(struct walk *walk, const char *directory, con
         .at = node_root(), .rest = directory, .flags = PATH_FOLLOW, .result = &result};
     int error = walk_locked(&first);
     heap_free(first.buffer);
+    walk->kept = first.kept;
     if (error)
         return error;
     if (result.directory)
@@ -163,6 +182,8 @@ int path_walk(struct node *start, const char *path, unsigned flags, struct path_
     if (!error)
         error = walk_locked(&walk);
     spin_unlock(&tree_lock);
+    if (walk.kept)
+        node_put(walk.kept);
     heap_free(walk.buffer);
     return error;
 }

@@ -98,6 +98,9 @@ static int64_t pipe_read(struct file *file, struct io_buffer *buffer, uint64_t *
         int64_t got = take_chunk(pipe, &bounce, io_remaining(buffer));
         if (got > 0) {
             error = io_copy_to(buffer, bounce.data, (size_t)got);
+            thread_preemption_point(); // a writer elsewhere may keep it going
+            if (thread_interrupted())
+                break;
             continue;
         }
         if (!got || io_remaining(buffer) < before)
@@ -185,6 +188,9 @@ static int64_t pipe_write(struct file *file, struct io_buffer *buffer, uint64_t 
             buffer->remaining = left - (put > 0 ? (size_t)put : 0);
             error = put < 0 ? put : -EAGAIN;
         }
+        thread_preemption_point(); // a reader elsewhere may keep it going
+        if (thread_interrupted())
+            break;
     }
     if (error && atomic)
         buffer->remaining = before;

@@ -16,6 +16,7 @@
 #include "core/process/process.h"
 #include "core/process/signal.h"
 #include "core/process/system_call.h"
+#include "core/sched/thread.h"
 #include "core/string.h"
 
 #define SECOND      1000000000ull
@@ -72,6 +73,8 @@ static int look(struct poll_set *set, struct poll_table *table) {
         if (slot->file)
             slot->found = file_poll(slot->file, table) & (slot->wanted | POLLERR | POLLHUP);
         ready += slot->found != 0;
+        if (i % 64 == 63)
+            thread_preemption_point();
     }
     return ready;
 }

@@ -41,12 +41,14 @@ static int copy_out(struct memory_object *object, const uint8_t *data, uint64_t 
 }
 
 int regular_make_writable(struct node *node) {
+    // Before the look at the object: without one this is the size of what the initrd has. Another
+    // thread that makes the object may let the file grow beyond at once.
+    uint64_t size = __atomic_load_n(&node->regular.size, __ATOMIC_ACQUIRE);
     if (writable_object(node))
         return 0;
     struct memory_object *object = shared_memory_create(false);
     if (!object)
         return -ENOMEM;
-    uint64_t size = regular_size(node);
     int error = shared_memory_resize(object, size);
     if (!error)
         error = copy_out(object, node->regular.data, size);
@@ -86,7 +88,8 @@ static int64_t read_memory(struct memory_object *object, struct io_buffer *buffe
 
 static int64_t regular_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
     uint64_t at = offset ? *offset : atomic_load(&file->offset);
-    uint64_t end = regular_size(file->node);
+    // Before the look at the object, as in regular_make_writable.
+    uint64_t end = __atomic_load_n(&file->node->regular.size, __ATOMIC_ACQUIRE);
     size_t before = io_remaining(buffer);
     if (at >= end)
         return 0;
@@ -236,9 +239,11 @@ static int regular_map(struct file *file, uint64_t offset, uint64_t size, int pr
             return error;
     }
     *object_offset = offset;
+    // In this order: without an object the size is that of the data.
+    uint64_t data_size = __atomic_load_n(&regular->size, __ATOMIC_ACQUIRE);
     *object = writable_object(node);
     if (!*object && !__atomic_load_n(&regular->view, __ATOMIC_ACQUIRE)) {
-        struct memory_object *view = fixed_memory_create(regular->data, regular->size);
+        struct memory_object *view = fixed_memory_create(regular->data, data_size);
         if (!view)
             return -ENOMEM;
         spin_lock(&node->lock);

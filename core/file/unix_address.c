@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/mm/user_copy.h"
 #include "core/process/process.h"
+#include "core/sched/thread.h"
 #include "core/string.h"
 
 #define PATH_OFFSET offsetof(struct sockaddr_un, sun_path)
@@ -85,6 +86,7 @@ static int bind_any(struct unix_socket *socket) {
         memcpy(address.path + 1, digits, 5);
         if (!bind_abstract(socket, &address))
             return 0;
+        thread_preemption_point();
     }
     return -ENOSPC;
 }
@@ -122,11 +124,21 @@ static int bind_path(struct unix_socket *socket, const struct unix_address *addr
 }
 
 int unix_socket_bind(struct unix_socket *socket, const struct unix_address *address) {
-    if (socket->address.length)
-        return -EINVAL;
+    spin_lock(&socket->lock);
+    int error = socket->address.length || socket->binding ? -EINVAL : 0;
+    if (!error)
+        socket->binding = true;
+    spin_unlock(&socket->lock);
+    if (error)
+        return error;
     if (!address->length)
-        return bind_any(socket);
-    return is_abstract(address) ? bind_abstract(socket, address) : bind_path(socket, address);
+        error = bind_any(socket);
+    else
+        error = is_abstract(address) ? bind_abstract(socket, address) : bind_path(socket, address);
+    spin_lock(&socket->lock);
+    socket->binding = false;
+    spin_unlock(&socket->lock);
+    return error;
 }
 
 void unix_socket_unbind(struct unix_socket *socket) {

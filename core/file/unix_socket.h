@@ -49,6 +49,7 @@ struct unix_socket {
     bool receive_shut, send_shut; // shutdown(2) here
     bool peer_send_shut, peer_closed;
     bool pass_credentials; // SO_PASSCRED
+    bool binding;          // one bind at a time: another thread would put it into the tables twice
     int error;             // SO_ERROR, positive
     struct credentials owner, peer_owner;
     uint64_t receive_timeout, send_timeout; // ns; 0: none

@@ -11,6 +11,7 @@
 #include "core/mm/heap.h"
 #include "core/process/process.h"
 #include "core/process/system_call.h"
+#include "core/sched/thread.h"
 
 #define STREAM_CHUNK 32768u // bytes of a stream in one message
 
@@ -145,6 +146,9 @@ int64_t unix_socket_send(struct unix_socket *socket, struct io_buffer *buffer,
             if (result < 0)
                 break;
             sent += (size_t)result;
+            thread_preemption_point(); // a receiver elsewhere may keep it going
+            if (thread_interrupted())
+                break;
         }
         if (sent)
             result = (int64_t)sent;
@@ -290,6 +294,9 @@ int64_t unix_socket_receive(struct unix_socket *socket, struct io_buffer *buffer
             done += got;
             any = true;
             if (!wants_more(socket, buffer, receive, had_files))
+                return done;
+            thread_preemption_point(); // a sender elsewhere may keep it going
+            if (thread_interrupted())
                 return done;
             continue;
         }

@@ -87,7 +87,6 @@ static void enter_program(struct thread *thread, const struct exec_image *image)
         .ss = SEGMENT_USER_DATA,
         .rflags = X86_EFLAGS_IF | X86_EFLAGS_FIXED,
     };
-    thread->rseq = 0;
     context_set_fs_base(0);
     context_set_gs_base(0);
 }
@@ -104,6 +103,7 @@ static int take_over(struct exec_image *image, const char *path) {
         return error;
     if (process->space)
         futex_thread_exit(thread);
+    thread->rseq = 0; // its address means nothing in the new space, and a switch there writes to it
     set_names(process, path);
     posix_timer_process_exec(process);
     process_replace_space(process, image->space);
@@ -155,6 +155,8 @@ static int copy_vector(struct exec_arguments *arguments, uint64_t vector, uint32
         ++*count;
         if (arguments->size >= ARGUMENTS_MAX)
             return -E2BIG;
+        if (*count % 64 == 0)
+            thread_preemption_point();
     }
 }
 

@@ -97,13 +97,13 @@ int64_t sys_uname(const uint64_t *a) {
 }
 
 int64_t sys_sysinfo(const uint64_t *a) {
-    struct sysinfo info = {
-        .uptime = (__kernel_long_t)(time_now() / NS_PER_SECOND),
-        .totalram = page_total(),
-        .freeram = page_free_bytes(),
-        .procs = (__u16)process_table_count(),
-        .mem_unit = 1,
-    };
+    struct sysinfo info;
+    memset(&info, 0, sizeof info); // what pads it goes to user space too
+    info.uptime = (__kernel_long_t)(time_now() / NS_PER_SECOND);
+    info.totalram = page_total();
+    info.freeram = page_free_bytes();
+    info.procs = (__u16)process_table_count();
+    info.mem_unit = 1;
     return copy_to_user(a[0], &info, sizeof info);
 }
 
@@ -164,6 +164,8 @@ int64_t sys_getrandom(const uint64_t *a) {
             return done ? (int64_t)done : -EFAULT;
         done += part;
         thread_preemption_point();
+        if (done < size && thread_interrupted()) // at most 256 bytes always come (random(4))
+            break;
     }
     return (int64_t)done;
 }

@@ -42,7 +42,8 @@ int64_t sys_prlimit64(const uint64_t *a) {
     process = process_find((unsigned)a[0]);
     if (!process)
         return -ESRCH;
-    int64_t result = exchange_limit(process, a[1], a[2], a[3]);
+    int64_t result =
+        process_may_control(process) ? exchange_limit(process, a[1], a[2], a[3]) : -EPERM;
     process_put(process);
     return result;
 }

@@ -21,6 +21,8 @@
 #include "core/sched/wait.h"
 
 #define TIMERS_MAX 1024u // a process
+#define PERIOD_LEAST                                                                               \
+    100000u // ns between expiries of all timers of a process together; see next_period
 
 struct posix_timer {
     struct list node; // in process->posix_timers
@@ -38,11 +40,14 @@ struct itimer_spec {
     struct __kernel_timespec interval, value;
 };
 
-// Arms for the next period; how many periods were missed.
-static uint64_t next_period(struct timer *timer, uint64_t interval) {
-    uint64_t now = time_now(), missed = 0, deadline = timer->deadline + interval;
-    if (deadline <= now) {
-        missed = (now - deadline) / interval + 1;
+// Arms for the next period; how many periods were missed. Expiries run in interrupts, at nobody's
+// expense: where the periods of a process's `count` timers are short, several of them go by in one.
+// Process lock held.
+static uint64_t next_period(struct timer *timer, uint64_t interval, unsigned count) {
+    uint64_t earliest = time_now() + (uint64_t)PERIOD_LEAST * count, missed = 0;
+    uint64_t deadline = timer->deadline + interval;
+    if (deadline <= earliest) {
+        missed = (earliest - deadline) / interval + 1;
         deadline += missed * interval;
     }
     timer_start(timer, deadline);
@@ -51,9 +56,14 @@ static uint64_t next_period(struct timer *timer, uint64_t interval) {
 
 static void posix_timer_expired(struct timer *timer) {
     struct posix_timer *posix = container_of(timer, struct posix_timer, timer);
-    uint64_t interval = __atomic_load_n(&posix->interval, __ATOMIC_RELAXED);
-    uint64_t missed = interval ? next_period(timer, interval) : 0;
-    if (posix->silent)
+    struct process *process = posix->process;
+    spin_lock(&process->lock);
+    bool superseded = timer->cpu >= 0; // timer_settime was faster: it has armed it anew
+    uint64_t interval = posix->interval, missed = 0;
+    if (interval && !superseded)
+        missed = next_period(timer, interval, process->timer_count);
+    spin_unlock(&process->lock);
+    if (posix->silent || superseded)
         return;
     struct signal_info info = {.signal = posix->signal,
                                .code = SI_TIMER,
@@ -73,26 +83,22 @@ static void posix_timer_expired(struct timer *timer) {
 
 static void alarm_expired(struct timer *timer) {
     struct process *process = container_of(timer, struct process, alarm);
-    uint64_t interval = __atomic_load_n(&process->alarm_interval, __ATOMIC_RELAXED);
-    if (interval)
-        next_period(timer, interval);
-    signal_send_process(process, SIGALRM, SI_KERNEL, 0);
+    spin_lock(&process->lock);
+    bool superseded = timer->cpu >= 0;
+    if (process->alarm_interval && !superseded)
+        next_period(timer, process->alarm_interval, 1);
+    spin_unlock(&process->lock);
+    if (!superseded)
+        signal_send_process(process, SIGALRM, SI_KERNEL, 0);
 }
 
 void posix_timer_process_init(struct process *process) {
     timer_init(&process->alarm, alarm_expired);
 }
 
-// With the interval at 0 only an expiry already under way can still arm it again.
-static void stop_for_good(struct timer *timer) {
-    do {
-        timer_stop(timer);
-    } while (timer->cpu >= 0);
-}
-
+// It is off its process's list, so nobody but an expiry under way can arm it.
 static void delete_timer(struct posix_timer *posix) {
-    posix->interval = 0;
-    stop_for_good(&posix->timer);
+    timer_stop(&posix->timer);
     heap_free(posix);
 }
 
@@ -101,19 +107,21 @@ void posix_timer_process_exec(struct process *process) {
         spin_lock(&process->lock);
         struct list *node = process->posix_timers.next;
         bool empty = node == &process->posix_timers;
-        if (!empty)
+        if (!empty) {
             list_remove(node);
+            process->timer_count--;
+        }
         spin_unlock(&process->lock);
         if (empty)
             return;
         delete_timer(container_of(node, struct posix_timer, node));
+        thread_preemption_point();
     }
 }
 
 void posix_timer_process_exit(struct process *process) {
     posix_timer_process_exec(process);
-    process->alarm_interval = 0;
-    stop_for_good(&process->alarm);
+    timer_stop(&process->alarm); // the last thread: nobody sets it any more
 }
 
 // Process lock held.
@@ -160,11 +168,14 @@ int64_t sys_timer_create(const uint64_t *a) {
     posix->process = process;
     posix->realtime = clock == CLOCK_REALTIME;
     timer_init(&posix->timer, posix_timer_expired);
+    list_init(&posix->node);
     spin_lock(&process->lock);
-    posix->id = process->next_timer++;
+    do { // not an id of one that is still there, after INT32_MAX of them
+        posix->id = process->next_timer++ & INT32_MAX;
+    } while (find(process, posix->id));
     spin_unlock(&process->lock);
     int32_t id = (int32_t)posix->id;
-    int error = posix->id < TIMERS_MAX * 1024 ? set_target(posix, a[1]) : -EAGAIN;
+    int error = set_target(posix, a[1]);
     if (!error && copy_to_user(a[2], &id, sizeof id))
         error = -EFAULT;
     if (error) {
@@ -172,17 +183,26 @@ int64_t sys_timer_create(const uint64_t *a) {
         return error;
     }
     spin_lock(&process->lock);
-    list_push_back(&process->posix_timers, &posix->node);
+    bool room = process->timer_count < TIMERS_MAX;
+    if (room) {
+        list_push_back(&process->posix_timers, &posix->node);
+        process->timer_count++;
+    }
     spin_unlock(&process->lock);
-    return 0;
+    if (room)
+        return 0;
+    heap_free(posix);
+    return -EAGAIN;
 }
 
 int64_t sys_timer_delete(const uint64_t *a) {
     struct process *process = process_current();
     spin_lock(&process->lock);
     struct posix_timer *posix = find(process, a[0]);
-    if (posix)
+    if (posix) {
         list_remove(&posix->node);
+        process->timer_count--;
+    }
     spin_unlock(&process->lock);
     if (!posix)
         return -EINVAL;
@@ -218,8 +238,8 @@ int64_t sys_timer_settime(const uint64_t *a) {
     if (!time_spec_valid(&new.value) || !time_spec_valid(&new.interval))
         return -EINVAL;
     uint64_t interval = time_spec_ns(&new.interval), value = time_spec_ns(&new.value);
-    // The process lock keeps timer_delete away; expiry does not run with it held on this CPU, and
-    // timer_stop, which waits for an expiry elsewhere that wants the lock, is not used here.
+    // The process lock keeps timer_delete and expiries away; timer_stop, which waits for an expiry
+    // elsewhere that wants the lock, is not used here.
     spin_lock(&process->lock);
     struct posix_timer *posix = find(process, a[0]);
     if (posix) {
@@ -238,14 +258,13 @@ int64_t sys_timer_settime(const uint64_t *a) {
 static uint64_t set_alarm(struct process *process, uint64_t value, uint64_t interval,
                           uint64_t *old_interval) {
     uint64_t now = time_now(), left = 0;
+    spin_lock(&process->lock);
     if (process->alarm.cpu >= 0 && process->alarm.deadline != TIME_NEVER)
         left = process->alarm.deadline > now ? process->alarm.deadline - now : 1;
     *old_interval = left ? process->alarm_interval : 0;
-    process->alarm_interval = 0;
-    stop_for_good(&process->alarm);
     process->alarm_interval = value ? interval : 0;
-    if (value)
-        timer_start(&process->alarm, now + value);
+    timer_start(&process->alarm, value ? now + value : TIME_NEVER);
+    spin_unlock(&process->lock);
     return left;
 }
 

@@ -52,6 +52,7 @@ struct process {
     struct memory_account *account;       // shared with its parent unless that one has no limit
     struct rlimit_value limits[RLIM_NLIMITS];
     struct list posix_timers;
+    unsigned timer_count; // in posix_timers
     unsigned next_timer;
     struct timer alarm;
     uint64_t alarm_interval;
@@ -76,6 +77,9 @@ _Noreturn void process_exit(int status);
 
 // The account for a child of parent (NULL: pid 1), with a reference. NULL: there are too many.
 struct memory_account *process_account_for(const struct process *parent);
+// Whether the current process may signal or change `target`: one of its own program, by account,
+// or any if it is init. A program that is taken over reaches no other.
+bool process_may_control(const struct process *target);
 // A process without threads, space and files; a child of parent (NULL: pid 1). NULL: no memory.
 struct process *process_create(struct process *parent);
 // Puts a new thread into the process and into the table. -EAGAIN: no id left; -ESRCH: the process

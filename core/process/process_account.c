@@ -25,6 +25,11 @@ struct memory_account *process_account_for(const struct process *parent) {
     return parent->account;
 }
 
+bool process_may_control(const struct process *target) {
+    const struct process *process = thread_current()->process;
+    return process->account == target->account || !account_is_limited(process->account);
+}
+
 // NULL as long as there is no process: while the machine starts, and on idle threads.
 struct memory_account *account_of_caller(void) {
     const struct thread *thread = thread_current();

@@ -3,6 +3,7 @@
 #include <asm/errno.h>
 #include <linux/reboot.h>
 #include "arch/x86/cpu.h"
+#include "core/process/process.h"
 #include "core/process/system_call.h"
 
 int64_t sys_reboot(const uint64_t *a) {
@@ -11,6 +12,8 @@ int64_t sys_reboot(const uint64_t *a) {
         (magic != LINUX_REBOOT_MAGIC2 && magic != LINUX_REBOOT_MAGIC2A &&
          magic != LINUX_REBOOT_MAGIC2B && magic != LINUX_REBOOT_MAGIC2C))
         return -EINVAL;
+    if (account_is_limited(process_current()->account)) // init's alone; a program ends its own VM
+        return -EPERM;
     switch ((uint32_t)a[2]) {
     case LINUX_REBOOT_CMD_CAD_ON:
     case LINUX_REBOOT_CMD_CAD_OFF:

@@ -49,7 +49,8 @@ int64_t sys_sched_setaffinity(const uint64_t *a) {
     struct thread *thread = find(a[0]);
     if (!thread)
         return -ESRCH;
-    int error = scheduler_set_affinity(thread, mask);
+    int error =
+        process_may_control(thread->process) ? scheduler_set_affinity(thread, mask) : -EPERM;
     thread_put(thread);
     return error;
 }

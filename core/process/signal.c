@@ -135,7 +135,8 @@ void signal_deliver(struct trap_frame *frame) {
         if (action.handler == (uint64_t)(uintptr_t)SIG_IGN)
             continue;
         if (action.handler == (uint64_t)(uintptr_t)SIG_DFL) {
-            if (signal_ignored_by_default(info.signal))
+            // Pid 1 may have blocked it when it was sent: it still gets only what it asks for.
+            if (signal_ignored_by_default(info.signal) || process->pid == 1)
                 continue;
             process_begin_exit(process, info.signal);
         } else {

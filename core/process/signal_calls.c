@@ -12,6 +12,7 @@
 #include "core/process/system_call.h"
 #include "core/process/time.h"
 #include "core/sched/wait.h"
+#include "core/string.h"
 
 #define SIGNAL_COUNT      64
 #define UNCATCHABLE       (SIGNAL_BIT(SIGKILL) | SIGNAL_BIT(SIGSTOP))
@@ -137,11 +138,11 @@ int64_t sys_sigaltstack(const uint64_t *a) {
     uint64_t sp = thread->frame->rsp;
     bool inside = !(state->alternate_flags & SS_DISABLE) && sp > state->alternate_stack &&
                   sp - state->alternate_stack <= state->alternate_size;
-    stack_t new, old = {
-                     .ss_sp = (void *)(uintptr_t)state->alternate_stack,
-                     .ss_size = state->alternate_size,
-                     .ss_flags = (int)(state->alternate_flags | (inside ? SS_ONSTACK : 0)),
-                 };
+    stack_t new, old;
+    memset(&old, 0, sizeof old); // what pads it goes to user space too
+    old.ss_sp = (void *)(uintptr_t)state->alternate_stack;
+    old.ss_size = state->alternate_size;
+    old.ss_flags = (int)(state->alternate_flags | (inside ? SS_ONSTACK : 0));
     if (a[0]) {
         if (copy_from_user(&new, a[0], sizeof new))
             return -EFAULT;
@@ -174,7 +175,7 @@ struct broadcast {
 
 static void send_to_other(struct process *process, void *argument) {
     struct broadcast *broadcast = argument;
-    if (process->pid == 1 || process == process_current())
+    if (process->pid == 1 || process == process_current() || !process_may_control(process))
         return;
     broadcast->found++;
     if (broadcast->info.signal)
@@ -199,7 +200,9 @@ int64_t sys_kill(const uint64_t *a) {
     if (!process)
         return -ESRCH;
     struct signal_info info = from_me(signal, SI_USER);
-    int error = signal && !process->zombie ? signal_queue_process(process, &info) : 0;
+    int error = process_may_control(process) ? 0 : -EPERM;
+    if (!error && signal && !process->zombie)
+        error = signal_queue_process(process, &info);
     process_put(process);
     return error;
 }
@@ -214,6 +217,8 @@ static int64_t send_to_thread(int process_id, int tid, int signal) {
     int error = 0;
     if (process_id && thread->process->pid != (unsigned)process_id)
         error = -ESRCH;
+    else if (!process_may_control(thread->process))
+        error = -EPERM;
     else if (signal)
         error = signal_queue_thread(thread, &info);
     thread_put(thread);

@@ -97,7 +97,8 @@ static int add_entry(struct process *process, struct signal_state *state,
 int signal_queue_thread(struct thread *thread, const struct signal_info *info) {
     struct process *process = thread->process;
     if (info->signal == SIGKILL) {
-        process_begin_exit(process, SIGKILL);
+        if (process->pid != 1)
+            process_begin_exit(process, SIGKILL);
         return 0;
     }
     spin_lock(&process->lock);

@@ -3,6 +3,7 @@
 #include "core/mm/address_space.h"
 #include "core/mm/page.h"
 #include "core/process/space_write.h"
+#include "core/sched/thread.h"
 #include "core/string.h"
 
 static int fill(struct address_space *space, uint64_t address, const char *data, size_t size) {
@@ -22,6 +23,7 @@ static int fill(struct address_space *space, uint64_t address, const char *data,
         address += piece;
         size -= piece;
         data = data ? data + piece : NULL;
+        thread_preemption_point();
     }
     return 0;
 }

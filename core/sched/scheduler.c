@@ -290,13 +290,11 @@ void scheduler_yield(void) {
 
 void thread_preemption_point(void) {
     struct thread *thread = thread_current();
-    if (thread->state !=
-        THREAD_RUNNING) // between wait_prepare and wait: to schedule would be to sleep
-        return;
     // The slice timer, calls of other CPUs and devices get their turn here; their handlers never
     // switch threads.
     __asm__ volatile("sti; nop; cli" ::: "memory");
-    if (thread_must_yield() && thread->process)
+    // Between wait_prepare and wait the state is another: to schedule would be to sleep.
+    if (thread_must_yield() && thread->process && thread->state == THREAD_RUNNING)
         schedule();
 }
 

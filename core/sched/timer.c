@@ -54,6 +54,8 @@ static bool take_off(struct timer *timer) {
 }
 
 void timer_start(struct timer *timer, uint64_t deadline) {
+    // Two starts at once, here and by an expiry on another CPU say, would put it on two queues.
+    spin_lock(&timer->lock);
     take_off(timer);
     struct cpu *cpu = this_cpu();
     struct timer_queue *queue = cpu->timers;
@@ -65,19 +67,29 @@ void timer_start(struct timer *timer, uint64_t deadline) {
     if (sooner)
         queue->programmed = deadline;
     spin_unlock(&queue->lock);
+    spin_unlock(&timer->lock);
     if (sooner)
         cpu_timer_set(deadline);
 }
 
-bool timer_stop(struct timer *timer) {
-    bool armed = take_off(timer);
-    // The hardware stays as it is: an early interrupt finds nothing due and sets it anew.
+static void wait_for_expiry(const struct timer *timer) {
     for (unsigned i = 0; i < cpu_count(); i++) {
         struct timer_queue *queue = cpu_at(i)->timers;
         if (queue && i != this_cpu()->index)
             while (atomic_load_explicit(&queue->running, memory_order_acquire) == timer)
                 __builtin_ia32_pause();
     }
+}
+
+bool timer_stop(struct timer *timer) {
+    bool armed = false;
+    do {
+        spin_lock(&timer->lock);
+        armed |= take_off(timer);
+        spin_unlock(&timer->lock);
+        // The hardware stays as it is: an early interrupt finds nothing due and sets it anew.
+        wait_for_expiry(timer);
+    } while (atomic_load(&timer->cpu) >= 0); // the expiry waited for has armed it again
     return armed;
 }
 

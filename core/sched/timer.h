@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/sched/spinlock.h"
 
 struct cpu;
 
@@ -12,16 +13,18 @@ struct timer {
     uint64_t deadline;                    // ns, time_now() scale
     void (*expired)(struct timer *timer); // may start the timer again or free it
     _Atomic int cpu;                      // the queue it is on, -1: none
+    struct spinlock lock;                 // between those who start and stop it
     struct timer *next, *child,
         *previous; // pairing heap: sibling, first child, left sibling or parent
 };
 
 void timer_init(struct timer *timer, void (*expired)(struct timer *timer));
 // Arms (or moves) it on this CPU. A deadline in the past fires at once on the next interrupt
-// window.
+// window. Several CPUs and `expired` itself may start one timer: the last wins.
 void timer_start(struct timer *timer, uint64_t deadline);
 // True if it was armed. On return its `expired` is not running on another CPU unless called from
-// it. The caller holds no lock that `expired` takes.
+// it, nor has it armed the timer again: unless others start it, it may be freed. The caller holds
+// no lock that `expired` takes.
 bool timer_stop(struct timer *timer);
 // Called by the timer interrupt's handler: runs what is due on this CPU and arms the hardware for
 // the next.

@@ -87,7 +87,6 @@ static int wait_marked(uint64_t deadline, bool interruptible) {
     static const int results[] = {
         [WAKE_EVENT] = 0, [WAKE_TIMEOUT] = -ETIMEDOUT, [WAKE_INTERRUPT] = -EINTR};
     struct thread *thread = thread_current();
-    thread->uninterruptible = !interruptible;
     // After the mark: whoever interrupts from here on finds the thread WAITING and wakes it.
     bool interrupted = interruptible ? thread_interrupted() : thread->work & THREAD_WORK_EXIT;
     if (interrupted)
@@ -114,5 +113,12 @@ int wait(uint64_t deadline) {
 }
 
 int wait_uninterruptible(uint64_t deadline) {
-    return wait_marked(deadline, false);
+    struct thread *thread = thread_current();
+    // The next mark, a locked instruction, orders the store of false before that wait's look at
+    // `work`; so an interrupt of a later, interruptible wait cannot be held back by mistake.
+    thread->uninterruptible = true;
+    int error = wait_marked(deadline, false);
+    thread->uninterruptible = false;
+    // A signal may have come between the mark and here: a wake-up for nothing.
+    return error == -EINTR && !(atomic_load(&thread->work) & THREAD_WORK_EXIT) ? 0 : error;
 }
