@@ -5,6 +5,7 @@
 #include <asm/errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/sched/thread.h"
 
@@ -98,6 +99,7 @@ static bool slot_truncate(uint64_t *slot, unsigned level, uint64_t first) {
         *slot = 0;
         return true;
     }
+    ASSERT(level > 0);
     uint64_t *node = slot_node(*slot);
     unsigned shift = (level - 1) * NODE_BITS;
     bool empty = true;
@@ -172,7 +174,7 @@ void page_tree_split(struct page_tree *tree, uint64_t first, struct page_tree *r
 static uint64_t last_index(const struct page_tree *tree) {
     uint64_t slot = tree->root, index = 0;
     unsigned level = tree->height;
-    while (slot && !slot_is_page(slot)) {
+    while (level && slot && !slot_is_page(slot)) {
         const uint64_t *node = slot_node(slot);
         unsigned number = NODE_SLOTS - 1;
         while (number && !node[number])

@@ -48,7 +48,7 @@ START_TEST(tree_splits_as_it_truncates) {
     for (unsigned round = 0; round < 300; round++) {
         struct page_tree tree = {0}, removed = {0};
         struct page_tree_room room;
-        uint64_t index[40], page[40];
+        uint64_t index[40] = {0}, page[40];
         bool block[40];
         unsigned count = 1 + (unsigned)rand() % 40, width = 1 + (unsigned)rand() % 30, order;
         for (unsigned i = 0; i < count; i++) {
