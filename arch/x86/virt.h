@@ -24,6 +24,7 @@ struct virt_vm {
     uint64_t stage2_seen[CPU_MAX];         // per CPU: generation its TLB is clean for; entry compares and flushes (INVEPT)
     _Atomic uint64_t cpus[CPU_MAX / 64];   // CPUs that may run a vCPU of this VM now
     uint64_t tsc_offset_base;
+    _Atomic uint64_t disabled_quirks;      // KVM_X86_QUIRK_*
     void *backend;
 };
 
@@ -56,6 +57,8 @@ enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handl
     ATTENTION_CLOCK = 1 << 4,        // kvmclock page to be written
     ATTENTION_STOP = 1 << 5,         // leave KVM_RUN (VM is being torn down)
     ATTENTION_STEAL = 1 << 6,
+    ATTENTION_MSR_FILTER = 1 << 7,   // the VM's MSR filter has changed
+    ATTENTION_IOAPIC_EOI = 1 << 8,   // an EOI that user space's I/O APIC wants to know
 };
 
 // A vCPU's register state and models. Embedded in core's struct vcpu. Touched by the vCPU's own thread (or whoever holds the
@@ -189,6 +192,8 @@ int virt_cpu_enable(void); // each further CPU; again on the same one: no effect
 void virt_user_return(void);
 // Raises an exception in the guest at its next entry (double-fault and triple-fault rules, SDM vol. 3 6.15). DR6/CR2 by payload.
 void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception);
+// Puts the pending exception's payload where delivery would: CR2, or DR6 and DR7.
+void virt_deliver_payload(struct virt_vcpu *vcpu);
 // Fills the host-dependent part for cpuid_supported().
 void virt_cpuid_host(struct cpuid_host *host);
 // Sets the hooks of guest_msr_backend that need only the vCPU (all but set_tsc, adjust_tsc, system_time, wall_clock).

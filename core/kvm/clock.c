@@ -7,15 +7,64 @@
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vm.h"
 
+#define TSC_TOLERANCE_PPM 250 // KVM's tsc_tolerance_ppm
+
+// Without TSC scaling only the machine's own frequency can be had, within KVM's tolerance.
+static bool tsc_khz_possible(uint64_t khz) {
+    uint64_t host = time_tsc_khz(), distance = khz > host ? khz - host : host - khz;
+    return khz <= virt->max_tsc_khz() || distance * 1000000 <= host * TSC_TOLERANCE_PPM;
+}
+
+int clock_set_default_tsc_khz(struct vm *vm, uint64_t khz) {
+    uint64_t host = time_tsc_khz(), wanted = khz ? khz : host;
+    if (wanted > UINT32_MAX || !tsc_khz_possible(wanted))
+        return -EINVAL;
+    if (virt->max_tsc_khz()) {
+        uint64_t start = vm->creation_tsc;
+        vm->default_tsc_khz = (uint32_t)wanted;
+        vm->tsc_offset = 0 - (start / host * wanted + start % host * wanted / host);
+    }
+    return 0;
+}
+
+int clock_set_tsc_khz(struct vcpu *vcpu, uint64_t khz) {
+    uint64_t wanted = khz ? khz : vcpu->vm->default_tsc_khz;
+    if (wanted > UINT32_MAX || !tsc_khz_possible(wanted))
+        return -EINVAL;
+    if (!virt->max_tsc_khz())
+        return 0;
+    vcpu->virt.tsc_khz = vcpu->virt.lapic.guest_tsc_khz = (uint32_t)wanted;
+    virt->tsc_changed(&vcpu->virt);
+    lapic_tsc_changed(&vcpu->virt.lapic);
+    vcpu_attend(vcpu, ATTENTION_CLOCK);
+    return 0;
+}
+
 uint64_t clock_now(struct vm *vm) {
     return time_now() + vm->clock_offset;
 }
 
-void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value) {
-    vcpu->virt.tsc_offset = value - virt->scaled_tsc(&vcpu->virt);
+static void clock_set_tsc_offset(struct vcpu *vcpu, uint64_t offset) {
+    vcpu->virt.tsc_offset = offset;
     virt->tsc_changed(&vcpu->virt);
     lapic_tsc_changed(&vcpu->virt.lapic);
     vcpu_attend(vcpu, ATTENTION_CLOCK);
+}
+
+void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value) {
+    clock_set_tsc_offset(vcpu, value - virt->scaled_tsc(&vcpu->virt));
+}
+
+// User space writes the TSCs of a VM's vCPUs one by one: values within a second of what the VM's
+// last one makes expect mean the same, as in KVM, and so do vCPUs created later.
+void clock_restore_guest_tsc(struct vcpu *vcpu, uint64_t value) {
+    struct vm *vm = vcpu->vm;
+    uint64_t second = vcpu->virt.tsc_khz * 1000ull, scaled = virt->scaled_tsc(&vcpu->virt);
+    uint64_t ahead = value - (scaled + vm->tsc_offset) + second;
+    bool same = vcpu->virt.tsc_khz == vm->default_tsc_khz && (!value || ahead < 2 * second);
+    if (!same && vcpu->virt.tsc_khz == vm->default_tsc_khz)
+        vm->tsc_offset = value - scaled;
+    clock_set_tsc_offset(vcpu, same ? vm->tsc_offset : value - scaled);
 }
 
 void clock_get(struct vm *vm, struct kvm_clock_data *data) {
@@ -58,11 +107,13 @@ void clock_update(struct vcpu *vcpu) {
     uint8_t flags = PVCLOCK_TSC_STABLE | (vcpu->clock_stopped ? PVCLOCK_GUEST_STOPPED : 0);
     vcpu->clock_stopped = false;
     uint64_t now = time_now();
+    uint64_t tsc = vcpu->virt.tsc_khz == time_tsc_khz() ? time_to_tsc(now) + vcpu->virt.tsc_offset
+                                                        : virt_guest_tsc(&vcpu->virt);
     page.version &= ~1u;
     uint32_t version = page.version + 1; // odd: being written
     vm_write_guest(vcpu->vm, gpa, &version, sizeof(version));
-    kvmclock_fill(&page, kvmclock_scale(vcpu->virt.tsc_khz),
-                  time_to_tsc(now) + vcpu->virt.tsc_offset, now + vcpu->vm->clock_offset, flags);
+    kvmclock_fill(&page, kvmclock_scale(vcpu->virt.tsc_khz), tsc, now + vcpu->vm->clock_offset,
+                  flags);
     page.version = version + 1;
     vm_write_guest(vcpu->vm, gpa + sizeof(version), &page.pad0, sizeof(page) - sizeof(version));
     vm_write_guest(vcpu->vm, gpa, &page.version, sizeof(page.version));

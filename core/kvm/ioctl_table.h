@@ -21,9 +21,10 @@ struct ioctl_row {
     int64_t (*handle)(void *object, void *data, uint64_t argument);
 };
 
-// A row's place: the command's number, and whether it carries a structure; two commands share a
-// number on x86.
-#define IOCTL_PLACE(command) (_IOC_NR(command) | (_IOC_SIZE(command) ? 0 : 0x100))
+// A row's place: the command's number, and whether a structure goes one way; some commands share a
+// number otherwise.
+#define IOCTL_ONE_WAY(command) (_IOC_DIR(command) == _IOC_READ || _IOC_DIR(command) == _IOC_WRITE)
+#define IOCTL_PLACE(command)   (_IOC_NR(command) | (IOCTL_ONE_WAY(command) ? 0 : 0x100))
 #define IOCTL_ROW(name, direction_, structure, handler)                                            \
     [IOCTL_PLACE(name)] = {.command = (unsigned)(name),                                            \
                            .direction = (direction_),                                              \

@@ -185,7 +185,42 @@ int irqchip_create(struct vm *vm) {
 }
 
 int irqchip_create_split(struct vm *vm, uint32_t pins) {
-    return pins > IOAPIC_PINS ? -EINVAL : create(vm, IRQCHIP_SPLIT, NULL, 0);
+    int error = pins > IOAPIC_PINS ? -EINVAL : create(vm, IRQCHIP_SPLIT, NULL, 0);
+    if (!error)
+        vm->irqchip.split_pins = pins;
+    return error;
+}
+
+bool irqchip_has_pic(const struct vm *vm) {
+    return vm->irqchip.mode == IRQCHIP_KERNEL;
+}
+
+// With a split irqchip the routes of GSIs below the number of pins say what user space's I/O APIC
+// sends: the EOIs of its level vectors are reported (api.rst 7.5).
+static void watch_split(struct vm *vm) {
+    const struct irq_routing *routing = atomic_load(&vm->irqchip.routing);
+    uint32_t watch[8] = {0};
+    for (uint32_t gsi = 0; gsi < vm->irqchip.split_pins; gsi++) {
+        uint32_t count;
+        const struct kvm_irq_routing_entry *entries = irq_routing_lookup(routing, gsi, &count);
+        for (uint32_t i = 0; i < count; i++) {
+            struct lapic_message message;
+            if (entries[i].type == KVM_IRQ_ROUTING_MSI &&
+                !msi_decode(entries[i].u.msi.address_lo, entries[i].u.msi.address_hi,
+                            entries[i].u.msi.data, vm->x2apic_32bit_ids, &message) &&
+                message.level_triggered)
+                watch[message.vector / 32] |= 1u << (message.vector % 32);
+        }
+    }
+    for (unsigned i = 0; i < 8; i++)
+        __atomic_store_n(&vm->irqchip.split_watch[i], watch[i], __ATOMIC_RELAXED);
+}
+
+bool irqchip_eoi_wanted(const struct vm *vm, uint8_t vector) {
+    return vm->irqchip.mode == IRQCHIP_SPLIT &&
+           (__atomic_load_n(&vm->irqchip.split_watch[vector / 32], __ATOMIC_RELAXED) >>
+            (vector % 32)) &
+               1;
 }
 
 // The PIT reinjects a tick when the last was acknowledged, so the EOI of its edge interrupt must be
@@ -229,6 +264,8 @@ int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing_entry *entri
         atomic_exchange(&vm->irqchip.routing, irq_routing_build(block, entries, count));
     if (vm->irqchip.mode == IRQCHIP_KERNEL)
         watch_pit(vm);
+    else if (vm->irqchip.mode == IRQCHIP_SPLIT)
+        watch_split(vm);
     spin_unlock(&vm->irqchip.lock);
     if (old) {
         kvm_synchronize();

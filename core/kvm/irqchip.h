@@ -21,6 +21,8 @@ void irqchip_destroy(struct vm *vm);
 // Sets GSI `gsi`'s line for one source. Any context; takes the irqchip's lock. Result as
 // KVM_IRQ_LINE_STATUS.
 int irqchip_set_gsi(struct vm *vm, uint32_t gsi, enum irq_source source, bool level);
+// Whether the PIC is here and not in user space.
+bool irqchip_has_pic(const struct vm *vm);
 // KVM_SIGNAL_MSI: > 0 delivered, 0 blocked, or -EINVAL.
 int irqchip_signal_msi(struct vm *vm, const struct kvm_msi *msi);
 // KVM_SET_GSI_ROUTING with checked-in entries in kernel memory.
@@ -31,6 +33,8 @@ int irqchip_set_state(struct vm *vm, const struct kvm_irqchip *state);
 int irqchip_deliver(struct vm *vm, const struct lapic *source, const struct lapic_message *message);
 // The guest EOIed a level vector in a local APIC. The vCPU's thread, no lock held.
 void irqchip_eoi(struct vm *vm, uint8_t vector);
+// IRQCHIP_SPLIT: user space's I/O APIC wants to know the EOI of this vector.
+bool irqchip_eoi_wanted(const struct vm *vm, uint8_t vector);
 // INTA cycle for a vCPU that takes ExtINT.
 uint8_t irqchip_pic_acknowledge(struct vm *vm);
 // In-kernel ports (PIC, ELCR, PIT). False: not ours. value: little-endian bytes of `size`.

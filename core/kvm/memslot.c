@@ -3,13 +3,14 @@
 #include "core/kvm/memslot.h"
 #include <asm/errno.h>
 #include <stddef.h>
+#include "core/kvm/dirty_log.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vm.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/string.h"
 
-#define MEMSLOT_FLAGS (KVM_MEM_READONLY)
+#define MEMSLOT_FLAGS (uint32_t)(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES)
 
 static const struct memslot *table_find(const struct memslot_table *table, uint64_t gpa) {
     uint32_t low = 0, high = table ? table->count : 0;
@@ -38,6 +39,22 @@ static const struct memslot *table_by_id(const struct memslot_table *table, uint
         if (table->slots[i].id == id)
             return &table->slots[i];
     return NULL;
+}
+
+bool memslot_by_id(struct vm *vm, uint32_t id, struct memslot *slot) {
+    const struct memslot *found = table_by_id(atomic_load(&vm->memslots), id);
+    if (found)
+        *slot = *found;
+    return found != NULL;
+}
+
+void memslot_mark_dirty(struct vm *vm, uint64_t gpa, uint64_t size) {
+    const struct memslot_table *table = atomic_load(&vm->memslots);
+    for (uint64_t page = gpa & PAGE_MASK; page < gpa + size; page += PAGE_SIZE) {
+        const struct memslot *slot = table_find(table, page);
+        if (slot && slot->dirty)
+            dirty_log_mark(slot->dirty, (page - slot->gpa) / PAGE_SIZE);
+    }
 }
 
 // The limits of Documentation/virt/kvm/api.rst, 4.35.
@@ -101,6 +118,24 @@ static void publish(struct vm *vm, struct memslot_table *table) {
     heap_free(old);
 }
 
+// Keeps, makes or drops the log as the flag says.
+static int choose_log(struct vm *vm, const struct memslot *old, struct memslot *slot) {
+    if (!slot->size || !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES))
+        return 0;
+    slot->dirty = old->dirty ? old->dirty : dirty_log_create(vm, slot->size / PAGE_SIZE);
+    return slot->dirty ? 0 : -ENOMEM;
+}
+
+// The guest's view follows the table: entries of a slot that is gone, moved, or logged from now on.
+static void replace(struct vm *vm, struct memslot_table *table, const struct memslot *old,
+                    const struct memslot *slot) {
+    publish(vm, table);
+    if (old->size && (old->gpa != slot->gpa || !slot->size || old->dirty != slot->dirty))
+        stage2_zap(vm, old->gpa, old->size);
+    if (old->dirty != slot->dirty)
+        dirty_log_destroy(old->dirty);
+}
+
 static int memslot_change(struct vm *vm, const struct kvm_userspace_memory_region *region) {
     struct memslot_table *old_table = atomic_load(&vm->memslots);
     const struct memslot *found = table_by_id(old_table, region->slot);
@@ -119,13 +154,16 @@ static int memslot_change(struct vm *vm, const struct kvm_userspace_memory_regio
                            .user_address = region->userspace_addr,
                            .id = region->slot,
                            .flags = region->flags};
+    if (choose_log(vm, &old, &slot))
+        return -ENOMEM;
     struct memslot_table *table =
         table_rebuild(old_table, region->slot, region->memory_size ? &slot : NULL);
-    if (!table)
+    if (!table) {
+        if (slot.dirty != old.dirty)
+            dirty_log_destroy(slot.dirty);
         return -ENOMEM;
-    publish(vm, table);
-    if (found && (old.gpa != slot.gpa || !slot.size))
-        stage2_zap(vm, old.gpa, old.size);
+    }
+    replace(vm, table, &old, &slot);
     return 0;
 }
 
@@ -140,5 +178,8 @@ int memslot_set(struct vm *vm, const struct kvm_userspace_memory_region *region)
 }
 
 void memslot_destroy(struct vm *vm) {
-    heap_free(atomic_exchange(&vm->memslots, NULL));
+    struct memslot_table *table = atomic_exchange(&vm->memslots, NULL);
+    for (uint32_t i = 0; table && i < table->count; i++)
+        dirty_log_destroy(table->slots[i].dirty);
+    heap_free(table);
 }

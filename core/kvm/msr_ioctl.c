@@ -14,8 +14,10 @@ static struct vcpu *of(struct guest_msrs *msrs) {
 }
 
 static void set_tsc(struct guest_msrs *msrs, uint64_t value, bool host_initiated) {
-    (void)host_initiated;
-    clock_set_guest_tsc(of(msrs), value);
+    if (host_initiated)
+        clock_restore_guest_tsc(of(msrs), value);
+    else
+        clock_set_guest_tsc(of(msrs), value);
 }
 
 static void adjust_tsc(struct guest_msrs *msrs, int64_t delta) {

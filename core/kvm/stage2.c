@@ -5,6 +5,7 @@
 #include "core/kvm/stage2.h"
 #include <asm/errno.h>
 #include "arch/x86/mm/page_walker.h"
+#include "core/kvm/dirty_log.h"
 #include "core/kvm/memslot.h"
 #include "core/kvm/vm.h"
 #include "core/mm/page.h"
@@ -17,8 +18,9 @@ static void stage2_answer(void *argument) {
 }
 
 // A CPU inside the guest leaves it to answer, and compares generations before it enters again.
-static void stage2_flush(struct vm *vm) {
+void stage2_flush(struct vm *vm) {
     atomic_fetch_add(&vm->virt.stage2_generation, 1);
+    atomic_fetch_add_explicit(&vm->statistics.remote_tlb_flushes, 1, memory_order_relaxed);
     uint64_t mask[CPU_MAX / 64];
     for (unsigned i = 0; i < CPU_MAX / 64; i++)
         mask[i] = atomic_load(&vm->virt.cpus[i]);
@@ -29,6 +31,7 @@ void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size) {
     uint64_t end = gpa + size;
     uint64_t tables = 0;
     bool any = false;
+    atomic_fetch_add_explicit(&vm->statistics.zaps, 1, memory_order_relaxed);
     while (gpa < end) {
         uint64_t chunk = end - gpa < ZAP_CHUNK ? end - gpa : ZAP_CHUNK;
         spin_lock(&vm->mmu_lock);
@@ -83,6 +86,8 @@ void stage2_destroy(struct vm *vm) {
 static uint64_t stage2_page_size(const struct memslot *slot, uint64_t gpa,
                                  const struct user_page *page) {
     uint64_t user = slot->user_address + (gpa - slot->gpa);
+    if (slot->dirty) // logged by page
+        return PAGE_SIZE;
     for (uint64_t size = page->size; size > PAGE_SIZE; size >>= 9) {
         uint64_t base = gpa & ~(size - 1);
         bool inside = base >= slot->gpa && base + size <= slot->gpa + slot->size;
@@ -93,13 +98,25 @@ static uint64_t stage2_page_size(const struct memslot *slot, uint64_t gpa,
     return PAGE_SIZE;
 }
 
+// A logged page becomes writable when its bit is set: by this write, or since it was cleared last.
+static bool may_write(const struct memslot *slot, uint64_t gpa, bool write) {
+    uint64_t page = (gpa - slot->gpa) / PAGE_SIZE;
+    if (slot->flags & KVM_MEM_READONLY)
+        return false;
+    if (!slot->dirty)
+        return true;
+    if (write)
+        dirty_log_mark(slot->dirty, page);
+    return dirty_log_test(slot->dirty, page);
+}
+
 static int stage2_map(struct vm *vm, const struct memslot *slot, uint64_t gpa,
-                      const struct user_page *page) {
+                      const struct user_page *page, bool write) {
     uint64_t size = stage2_page_size(slot, gpa, page);
     uint64_t user = slot->user_address + (gpa - slot->gpa);
     uint64_t physical = (page->physical + (user & (page->size - 1))) & ~(size - 1);
     unsigned flags = PAGING_EXECUTE | PAGING_USER;
-    if (page->writable && !(slot->flags & KVM_MEM_READONLY))
+    if (page->writable && may_write(slot, gpa, write))
         flags |= PAGING_WRITE;
     int error = page_walker_map(virt->stage2_format, vm->virt.stage2_root, gpa & ~(size - 1),
                                 physical, size, flags);
@@ -124,7 +141,7 @@ int stage2_fault(struct vm *vm, uint64_t gpa, bool write, bool fetch) {
             return error == -ENXIO ? -EFAULT : error;
         spin_lock(&vm->mmu_lock);
         bool stale = sequence != vm->mmu_sequence;
-        error = stale ? 0 : stage2_map(vm, &slot, gpa, &page);
+        error = stale ? 0 : stage2_map(vm, &slot, gpa, &page, write);
         spin_unlock(&vm->mmu_lock);
         if (!stale)
             return error ? error : STAGE2_MAPPED;

@@ -15,5 +15,7 @@ void stage2_destroy(struct vm *vm);
 // Handles a violation at gpa. STAGE2_MAPPED, STAGE2_MMIO (no slot, or a write to a read-only one),
 // or -errno of the user mapping.
 int stage2_fault(struct vm *vm, uint64_t gpa, bool write, bool fetch);
+// Waits until no CPU can use rights that were taken away. No lock held.
+void stage2_flush(struct vm *vm);
 // Takes [gpa, gpa + size) out and waits until no CPU can use it. No lock held.
 void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size);

@@ -2,6 +2,7 @@
 // A virtual CPU: its life, its fd, and how others get its attention.
 #include "core/kvm/vcpu.h"
 #include <asm/errno.h>
+#include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_ioctl.h"
 #include "core/kvm/vcpu_ioctl.h"
@@ -46,7 +47,13 @@ static void lapic_send(struct lapic *lapic, const struct lapic_message *message)
 }
 
 static void lapic_eoi_broadcast(struct lapic *lapic, uint8_t vector) {
-    irqchip_eoi(of_lapic(lapic)->vm, vector);
+    struct vcpu *vcpu = of_lapic(lapic);
+    if (irqchip_eoi_wanted(vcpu->vm, vector)) {
+        vcpu->eoi_vector = vector;
+        vcpu_attend(vcpu, ATTENTION_IOAPIC_EOI);
+    } else {
+        irqchip_eoi(vcpu->vm, vector);
+    }
 }
 
 static void lapic_timer_changed(struct lapic *lapic) {
@@ -163,9 +170,11 @@ static void free_pages(struct vcpu *vcpu) {
         page_put(virtual_to_page(vcpu->lapic_page));
 }
 
-static int alloc_pages(struct vcpu *vcpu) {
-    for (unsigned i = 0; i < VCPU_RUN_PAGES; i++)
+static int alloc_pages(struct vcpu *vcpu, const struct vm *vm) {
+    for (unsigned i = 0; i < COALESCED_MMIO_PAGE; i++)
         vcpu->run_pages[i] = page_alloc_zeroed(0);
+    vcpu->run_pages[COALESCED_MMIO_PAGE] = vm->coalesced_ring;
+    page_get(vm->coalesced_ring);
     uint64_t lapic = page_alloc_zeroed(0);
     vcpu->lapic_page = lapic == PHYSICAL_NONE ? NULL : page_to_virtual(lapic);
     bool whole = vcpu->lapic_page;
@@ -196,6 +205,8 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
         state->pic_acknowledge = pic_acknowledge_hook;
         state->lapic.eoi_watch = vm->irqchip.ioapic.eoi_watch;
     }
+    if (vm->irqchip.mode == IRQCHIP_SPLIT)
+        state->lapic.eoi_watch = vm->irqchip.split_watch;
     bool boot_cpu = id == vm->boot_cpu_id;
     lapic_init(&state->lapic, vcpu->lapic_page, id, boot_cpu, &lapic_ops);
     state->lapic.guest_tsc_khz = state->tsc_khz;
@@ -204,6 +215,8 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     guest_cpuid_set(&state->cpuid, NULL, 0);
     guest_msrs_init(&state->msrs, &msr_backend, &state->cpuid,
                     state->irqchip ? &state->lapic : NULL);
+    state->msrs.platform_info_hidden = vm->platform_info_hidden;
+    atomic_store(&state->attention, ATTENTION_MSR_FILTER);
     vcpu->mp_state =
         boot_cpu || !state->irqchip ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
 }
@@ -213,15 +226,17 @@ static struct vcpu *vcpu_create(struct vm *vm, uint32_t id, int *error) {
     *error = -ENOMEM;
     if (!vcpu)
         return NULL;
-    if (alloc_pages(vcpu))
+    if (alloc_pages(vcpu, vm))
         goto no_pages;
     if (fpu_state_init(&vcpu->virt.guest_fpu))
         goto no_pages;
     vcpu_init(vcpu, vm, id);
     vcpu->virt.xcr0 = vcpu->virt.guest_fpu.xcr0 = 1; // x87, SDM vol. 3 table 10-1
     *error = virt->vcpu_create(&vcpu->virt);
-    if (!*error)
+    if (!*error) {
+        virt->tsc_changed(&vcpu->virt);
         return vcpu;
+    }
     fpu_state_destroy(&vcpu->virt.guest_fpu);
 no_pages:
     free_pages(vcpu);

@@ -39,6 +39,8 @@ struct vcpu {
     _Atomic uint8_t sipi_vector;
     enum vcpu_completion completion;
     struct virt_exit exit;
+    bool eoi_pending; // KVM_EXIT_IOAPIC_EOI of eoi_vector is due
+    uint8_t eoi_vector;
     bool rip_moved; // by user space since the port access that is to be completed
     bool has_run;
     struct emulation emulation;

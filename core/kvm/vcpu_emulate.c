@@ -2,6 +2,7 @@
 // Instructions the hardware could not finish: MMIO and string I/O, run by the emulator over the
 // VM's memory and devices.
 #include <asm/errno.h>
+#include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
@@ -51,7 +52,8 @@ static enum emulated_access emulation_write(void *context, uint64_t gpa, const v
         return ACCESS_MMIO;
     memcpy(copy, data, size);
     if (irqchip_mmio(vcpu->vm, gpa, size, true, copy) ||
-        ioeventfd_write(vcpu->vm, false, gpa, size, copy))
+        ioeventfd_write(vcpu->vm, false, gpa, size, copy) ||
+        coalesced_write(vcpu->vm, false, gpa, size, copy))
         return ACCESS_DONE;
     return ACCESS_MMIO;
 }
@@ -67,6 +69,8 @@ static enum emulated_access emulation_exchange(void *context, uint64_t gpa, uint
                                  size))
         return ACCESS_FAILED;
     *exchanged = found == old_value;
+    if (*exchanged)
+        memslot_mark_dirty(vcpu->vm, gpa, size);
     return ACCESS_DONE;
 }
 
@@ -103,8 +107,9 @@ static enum emulated_access emulation_port_write(void *context, uint16_t port, u
     struct vm *vm = ((struct vcpu *)context)->vm;
     uint8_t copy[4];
     memcpy(copy, data, size);
-    bool done =
-        irqchip_port(vm, port, size, false, copy) || ioeventfd_write(vm, true, port, size, copy);
+    bool done = irqchip_port(vm, port, size, false, copy) ||
+                ioeventfd_write(vm, true, port, size, copy) ||
+                coalesced_write(vm, true, port, size, copy);
     return done ? ACCESS_DONE : ACCESS_MMIO;
 }
 
@@ -141,9 +146,37 @@ static void commit(struct vcpu *vcpu) {
     virt->set_interrupt_shadow(&vcpu->virt, 0);
 }
 
-// KVM_EXIT_INTERNAL_ERROR with the instruction's bytes (struct kvm_run, emulation_failure).
-static int fail(struct vcpu *vcpu, const uint8_t *bytes, unsigned count) {
+static enum code_mode code_mode(const struct kvm_segment *cs, bool long_mode) {
+    if (long_mode && cs->l)
+        return CODE_64;
+    return cs->db ? CODE_32 : CODE_16;
+}
+
+// Up to 15 bytes at RIP. 0 with an exception, or without one where no memory is.
+static unsigned fetch(struct vcpu *vcpu, enum code_mode *mode, uint8_t *bytes,
+                      struct guest_exception *exception) {
+    struct emulation *emulation = &vcpu->emulation;
+    struct kvm_segment cs;
+    virt->get_segment(&vcpu->virt, SEG_CS, &cs);
+    *mode = code_mode(&cs, emulation->long_mode);
+    uint64_t linear = *mode == CODE_64 ? emulation->rip : (uint32_t)(cs.base + emulation->rip);
+    unsigned count = virt->instruction_bytes(&vcpu->virt, bytes);
+    return count ? count : guest_memory_fetch(vcpu, linear, bytes, INSTRUCTION_MAX, exception);
+}
+
+// An unprivileged program of the guest must not stop the guest: it gets #UD, unless user space
+// wants to know. Else KVM_EXIT_INTERNAL_ERROR with the instruction's bytes (struct kvm_run,
+// emulation_failure).
+static int fail(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
+    struct guest_exception exception = {.vector = GUEST_UD};
+    uint8_t bytes[INSTRUCTION_MAX];
+    enum code_mode mode;
+    if (vcpu->emulation.cpl && !vcpu->vm->exit_on_emulation_failure) {
+        virt_raise(&vcpu->virt, &exception);
+        return VCPU_RESUME;
+    }
+    unsigned count = fetch(vcpu, &mode, bytes, &exception);
     run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
     run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
     run->emulation_failure.ndata = count ? 3 : 1;
@@ -204,7 +237,7 @@ static int step(struct vcpu *vcpu) {
     case EMULATE_PORT_OUT:
         return exit_port(vcpu, KVM_EXIT_IO_OUT);
     default:
-        return fail(vcpu, NULL, 0);
+        return fail(vcpu);
     }
 }
 
@@ -215,12 +248,6 @@ int vcpu_emulate_continue(struct vcpu *vcpu) {
     if (vcpu->emulation.waiting == EMULATE_MMIO_READ)
         memcpy(vcpu->emulation.mmio.data, vcpu->run->mmio.data, sizeof(vcpu->emulation.mmio.data));
     return step(vcpu);
-}
-
-static enum code_mode code_mode(const struct kvm_segment *cs, bool long_mode) {
-    if (long_mode && cs->l)
-        return CODE_64;
-    return cs->db ? CODE_32 : CODE_16;
 }
 
 static void load(struct vcpu *vcpu, const struct guest_paging *paging) {
@@ -238,27 +265,22 @@ static void load(struct vcpu *vcpu, const struct guest_paging *paging) {
 int vcpu_emulate(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
     struct guest_paging paging;
-    struct kvm_segment cs;
     uint8_t bytes[INSTRUCTION_MAX];
     struct guest_exception exception = {.vector = 0};
+    enum code_mode mode;
     vcpu->virt.statistics.insn_emulations++;
     vcpu->mmio_known = vcpu->exit.kind == VIRT_EXIT_STAGE2 && vcpu->exit.stage2.linear_valid &&
                        !vcpu->exit.stage2.page_walk;
     virt->get_paging(&vcpu->virt, &paging);
-    virt->get_segment(&vcpu->virt, SEG_CS, &cs);
     load(vcpu, &paging);
     emulation->long_mode = paging.efer & (1 << 10); // EFER.LMA
-    enum code_mode mode = code_mode(&cs, emulation->long_mode);
-    uint64_t linear = mode == CODE_64 ? emulation->rip : (uint32_t)(cs.base + emulation->rip);
-    unsigned count = virt->instruction_bytes(&vcpu->virt, bytes);
-    if (!count)
-        count = guest_memory_fetch(vcpu, linear, bytes, sizeof(bytes), &exception);
+    unsigned count = fetch(vcpu, &mode, bytes, &exception);
     if (!count && exception.vector) {
         virt_raise(&vcpu->virt, &exception);
         return VCPU_RESUME;
     }
     if (decode(bytes, count, mode, &emulation->instruction) != DECODED)
-        return fail(vcpu, bytes, count);
+        return fail(vcpu);
     emulate_begin(emulation);
     return step(vcpu);
 }

@@ -9,14 +9,32 @@
     (KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |                           \
      KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM)
 
-void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
+// Flags that a capability brings.
+static uint32_t enabled_flags(const struct vcpu *vcpu) {
+    return (vcpu->vm->exception_payload ? KVM_VCPUEVENT_VALID_PAYLOAD : 0) |
+           (vcpu->vm->triple_fault_event ? KVM_VCPUEVENT_VALID_TRIPLE_FAULT : 0);
+}
+
+// Without KVM_CAP_EXCEPTION_PAYLOAD a pending exception shows as injected, its payload delivered.
+static void get_exception(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
     struct virt_events *events = &vcpu->virt.events;
-    memset(out, 0, sizeof(*out));
-    // Without KVM_CAP_EXCEPTION_PAYLOAD a pending exception shows as injected.
-    out->exception.injected = events->exception_injected || events->exception_pending;
+    bool separate = vcpu->vm->exception_payload;
+    if (!separate && events->exception_pending)
+        virt_deliver_payload(&vcpu->virt);
+    out->exception.injected =
+        events->exception_injected || (!separate && events->exception_pending);
+    out->exception.pending = separate && events->exception_pending;
     out->exception.nr = events->exception_vector;
     out->exception.has_error_code = events->exception_has_error;
     out->exception.error_code = events->exception_error;
+    out->exception_has_payload = separate && events->exception_has_payload;
+    out->exception_payload = out->exception_has_payload ? events->exception_payload : 0;
+}
+
+void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
+    struct virt_events *events = &vcpu->virt.events;
+    memset(out, 0, sizeof(*out));
+    get_exception(vcpu, out);
     out->interrupt.injected = events->interrupt_injected && !events->interrupt_soft;
     out->interrupt.nr = events->interrupt_vector;
     out->interrupt.shadow = (uint8_t)virt->get_interrupt_shadow(&vcpu->virt);
@@ -27,12 +45,18 @@ void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
     out->smi.pending = atomic_load(&events->smi_pending);
     out->flags =
         KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
+    out->flags |= enabled_flags(vcpu);
+    out->triple_fault.pending = vcpu->vm->triple_fault_event && events->triple_fault;
 }
 
 static int check(const struct vcpu *vcpu, const struct kvm_vcpu_events *in) {
-    if (in->flags & ~(uint32_t)EVENT_FLAGS)
+    bool payload = in->flags & KVM_VCPUEVENT_VALID_PAYLOAD;
+    if (in->flags & ~(EVENT_FLAGS | enabled_flags(vcpu)))
         return -EINVAL;
-    if (in->exception.injected && (in->exception.nr > 31 || in->exception.nr == 2))
+    if (payload && in->exception.pending && in->exception.injected)
+        return -EINVAL;
+    if ((in->exception.injected || (payload && in->exception.pending)) &&
+        (in->exception.nr > 31 || in->exception.nr == 2))
         return -EINVAL;
     // System-management mode is not offered: KVM_CAP_X86_SMM is 0.
     bool smm = (in->flags & KVM_VCPUEVENT_VALID_SMM) && (in->smi.smm || in->smi.pending);
@@ -44,12 +68,17 @@ int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *in) {
     int error = check(vcpu, in);
     if (error)
         return error;
-    events->exception_pending = false;
+    bool payload = in->flags & KVM_VCPUEVENT_VALID_PAYLOAD;
+    events->exception_pending = payload && in->exception.pending;
     events->exception_injected = in->exception.injected;
     events->exception_vector = in->exception.nr;
     events->exception_has_error = in->exception.has_error_code;
     events->exception_error = in->exception.error_code;
-    events->exception_has_payload = false;
+    events->exception_has_payload =
+        events->exception_pending && payload && in->exception_has_payload;
+    events->exception_payload = in->exception_payload;
+    if (in->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
+        events->triple_fault = in->triple_fault.pending;
     events->interrupt_injected = in->interrupt.injected;
     events->interrupt_vector = in->interrupt.nr;
     events->interrupt_soft = in->interrupt.soft;

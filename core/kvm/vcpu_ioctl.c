@@ -3,18 +3,20 @@
 // KVM_RUN apart.
 #include "core/kvm/vcpu_ioctl.h"
 #include <asm/errno.h>
+#include <stddef.h>
 #include "core/kvm/clock.h"
 #include "core/kvm/cpuid_ioctl.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/ioctl_table.h"
+#include "core/kvm/machine_check.h"
 #include "core/kvm/msr_ioctl.h"
+#include "core/kvm/statistics.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vcpu_fpu.h"
 #include "core/mm/user_copy.h"
 #include "core/string.h"
 
-#define UNUSED_ARGUMENT   (void)argument
-#define TSC_TOLERANCE_PPM 250 // KVM's tsc_tolerance_ppm
+#define UNUSED_ARGUMENT (void)argument
 
 static int64_t get_regs(void *vcpu, void *data, uint64_t argument) {
     UNUSED_ARGUMENT;
@@ -273,13 +275,9 @@ static int64_t get_tsc_khz(void *vcpu, void *data, uint64_t argument) {
     return ((struct vcpu *)vcpu)->virt.tsc_khz;
 }
 
-// Without TSC scaling only the machine's own frequency can be had, within KVM's tolerance.
-static int64_t set_tsc_khz(void *object, void *data, uint64_t khz) {
-    struct vcpu *vcpu = object;
+static int64_t set_tsc_khz(void *vcpu, void *data, uint64_t khz) {
     (void)data;
-    uint64_t host = time_tsc_khz(), wanted = khz ? khz : vcpu->vm->default_tsc_khz;
-    uint64_t distance = wanted > host ? wanted - host : host - wanted;
-    return distance * 1000000 > host * TSC_TOLERANCE_PPM ? -EINVAL : 0;
+    return clock_set_tsc_khz(vcpu, khz);
 }
 
 static int64_t kvmclock_control(void *object, void *data, uint64_t argument) {
@@ -317,6 +315,52 @@ static int64_t set_guest_debug(void *object, void *data, uint64_t argument) {
     return 0;
 }
 
+static int64_t setup_mce(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    return machine_check_setup(vcpu, *(uint64_t *)data);
+}
+
+static int64_t set_mce(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    return machine_check_inject(vcpu, data);
+}
+
+static int64_t get_stats_fd(void *vcpu, void *data, uint64_t argument) {
+    (void)data;
+    UNUSED_ARGUMENT;
+    return statistics_vcpu_fd(vcpu);
+}
+
+static int64_t enable_cap(void *object, void *data, uint64_t argument) {
+    const struct kvm_enable_cap *cap = data;
+    UNUSED_ARGUMENT;
+    if (cap->flags || cap->cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID)
+        return -EINVAL;
+    ((struct vcpu *)object)->virt.msrs.enforce_pv_features = cap->args[0] != 0;
+    return 0;
+}
+
+_Static_assert(offsetof(struct kvm_sregs2, flags) == offsetof(struct kvm_sregs, interrupt_bitmap),
+               "the two begin alike");
+
+// The PDPTRs follow from CR3 and memory here, so they are never given and those given not needed.
+static int64_t get_sregs2(void *vcpu, void *data, uint64_t argument) {
+    struct kvm_sregs sregs;
+    UNUSED_ARGUMENT;
+    vcpu_get_sregs(vcpu, &sregs);
+    memcpy(data, &sregs, offsetof(struct kvm_sregs2, flags));
+    return 0;
+}
+
+static int64_t set_sregs2(void *vcpu, void *data, uint64_t argument) {
+    struct kvm_sregs sregs = {0};
+    UNUSED_ARGUMENT;
+    if (((struct kvm_sregs2 *)data)->flags & ~(uint64_t)KVM_SREGS2_FLAGS_PDPTRS_VALID)
+        return -EINVAL;
+    memcpy(&sregs, data, offsetof(struct kvm_sregs2, flags));
+    return vcpu_set_sregs(vcpu, &sregs);
+}
+
 static const struct ioctl_row rows[] = {
     IOCTL_ROW(KVM_GET_REGS, IOCTL_OUT, struct kvm_regs, get_regs),
     IOCTL_ROW(KVM_SET_REGS, IOCTL_IN, struct kvm_regs, set_regs),
@@ -325,6 +369,13 @@ static const struct ioctl_row rows[] = {
     IOCTL_ROW(KVM_GET_FPU, IOCTL_OUT, struct kvm_fpu, get_fpu),
     IOCTL_ROW(KVM_SET_FPU, IOCTL_IN, struct kvm_fpu, set_fpu),
     IOCTL_ROW(KVM_GET_XSAVE, IOCTL_OUT, struct kvm_xsave, get_xsave),
+    IOCTL_ROW(KVM_GET_XSAVE2, IOCTL_OUT, struct kvm_xsave, get_xsave),
+    IOCTL_ROW(KVM_GET_SREGS2, IOCTL_OUT, struct kvm_sregs2, get_sregs2),
+    IOCTL_ROW(KVM_SET_SREGS2, IOCTL_IN, struct kvm_sregs2, set_sregs2),
+    IOCTL_PLAIN(KVM_GET_STATS_FD, IOCTL_VALUE, get_stats_fd),
+    IOCTL_ROW(KVM_X86_SETUP_MCE, IOCTL_IN, uint64_t, setup_mce),
+    IOCTL_ROW(KVM_X86_SET_MCE, IOCTL_IN, struct kvm_x86_mce, set_mce),
+    IOCTL_ROW(KVM_ENABLE_CAP, IOCTL_IN, struct kvm_enable_cap, enable_cap),
     IOCTL_ROW(KVM_SET_XSAVE, IOCTL_IN, struct kvm_xsave, set_xsave),
     IOCTL_ROW(KVM_GET_XCRS, IOCTL_OUT, struct kvm_xcrs, get_xcrs),
     IOCTL_ROW(KVM_SET_XCRS, IOCTL_IN, struct kvm_xcrs, set_xcrs),

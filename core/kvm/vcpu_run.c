@@ -3,8 +3,10 @@
 #include <asm/errno.h>
 #include <linux/kvm_para.h>
 #include "core/kvm/clock.h"
+#include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
+#include "core/kvm/msr_filter.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vcpu_ioctl.h"
@@ -18,11 +20,6 @@
 static int exit_to_user(struct vcpu *vcpu, uint32_t reason) {
     vcpu->run->exit_reason = reason;
     return VCPU_EXIT_TO_USER;
-}
-
-static void raise(struct vcpu *vcpu, uint8_t vector, bool has_error_code) {
-    struct guest_exception exception = {.vector = vector, .has_error_code = has_error_code};
-    virt_raise(&vcpu->virt, &exception);
 }
 
 // IN into AL or AX keeps the rest of RAX, into EAX clears its upper half (SDM vol. 1 3.4.1.1).
@@ -42,7 +39,8 @@ static __attribute__((noinline)) bool port_in_kernel(struct vcpu *vcpu) {
     bool in = vcpu->exit.port.in;
     uint32_t data = (uint32_t)vcpu->virt.gpr[0];
     if (!irqchip_port(vm, port, size, in, &data))
-        return !in && ioeventfd_write(vm, true, port, size, &data);
+        return !in && (ioeventfd_write(vm, true, port, size, &data) ||
+                       coalesced_write(vm, true, port, size, &data));
     if (in)
         port_in_done(vcpu, &data);
     return true;
@@ -51,7 +49,9 @@ static __attribute__((noinline)) bool port_in_kernel(struct vcpu *vcpu) {
 static int exit_port(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     bool in = vcpu->exit.port.in;
-    bool devices = vcpu->vm->irqchip.mode == IRQCHIP_KERNEL || atomic_load(&vcpu->vm->ioeventfds);
+    const struct vm *vm = vcpu->vm;
+    bool devices = vm->irqchip.mode == IRQCHIP_KERNEL || atomic_load(&vm->ioeventfds) ||
+                   atomic_load(&vm->coalesced_zones);
     vcpu->virt.statistics.io_exits++;
     if (devices && port_in_kernel(vcpu)) {
         virt->skip_instruction(&vcpu->virt);
@@ -112,8 +112,7 @@ static int exit_debug(struct vcpu *vcpu) {
 }
 
 static int exit_msr(struct vcpu *vcpu) {
-    raise(vcpu, GUEST_GP, true);
-    return VCPU_RESUME;
+    return msr_refused(vcpu);
 }
 
 static int exit_interrupt_window(struct vcpu *vcpu) {
@@ -173,6 +172,10 @@ static void take_attention(struct vcpu *vcpu) {
         take_init(vcpu);
     if (bits & ATTENTION_SIPI)
         take_sipi(vcpu);
+    if (bits & ATTENTION_IOAPIC_EOI)
+        vcpu->eoi_pending = true;
+    if (bits & ATTENTION_MSR_FILTER)
+        msr_filter_update(vcpu);
     if (bits & ATTENTION_CLOCK)
         clock_update(vcpu);
 }
@@ -183,8 +186,16 @@ static int interrupted(struct vcpu *vcpu) {
     return -EINTR;
 }
 
+static int exit_ioapic_eoi(struct vcpu *vcpu) {
+    vcpu->eoi_pending = false;
+    vcpu->run->eoi.vector = vcpu->eoi_vector;
+    return exit_to_user(vcpu, KVM_EXIT_IOAPIC_EOI);
+}
+
 static int exit_attention(struct vcpu *vcpu) {
     take_attention(vcpu);
+    if (vcpu->eoi_pending)
+        return exit_ioapic_eoi(vcpu);
     if (thread_interrupted())
         return interrupted(vcpu);
     if (thread_must_yield())
@@ -251,6 +262,8 @@ static int vcpu_block(struct vcpu *vcpu) {
 static int complete(struct vcpu *vcpu) {
     enum vcpu_completion what = vcpu->completion;
     vcpu->completion = COMPLETE_NOTHING;
+    if (what == COMPLETE_MSR)
+        return msr_complete(vcpu);
     if (what == COMPLETE_EMULATION)
         return vcpu_emulate_continue(vcpu);
     if (what == COMPLETE_PORT_IN)
@@ -264,7 +277,8 @@ static int complete(struct vcpu *vcpu) {
 
 static bool user_wants_window(struct vcpu *vcpu) {
     struct virt_vcpu *state = &vcpu->virt;
-    state->interrupt_window_requested = !state->irqchip && vcpu->run->request_interrupt_window;
+    state->interrupt_window_requested =
+        !irqchip_has_pic(vcpu->vm) && vcpu->run->request_interrupt_window;
     return state->interrupt_window_requested && state->events.user_interrupt < 0 &&
            virt->interrupt_allowed(state);
 }
@@ -324,8 +338,9 @@ static void report(struct vcpu *vcpu) {
     run->cr8 = vcpu_get_cr8(vcpu);
     run->apic_base = state->irqchip ? state->lapic.base : state->msrs.apic_base;
     run->ready_for_interrupt_injection =
-        state->irqchip ||
-        (allowed && state->events.user_interrupt < 0 && virt->interrupt_allowed(state));
+        irqchip_has_pic(vcpu->vm) ||
+        ((!state->irqchip || lapic_accepts_pic(&state->lapic)) && allowed &&
+         state->events.user_interrupt < 0 && virt->interrupt_allowed(state));
     if (run->kvm_valid_regs)
         store_synced(vcpu);
 }

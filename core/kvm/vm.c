@@ -2,10 +2,12 @@
 // A virtual machine: its life, its guest-physical memory, and its fd.
 #include "core/kvm/vm.h"
 #include <asm/errno.h>
+#include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/irqfd.h"
 #include "core/kvm/memslot.h"
+#include "core/kvm/msr_filter.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vm_ioctl.h"
@@ -40,7 +42,9 @@ void vm_get(struct vm *vm) {
 
 static void vm_destroy(struct vm *vm) {
     irqfd_destroy_all(vm);
+    msr_filter_destroy(vm);
     ioeventfd_destroy_all(vm);
+    coalesced_destroy(vm);
     irqchip_destroy(vm);
     for (uint32_t id = 0; id < vm->vcpu_limit; id++)
         if (vm->vcpus[id])
@@ -82,8 +86,12 @@ static struct vm *vm_create(int *error) {
     vm->space = process_current()->space;
     vm->default_tsc_khz = (uint32_t)time_tsc_khz();
     vm->clock_offset = 0 - time_now();
-    vm->tsc_offset = 0 - __builtin_ia32_rdtsc();
+    vm->creation_tsc = __builtin_ia32_rdtsc();
+    vm->tsc_offset = 0 - vm->creation_tsc;
     irqchip_init(vm);
+    *error = coalesced_init(vm);
+    if (*error)
+        goto no_ring;
     *error = stage2_init(vm);
     if (*error)
         goto no_stage2;
@@ -95,6 +103,8 @@ static struct vm *vm_create(int *error) {
 no_virt:
     stage2_destroy(vm);
 no_stage2:
+    coalesced_destroy(vm);
+no_ring:
     heap_free(vm);
     return NULL;
 }
@@ -146,5 +156,8 @@ int vm_write_guest(struct vm *vm, uint64_t gpa, const void *from, uint64_t size)
     struct memslot slot;
     if (memslot_find(vm, gpa, &slot) && (slot.flags & KVM_MEM_READONLY))
         return -EFAULT;
-    return for_each_piece(vm, gpa, (char *)(uintptr_t)from, size, piece_out);
+    int error = for_each_piece(vm, gpa, (char *)(uintptr_t)from, size, piece_out);
+    if (!error)
+        memslot_mark_dirty(vm, gpa, size);
+    return error;
 }

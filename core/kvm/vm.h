@@ -21,6 +21,8 @@
 struct vcpu;
 struct memslot_table;
 struct ioeventfd_table;
+struct msr_filter;
+struct coalesced_zones;
 
 enum irqchip_mode { IRQCHIP_NONE, IRQCHIP_KERNEL, IRQCHIP_SPLIT };
 
@@ -37,6 +39,8 @@ struct vm_irqchip {
     struct irq_routing
         *_Atomic routing; // replaced whole; readers do not hold it across a wait or a user copy
     uint32_t acknowledged_pins; // EOIed under the lock, resample irqfds still to be told
+    uint32_t split_pins;        // of user space's I/O APIC, IRQCHIP_SPLIT
+    uint32_t split_watch[8];    // vectors whose EOI it wants to know
     struct list irqfds;         // struct irqfd, guarded by vm->lock
 };
 
@@ -55,14 +59,26 @@ struct vm {
     struct vcpu *vcpus[VM_MAX_VCPUS];   // by vCPU id
     struct lapic *lapics[VM_MAX_VCPUS]; // by vCPU id
     atomic_uint vcpu_count;
-    uint32_t vcpu_limit; // highest id + 1
+    uint32_t vcpu_limit;   // highest id + 1
+    uint32_t max_vcpu_ids; // KVM_CAP_MAX_VCPU_ID; 0: not set
     uint32_t boot_cpu_id;
     uint64_t tss_address, identity_map_address;
     uint64_t clock_offset; // guest kvmclock = time_now() + clock_offset
+    uint64_t nr_mmu_pages;
     uint32_t default_tsc_khz;
-    uint64_t tsc_offset;     // what new vCPUs start with: guest TSC 0 at creation
+    uint64_t creation_tsc;     // the host's when guest TSCs read 0
+    uint64_t tsc_offset;       // what new vCPUs start with
+    uint64_t dirty_log_manual; // KVM_DIRTY_LOG_*
+    struct coalesced_zones *_Atomic coalesced_zones;
+    struct spinlock coalesced_lock; // the ring; below no other
+    uint64_t coalesced_ring;        // physical address of the page all vCPUs map
+    struct {
+        _Atomic uint64_t remote_tlb_flushes, zaps;
+    } statistics;
+    struct msr_filter *_Atomic msr_filter;
     uint64_t disabled_exits; // KVM_X86_DISABLE_EXITS_*
     uint64_t user_space_msr; // KVM_MSR_EXIT_REASON_*
+    bool platform_info_hidden, exception_payload, triple_fault_event, exit_on_emulation_failure;
     bool x2apic_32bit_ids, x2apic_no_broadcast_quirk;
 };
 

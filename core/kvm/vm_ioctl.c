@@ -4,13 +4,18 @@
 #include <asm/errno.h>
 #include "core/kvm/capability.h"
 #include "core/kvm/clock.h"
+#include "core/kvm/coalesced_mmio.h"
+#include "core/kvm/dirty_log.h"
 #include "core/kvm/ioctl_table.h"
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/irqfd.h"
 #include "core/kvm/memslot.h"
+#include "core/kvm/msr_filter.h"
+#include "core/kvm/statistics.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vm.h"
+#include "core/kvm/vm_capability.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
@@ -22,12 +27,23 @@ static int64_t check_extension(void *vm, void *data, uint64_t argument) {
 
 static int64_t create_vcpu(void *vm, void *data, uint64_t id) {
     (void)data;
-    return id >= VM_MAX_VCPUS ? -EINVAL : vcpu_create_fd(vm, (uint32_t)id);
+    uint32_t limit = ((struct vm *)vm)->max_vcpu_ids;
+    return id >= (limit ? limit : VM_MAX_VCPUS) ? -EINVAL : vcpu_create_fd(vm, (uint32_t)id);
 }
 
 static int64_t set_memory(void *vm, void *data, uint64_t argument) {
     (void)argument;
     return memslot_set(vm, data);
+}
+
+static int64_t get_dirty_log(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return dirty_log_get(vm, data);
+}
+
+static int64_t clear_dirty_log(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return dirty_log_clear(vm, data);
 }
 
 // Unrestricted guests need neither the TSS nor the identity map, so the addresses are only kept.
@@ -182,26 +198,62 @@ static int64_t set_clock(void *vm, void *data, uint64_t argument) {
     return clock_set(vm, data);
 }
 
-static int64_t enable_x2apic_api(struct vm *vm, uint64_t flags) {
-    if (flags & ~(uint64_t)(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK))
+static int64_t enable_cap(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return vm_enable_capability(vm, data);
+}
+
+// The second stage's tables are the process's memory like others; the number is only kept.
+static int64_t set_mmu_pages(void *object, void *data, uint64_t pages) {
+    struct vm *vm = object;
+    (void)data;
+    if (pages < 64) // KVM_MIN_ALLOC_MMU_PAGES
         return -EINVAL;
-    vm->x2apic_32bit_ids |= (flags & KVM_X2APIC_API_USE_32BIT_IDS) != 0;
-    vm->x2apic_no_broadcast_quirk |= (flags & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK) != 0;
+    vm->nr_mmu_pages = pages;
     return 0;
 }
 
-static int64_t enable_cap(void *vm, void *data, uint64_t argument) {
-    const struct kvm_enable_cap *cap = data;
+static int64_t get_mmu_pages(void *object, void *data, uint64_t argument) {
+    (void)data, (void)argument;
+    return (int64_t)((struct vm *)object)->nr_mmu_pages;
+}
+
+static int64_t set_msr_filter(void *vm, void *data, uint64_t argument) {
+    (void)data;
+    return msr_filter_set(vm, argument);
+}
+
+static int64_t get_tsc_khz(void *object, void *data, uint64_t argument) {
+    (void)data, (void)argument;
+    return ((struct vm *)object)->default_tsc_khz;
+}
+
+static int64_t set_tsc_khz(void *vm, void *data, uint64_t khz) {
+    (void)data;
+    return clock_set_default_tsc_khz(vm, khz);
+}
+
+static int64_t register_coalesced(void *vm, void *data, uint64_t argument) {
     (void)argument;
-    if (cap->flags || cap->cap != KVM_CAP_X2APIC_API)
-        return -EINVAL;
-    return enable_x2apic_api(vm, cap->args[0]);
+    return coalesced_register(vm, data);
+}
+
+static int64_t unregister_coalesced(void *vm, void *data, uint64_t argument) {
+    (void)argument;
+    return coalesced_unregister(vm, data);
+}
+
+static int64_t get_stats_fd(void *vm, void *data, uint64_t argument) {
+    (void)data, (void)argument;
+    return statistics_vm_fd(vm);
 }
 
 static const struct ioctl_row rows[] = {
     IOCTL_PLAIN(KVM_CHECK_EXTENSION, IOCTL_VALUE, check_extension),
     IOCTL_PLAIN(KVM_CREATE_VCPU, IOCTL_VALUE, create_vcpu),
     IOCTL_ROW(KVM_SET_USER_MEMORY_REGION, IOCTL_IN, struct kvm_userspace_memory_region, set_memory),
+    IOCTL_ROW(KVM_GET_DIRTY_LOG, IOCTL_IN, struct kvm_dirty_log, get_dirty_log),
+    IOCTL_ROW(KVM_CLEAR_DIRTY_LOG, IOCTL_IN, struct kvm_clear_dirty_log, clear_dirty_log),
     IOCTL_PLAIN(KVM_SET_TSS_ADDR, IOCTL_VALUE, set_tss_address),
     IOCTL_ROW(KVM_SET_IDENTITY_MAP_ADDR, IOCTL_IN, uint64_t, set_identity_map),
     IOCTL_PLAIN(KVM_SET_BOOT_CPU_ID, IOCTL_VALUE, set_boot_cpu),
@@ -221,6 +273,16 @@ static const struct ioctl_row rows[] = {
     IOCTL_ROW(KVM_IOEVENTFD, IOCTL_IN, struct kvm_ioeventfd, ioeventfd),
     IOCTL_ROW(KVM_GET_CLOCK, IOCTL_OUT, struct kvm_clock_data, get_clock),
     IOCTL_ROW(KVM_SET_CLOCK, IOCTL_IN, struct kvm_clock_data, set_clock),
+    IOCTL_ROW(KVM_REGISTER_COALESCED_MMIO, IOCTL_IN, struct kvm_coalesced_mmio_zone,
+              register_coalesced),
+    IOCTL_ROW(KVM_UNREGISTER_COALESCED_MMIO, IOCTL_IN, struct kvm_coalesced_mmio_zone,
+              unregister_coalesced),
+    IOCTL_PLAIN(KVM_GET_STATS_FD, IOCTL_VALUE, get_stats_fd),
+    IOCTL_PLAIN(KVM_SET_NR_MMU_PAGES, IOCTL_VALUE, set_mmu_pages),
+    IOCTL_PLAIN(KVM_GET_NR_MMU_PAGES, IOCTL_VALUE, get_mmu_pages),
+    IOCTL_PLAIN(KVM_X86_SET_MSR_FILTER, IOCTL_POINTER, set_msr_filter),
+    IOCTL_PLAIN(KVM_GET_TSC_KHZ, IOCTL_VALUE, get_tsc_khz),
+    IOCTL_PLAIN(KVM_SET_TSC_KHZ, IOCTL_VALUE, set_tsc_khz),
     IOCTL_ROW(KVM_ENABLE_CAP, IOCTL_IN, struct kvm_enable_cap, enable_cap),
 };
 

@@ -13,12 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SKIP_STATUS  4 // KSFT_SKIP of Linux's selftests
 #define OUTPUT_LIMIT 65536
+#define WORDS_MAX    16 // of a program and its options
 
 enum result { PASS, SKIP, FAIL, TIME_OUT, RESULT_COUNT };
 static const char *const result_name[RESULT_COUNT] = {"pass", "skip", "fail", "time-out"};
@@ -39,9 +41,8 @@ static double seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static pid_t start(char *path, int *output) {
+static pid_t start(char *path, char **arguments, int *output) {
     posix_spawn_file_actions_t actions;
-    char *arguments[] = {path, NULL};
     int ends[2];
     pid_t child;
 
@@ -93,12 +94,22 @@ static enum result judge(int status) {
     return WIFEXITED(status) && WEXITSTATUS(status) == SKIP_STATUS ? SKIP : FAIL;
 }
 
-static void run(char *path, double limit, struct outcome *outcome) {
+// Cuts "program,option,..." at its commas. The program is the first word.
+static void split(char *row, char **words) {
+    size_t count = 0;
+    for (char *word = strtok(row, ","); word && count < WORDS_MAX; word = strtok(NULL, ","))
+        words[count++] = word;
+    words[count] = NULL;
+}
+
+static void run(char *row, double limit, struct outcome *outcome) {
+    char *words[WORDS_MAX + 1];
     int fd;
+    split(row, words);
     outcome->length = 0;
     outcome->result = FAIL;
     uint64_t begin = __builtin_ia32_rdtsc();
-    pid_t child = start(path, &fd);
+    pid_t child = start(words[0], words, &fd);
     if (child < 0)
         return;
     bool ended = collect(outcome, fd, seconds() + limit);
@@ -111,12 +122,21 @@ static void run(char *path, double limit, struct outcome *outcome) {
     outcome->output[outcome->length] = '\0';
 }
 
-// The line that says what went wrong: a failed assertion's or a skip's if there is one, else the
-// last.
+// The line that says what went wrong: the one after the selftests' headline of a failed assertion,
+// which names file and condition; another mark's; else the last.
 static const char *reason(struct outcome *outcome) {
     static const char *const marks[] = {"Assert", "ASSERT", "SKIP", "skip",
                                         "not ok", "fail",   "FAIL"};
+    static const char headline[] = "==== Test Assertion Failure ====\n";
     const char *last = "";
+    char *failure = strstr(outcome->output, headline);
+    if (failure) {
+        failure += strlen(headline);
+        failure += strspn(failure, " ");
+        for (char *c = failure; (c = strchr(c, '\n')) != NULL;)
+            *c = ' ';
+        return failure;
+    }
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
         char *found = strstr(outcome->output, marks[i]);
         if (!found)
@@ -136,11 +156,28 @@ static void print_row(const char *path, struct outcome *outcome) {
     printf("%-34s %-8s %12llu", slash ? slash + 1 : path, result_name[outcome->result],
            (unsigned long long)outcome->ticks);
     if (outcome->result != PASS)
-        printf("  %.200s", reason(outcome));
+        printf("  %.300s", reason(outcome));
     if (outcome->result == FAIL && WIFSIGNALED(outcome->status))
         printf(" (signal %d)", WTERMSIG(outcome->status));
     putchar('\n');
     fflush(stdout);
+}
+
+// What tests read in Linux's sysfs of a kernel that maps anonymous memory in pages of 2 MiB. Ashlar
+// has no sysfs: the files are made where the directory is missing.
+static void provide_sysfs(void) {
+    static const char *const directories[] = {"/sys", "/sys/kernel", "/sys/kernel/mm",
+                                              "/sys/kernel/mm/transparent_hugepage"};
+    static const char size[] = "2097152\n";
+
+    if (access("/sys/kernel", F_OK) == 0)
+        return;
+    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++)
+        mkdir(directories[i], 0755);
+    int fd = open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", O_WRONLY | O_CREAT, 0444);
+    if (fd < 0 || write(fd, size, sizeof(size) - 1) < 0)
+        perror("hpage_pmd_size");
+    close(fd);
 }
 
 int main(int argc, char **argv) {
@@ -149,9 +186,10 @@ int main(int argc, char **argv) {
     double limit = argc > 2 ? atof(argv[1]) : 0;
 
     if (limit <= 0) {
-        fprintf(stderr, "usage: suite SECONDS PROGRAM...\n");
+        fprintf(stderr, "usage: suite SECONDS PROGRAM[,OPTION]...\n");
         return 2;
     }
+    provide_sysfs();
     printf("%-34s %-8s %12s  %s\n", "test", "result", "ticks", "why");
     for (int i = 2; i < argc; i++) {
         run(argv[i], limit, &outcome);

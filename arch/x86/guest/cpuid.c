@@ -4,9 +4,10 @@
 #include "cpuid_xsave.h"
 #include <asm/errno.h>
 
-#define CR4_OSXSAVE (1ull << 18)
-#define CR4_PKE     (1ull << 22)
-#define APIC_ENABLE (1ull << 11)
+#define CR4_OSXSAVE       (1ull << 18)
+#define CR4_PKE           (1ull << 22)
+#define MISC_ENABLE_MWAIT (1ull << 18)
+#define APIC_ENABLE       (1ull << 11)
 
 // -- look-up --
 
@@ -251,6 +252,8 @@ void guest_cpuid_update(struct guest_cpuid *cpuid, const struct cpuid_dynamic *d
     if (entry) {
         set_bit(&entry->ecx, 27, (entry->ecx & (1u << 26)) && (dynamic->cr4 & CR4_OSXSAVE));
         set_bit(&entry->edx, 9, dynamic->apic_base & APIC_ENABLE);
+        if (dynamic->mwait_follows)
+            set_bit(&entry->ecx, 3, dynamic->misc_enable & MISC_ENABLE_MWAIT);
     }
     entry = own_entry(cpuid, 7, 0);
     if (entry)

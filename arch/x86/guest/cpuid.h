@@ -55,6 +55,7 @@ enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 #define CPUID_FLUSH_L1D    CPUID_FEATURE(7, 0, CPUID_EDX, 28)
 #define CPUID_ARCH_CAPS    CPUID_FEATURE(7, 0, CPUID_EDX, 29)
 #define CPUID_SSBD         CPUID_FEATURE(7, 0, CPUID_EDX, 31)
+#define CPUID_MWAIT        CPUID_FEATURE(1, 0, CPUID_ECX, 3)
 #define CPUID_XSAVES       CPUID_FEATURE(0xd, 1, CPUID_EAX, 3)
 #define CPUID_NX           CPUID_FEATURE(0x80000001u, 0, CPUID_EDX, 20)
 #define CPUID_SYSCALL      CPUID_FEATURE(0x80000001u, 0, CPUID_EDX, 11)
@@ -97,6 +98,8 @@ void guest_cpuid_set(struct guest_cpuid *cpuid, struct kvm_cpuid_entry2 *entries
 // What makes leaves change while the guest runs.
 struct cpuid_dynamic {
     uint64_t cr4, xcr0, xss, apic_base, misc_enable;
+    bool mwait_follows; // MONITOR is what MISC_ENABLE bit 18 says
+                        // (KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT off)
 };
 // Recomputes OSXSAVE, APIC, OSPKE, MONITOR and the sizes in leaf 0xD. Call after guest_cpuid_set
 // and whenever one of these registers changes, not at a CPUID exit.

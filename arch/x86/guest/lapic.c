@@ -198,6 +198,17 @@ static void load_identity(struct lapic *lapic) {
     }
 }
 
+// Integrated; the highest LVT entry is number 5, with CMCI 6.
+static uint32_t version_of(const struct lapic *lapic) {
+    return lapic->cmci ? 0x60014 : 0x50014;
+}
+
+void lapic_set_cmci(struct lapic *lapic, bool present) {
+    lapic->cmci = present;
+    lapic_store(lapic, LAPIC_VERSION, version_of(lapic));
+    lapic_store(lapic, LAPIC_LVT_CMCI, present ? LVT_MASKED : 0);
+}
+
 void lapic_reset(struct lapic *lapic, bool init) {
     static const uint16_t lvts[] = {LAPIC_LVT_TIMER, LAPIC_LVT_THERMAL, LAPIC_LVT_PERF,
                                     LAPIC_LVT_LINT0, LAPIC_LVT_LINT1,   LAPIC_LVT_ERROR};
@@ -210,7 +221,7 @@ void lapic_reset(struct lapic *lapic, bool init) {
     __atomic_store_n(&lapic->irr_summary, 0, __ATOMIC_SEQ_CST);
     lapic->highest_isr = -1;
     lapic->pending_errors = 0;
-    lapic_store(lapic, LAPIC_VERSION, 0x50014); // integrated, LVT entries 0..5
+    lapic_set_cmci(lapic, lapic->cmci);
     for (unsigned i = 0; i < sizeof lvts / sizeof lvts[0]; i++)
         lapic_store(lapic, lvts[i], LVT_MASKED);
     // As KVM's LINT0_REENABLED quirk: firmware of some VMMs relies on virtual wire mode at reset.
@@ -290,7 +301,7 @@ int lapic_set_state(struct lapic *lapic, const struct kvm_lapic_state *state) {
     if (lapic_x2apic(lapic) && lapic->x2apic_id_format && id != lapic->id)
         return -EINVAL;
     __builtin_memcpy(lapic->regs, state->regs, sizeof state->regs);
-    lapic_store(lapic, LAPIC_VERSION, 0x50014);
+    lapic_store(lapic, LAPIC_VERSION, version_of(lapic));
     if (lapic_x2apic(lapic))
         load_identity(lapic);
     for (unsigned word = 0; word < VECTOR_WORDS; word++)

@@ -72,6 +72,7 @@ struct lapic {
     bool x2apic_allowed;        // guest CPUID.1:ECX[21]
     bool tsc_deadline_allowed;  // guest CPUID.1:ECX[24]
     bool x2apic_id_format;      // KVM_X2APIC_API_USE_32BIT_IDS: kvm_lapic_state holds 32-bit IDs
+    bool cmci;                  // LVT CMCI exists (MCG_CAP.MCG_CMCI_P)
     bool no_broadcast_quirk;    // KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK: 0xff in x2APIC is an ID
     uint32_t id;                // x2APIC ID = vCPU id
     uint64_t base;              // IA32_APIC_BASE
@@ -92,6 +93,9 @@ void lapic_init(struct lapic *lapic, uint8_t *regs, uint32_t id, bool bsp,
                 const struct lapic_ops *ops);
 // Reset (init: after INIT, which keeps the APIC base and ID; else power-on).
 void lapic_reset(struct lapic *lapic, bool init);
+
+// Whether there is an LVT entry for corrected machine checks.
+void lapic_set_cmci(struct lapic *lapic, bool present);
 
 static inline uint32_t lapic_reg(const struct lapic *lapic, uint32_t offset) {
     return __atomic_load_n((const uint32_t *)(lapic->regs + offset), __ATOMIC_RELAXED);

@@ -33,7 +33,8 @@ static const struct register_rule rules[64] = {
     [LAPIC_TMR >> 4 ...(LAPIC_TMR >> 4) + 7] = {READABLE, 0},
     [LAPIC_IRR >> 4 ...(LAPIC_IRR >> 4) + 7] = {READABLE, 0},
     [LAPIC_ESR >> 4] = {READABLE | WRITABLE, 0},
-    [LAPIC_ICR >> 4] = {READABLE | WRITABLE, 0xcdfff},
+    [LAPIC_LVT_CMCI >> 4] = {READABLE | WRITABLE, 0x107ff},
+    [LAPIC_ICR >> 4] = {READABLE | WRITABLE, 0xffffffff}, // reserved bits stay, as in KVM
     [LAPIC_ICR2 >> 4] = {READABLE | WRITABLE | XAPIC_ONLY, 0xff000000},
     [LAPIC_LVT_TIMER >> 4] = {READABLE | WRITABLE, 0x700ff},
     [LAPIC_LVT_THERMAL >> 4] = {READABLE | WRITABLE, 0x107ff},
@@ -55,6 +56,8 @@ static const struct register_rule *register_at(const struct lapic *lapic, uint32
         return 0;
     rule = &rules[offset >> 4];
     if (!(rule->flags & access))
+        return 0;
+    if (offset == LAPIC_LVT_CMCI && !lapic->cmci)
         return 0;
     if (rule->flags & (lapic_x2apic(lapic) ? XAPIC_ONLY : X2APIC_ONLY))
         return 0;
@@ -101,6 +104,8 @@ static void write_svr(struct lapic *lapic, uint32_t value) {
     // Software disable masks every LVT entry (SDM vol. 3 11.4.7.2).
     for (uint32_t lvt = LAPIC_LVT_TIMER; lvt <= LAPIC_LVT_ERROR; lvt += 16)
         lapic_store(lapic, lvt, lapic_reg(lapic, lvt) | LVT_MASKED);
+    if (lapic->cmci)
+        lapic_store(lapic, LAPIC_LVT_CMCI, lapic_reg(lapic, LAPIC_LVT_CMCI) | LVT_MASKED);
 }
 
 static uint32_t lvt_value(struct lapic *lapic, uint32_t offset, uint32_t value) {
@@ -141,6 +146,7 @@ static void write_register(struct lapic *lapic, const struct register_rule *rule
     case LAPIC_LVT_TIMER:
         lapic_timer_write_lvt(lapic, lvt_value(lapic, offset, masked));
         break;
+    case LAPIC_LVT_CMCI:
     case LAPIC_LVT_THERMAL:
     case LAPIC_LVT_PERF:
     case LAPIC_LVT_LINT0:

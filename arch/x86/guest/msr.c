@@ -289,6 +289,10 @@ static int write_misc_enable(const struct access *access, uint64_t value) {
     return OK;
 }
 
+static int read_platform_info(const struct access *access, uint64_t *value) {
+    return !access->host && access->msrs->platform_info_hidden ? GP : read_field(access, value);
+}
+
 static int write_platform_info(const struct access *access, uint64_t value) {
     struct guest_msrs *msrs = access->msrs;
 
@@ -503,7 +507,7 @@ static const struct msr_rule rules[SLOT_COUNT] = {
     [COMMAND] = {read_write_only, write_command, ~1ull, 0, 0},
     [UCODE_WRITE] = {read_write_only, write_ignored, 0, 0, 0},
     [UCODE_REV] = {read_field, write_microcode, 0, 0, FIELD(microcode_revision)},
-    [PLATFORM_INFO] = {read_field, write_platform_info, 0, 0, FIELD(platform_info)},
+    [PLATFORM_INFO] = {read_platform_info, write_platform_info, 0, 0, FIELD(platform_info)},
     [MTRR_CAP] = {read_mtrr_capabilities, NULL, 0, 0, 0},
     [ARCH_CAPS] = {read_field, write_field_host, 0, CPUID_ARCH_CAPS, FIELD(arch_capabilities)},
     [MISC_FEATURES] = {read_field, write_misc_features, ~1ull, 0, FIELD(misc_features)},
@@ -619,12 +623,19 @@ static bool is_x2apic(uint32_t index) {
     return index - 0x800 < 0x100;
 }
 
+static bool filtered(struct guest_msrs *msrs, uint32_t index, bool write, bool host_initiated) {
+    return __builtin_expect(msrs->filter != NULL, 0) && !host_initiated &&
+           !msrs->filter(msrs, index, write);
+}
+
 int guest_msr_read(struct guest_msrs *msrs, uint32_t index, uint64_t *value, bool host_initiated) {
     if (is_x2apic(index)) {
         if (!msrs->lapic)
             return GUEST_MSR_UNKNOWN;
         return lapic_msr_read(msrs->lapic, index, value);
     }
+    if (filtered(msrs, index, false, host_initiated))
+        return GUEST_MSR_FILTERED;
     enum slot slot = find_slot(index);
     if (slot == NONE)
         return GUEST_MSR_UNKNOWN;
@@ -640,6 +651,8 @@ int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, boo
             return GUEST_MSR_UNKNOWN;
         return lapic_msr_write(msrs->lapic, index, value);
     }
+    if (filtered(msrs, index, true, host_initiated))
+        return GUEST_MSR_FILTERED;
     enum slot slot = find_slot(index);
     if (slot == NONE)
         return GUEST_MSR_UNKNOWN;
@@ -672,7 +685,7 @@ int guest_msr_feature(uint32_t index, uint64_t (*host_msr)(uint32_t index), uint
 
 int guest_msrs_setup_mce(struct guest_msrs *msrs, uint64_t mcg_cap) {
     uint64_t banks = mcg_cap & 0xff;
-    const uint64_t known = 0xff | 0xff0000 | MCG_CTL_PRESENT | MCG_SER_PRESENT;
+    const uint64_t known = 0xff | 0xff0000 | MCG_CTL_PRESENT | MCG_SER_PRESENT | MCG_CMCI_PRESENT;
 
     if (banks == 0 || banks > GUEST_MC_BANKS || (mcg_cap & ~known))
         return -EINVAL;

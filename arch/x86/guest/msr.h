@@ -77,14 +77,18 @@ struct guest_msrs {
     uint64_t mc_banks[GUEST_MC_BANKS][4]; // CTL, STATUS, ADDR, MISC
     uint64_t mc_ctl2[GUEST_MC_BANKS];
     uint64_t kvm_wall_clock, kvm_system_time;
-    bool enforce_pv_features; // KVM_CAP_ENFORCE_PV_FEATURE_CPUID
+    // KVM_X86_SET_MSR_FILTER, asked for the guest's accesses but those of x2APIC; NULL: no filter.
+    bool (*filter)(struct guest_msrs *msrs, uint32_t index, bool write);
+    bool platform_info_hidden; // KVM_CAP_MSR_PLATFORM_INFO turned off
+    bool enforce_pv_features;  // KVM_CAP_ENFORCE_PV_FEATURE_CPUID
 };
 
 void guest_msrs_init(struct guest_msrs *msrs, const struct guest_msr_backend *backend,
                      const struct guest_cpuid *cpuid, struct lapic *lapic);
 
-#define GUEST_MSR_UNKNOWN (-2) // no such MSR: #GP, or to user space by KVM_CAP_X86_USER_SPACE_MSR
-#define GUEST_MSR_INVALID (-1) // #GP
+#define GUEST_MSR_FILTERED (-3) // msrs->filter refuses it
+#define GUEST_MSR_UNKNOWN  (-2) // no such MSR: #GP, or to user space by KVM_CAP_X86_USER_SPACE_MSR
+#define GUEST_MSR_INVALID  (-1) // #GP
 // host_initiated: KVM_GET/SET_MSRS (skips guest-only checks and CPUID gating, as KVM).
 int guest_msr_read(struct guest_msrs *msrs, uint32_t index, uint64_t *value, bool host_initiated);
 int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, bool host_initiated);

@@ -66,7 +66,7 @@ void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception)
     }
 }
 
-static void apply_payload(struct virt_vcpu *vcpu) {
+void virt_deliver_payload(struct virt_vcpu *vcpu) {
     struct virt_events *events = &vcpu->events;
     if (events->exception_vector == GUEST_DB) {
         if (events->exception_has_payload) {
@@ -84,7 +84,7 @@ static void select_exception(struct virt_vcpu *vcpu, struct vcpu_event *event) {
     struct virt_events *events = &vcpu->events;
     event->first_try = events->exception_pending;
     if (events->exception_pending)
-        apply_payload(vcpu);
+        virt_deliver_payload(vcpu);
     events->exception_pending = false;
     events->exception_injected = true;
     event->kind = events->exception_soft ? EVENT_SOFT_EXCEPTION : EVENT_EXCEPTION;
@@ -148,6 +148,11 @@ static void select_nmi(struct virt_vcpu *vcpu, struct vcpu_event *event) {
     vcpu->statistics.nmi_injections++;
 }
 
+// KVM_GUESTDBG_BLOCKIRQ: a debugger steps without being led into interrupt handlers.
+static bool debugger_blocks(const struct virt_vcpu *vcpu) {
+    return vcpu->user_debug && (vcpu->guest_debug.control & KVM_GUESTDBG_BLOCKIRQ);
+}
+
 unsigned vcpu_event_select(struct virt_vcpu *vcpu, unsigned blocked, struct vcpu_event *event) {
     struct virt_events *events = &vcpu->events;
     int lapic_vector;
@@ -156,6 +161,8 @@ unsigned vcpu_event_select(struct virt_vcpu *vcpu, unsigned blocked, struct vcpu
     *event = (struct vcpu_event){.kind = EVENT_NONE};
     if (!select_cut_off(vcpu, event) && events->exception_pending)
         select_exception(vcpu, event);
+    if (debugger_blocks(vcpu))
+        return 0;
     if (atomic_load(&events->nmi_pending) && event->kind == EVENT_NONE &&
         !(blocked & EVENT_BLOCKS_NMI))
         select_nmi(vcpu, event);

@@ -42,6 +42,13 @@ static inline void vcpu_cpuid(struct virt_vcpu *vcpu) {
     }
 }
 
+// MONITOR and MWAIT do nothing, whatever CPUID says, unless user space has turned that quirk off.
+static inline bool vcpu_mwait_undefined(const struct virt_vcpu *vcpu) {
+    return (atomic_load_explicit(&vcpu->vm->disabled_quirks, memory_order_relaxed) &
+            KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS) &&
+           !guest_cpuid_has(&vcpu->cpuid, CPUID_MWAIT);
+}
+
 // EDX:EAX, as WRMSR and XSETBV take it.
 static inline uint64_t vcpu_edx_eax(const struct virt_vcpu *vcpu) {
     return vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];

@@ -162,11 +162,19 @@ HANDLER(exit_xsetbv) {
     return EXIT_RESUME;
 }
 
-// INVD and WBINVD: caches are coherent, no device bypasses them. MONITOR, MWAIT: KVM's default, a
-// no-op.
+// INVD and WBINVD: caches are coherent, no device bypasses them.
 HANDLER(exit_skip) {
     UNUSED(v, exit);
     svm_skip(vcpu);
+    return EXIT_RESUME;
+}
+
+HANDLER(exit_mwait) {
+    UNUSED(v, exit);
+    if (vcpu_mwait_undefined(vcpu))
+        svm_raise(vcpu, GUEST_UD);
+    else
+        svm_skip(vcpu);
     return EXIT_RESUME;
 }
 
@@ -238,8 +246,8 @@ const struct exit_row svm_exit_table[SVM_EXIT_ROWS] = {
     [SVM_EXIT_CLGI] = {exit_undefined, 0, true},
     [SVM_EXIT_SKINIT] = {exit_undefined, 0, true},
     [SVM_EXIT_WBINVD] = {exit_skip, 2, true},
-    [SVM_EXIT_MONITOR] = {exit_skip, 3, true},
-    [SVM_EXIT_MWAIT] = {exit_skip, 3, true},
+    [SVM_EXIT_MONITOR] = {exit_mwait, 3, true},
+    [SVM_EXIT_MWAIT] = {exit_mwait, 3, true},
     [SVM_EXIT_XSETBV] = {exit_xsetbv, 3, true},
     [SVM_EXIT_RDPRU] = {exit_undefined, 0, true},
 };

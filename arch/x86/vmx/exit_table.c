@@ -2,6 +2,7 @@
 // VM exits by reason (SDM vol. 3 appendix C): one row each.
 #include <asm/processor-flags.h>
 #include <asm/vmx.h>
+#include "arch/x86/guest/vcpu_instruction.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/vmx/vcpu.h"
 #include "core/log.h"
@@ -241,11 +242,19 @@ HANDLER(exit_xsetbv) {
     return EXIT_RESUME;
 }
 
-// INVD and WBINVD: caches are coherent, no device bypasses them. MONITOR, MWAIT: KVM's default, a
-// no-op.
+// INVD and WBINVD: caches are coherent, no device bypasses them.
 HANDLER(exit_skip) {
     UNUSED(vcpu, v, exit);
     vmx_skip();
+    return EXIT_RESUME;
+}
+
+HANDLER(exit_mwait) {
+    UNUSED(v, exit);
+    if (vcpu_mwait_undefined(vcpu))
+        vmx_raise(vcpu, GUEST_UD);
+    else
+        vmx_skip();
     return EXIT_RESUME;
 }
 
@@ -289,8 +298,8 @@ const exit_handler exit_table[EXIT_ROWS] = {
     [EXIT_REASON_IO_INSTRUCTION] = exit_port,
     [EXIT_REASON_MSR_READ] = exit_msr_read,
     [EXIT_REASON_MSR_WRITE] = exit_msr_write,
-    [EXIT_REASON_MWAIT_INSTRUCTION] = exit_skip,
-    [EXIT_REASON_MONITOR_INSTRUCTION] = exit_skip,
+    [EXIT_REASON_MWAIT_INSTRUCTION] = exit_mwait,
+    [EXIT_REASON_MONITOR_INSTRUCTION] = exit_mwait,
     [EXIT_REASON_PAUSE_INSTRUCTION] = exit_pause,
     [EXIT_REASON_TPR_BELOW_THRESHOLD] = exit_tpr_below_threshold,
     [EXIT_REASON_EPT_VIOLATION] = exit_ept_violation,

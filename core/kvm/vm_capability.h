@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// KVM_ENABLE_CAP on a VM.
+#pragma once
+#include <linux/kvm.h>
+
+struct vm;
+
+// Quirks that KVM_CAP_DISABLE_QUIRKS2 can turn off here.
+#define VM_QUIRKS (KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT | KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS)
+
+// 0, or -EINVAL (unknown capability, bad argument), -EEXIST, -ENOMEM.
+int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *cap);
