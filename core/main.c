@@ -73,8 +73,8 @@ static void enable_virt(void *argument) {
 static void start_virt(const struct config *config) {
     if (virt_init()) {
         if (!config_is(config, CONFIG_VIRT, "optional"))
-            stop("Ashlar needs hardware virtualization (VT-x)");
-        log_line("VT-x: none, going on without /dev/kvm (virt = optional)");
+            stop("Ashlar needs hardware virtualization (VT-x or AMD-V)");
+        log_line("VT-x, AMD-V: none, going on without /dev/kvm (virt = optional)");
         return;
     }
     uint64_t others[CPU_MAX / 64] = {0};

@@ -29,10 +29,14 @@ class Case:
 
 
 def case(name, machine=""):
-    """Registers a case. MACHINE as in make run; without it the best the host offers, with VT-x."""
+    """Registers a case. MACHINE as in make run; without it the case runs on both back ends, VT-x and AMD-V."""
 
     def register(function):
-        CASES.append(Case(name, machine, function))
+        if machine:
+            CASES.append(Case(name, machine, function))
+        else:
+            CASES.append(Case(f"{name} [VT-x]", emulator.with_vmx(), function))
+            CASES.append(Case(f"{name} [AMD-V]", "tcg", function))
         return function
 
     return register

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether the host's KVM offers VT-x to its guests. A /dev/kvm may exist and not do so."""
+"""Whether the host's KVM offers VT-x or AMD-V to its guests. A /dev/kvm may exist and not do so."""
 
 import fcntl
 import os
@@ -8,10 +8,11 @@ import struct
 KVM_GET_SUPPORTED_CPUID = 0xc008ae05
 ENTRIES = 256
 ENTRY_SIZE = 40
-CPUID_1_ECX_VMX = 1 << 5
+VMX = (1, 1 << 5)  # leaf, bit of ECX
+SVM = (0x80000001, 1 << 2)
 
 
-def offers_vmx(path="/dev/kvm"):
+def _offers(features, path):
     try:
         device = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -26,6 +27,14 @@ def offers_vmx(path="/dev/kvm"):
     count = struct.unpack_from("<I", buffer)[0]
     for i in range(count):
         function, _, _, _, _, ecx, _ = struct.unpack_from("<7I", buffer, 8 + i * ENTRY_SIZE)
-        if function == 1:
-            return bool(ecx & CPUID_1_ECX_VMX)
+        if any(function == leaf and ecx & bit for leaf, bit in features):
+            return True
     return False
+
+
+def offers_vmx(path="/dev/kvm"):
+    return _offers((VMX,), path)
+
+
+def offers_virtualization(path="/dev/kvm"):
+    return _offers((VMX, SVM), path)

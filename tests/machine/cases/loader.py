@@ -105,7 +105,7 @@ def too_little_memory(test):
     refused(test, r".*too little memory", memory=128, initrd=archive.bytes())
 
 
-@case("kernel: no VT-x", "bare")
-def no_vt_x(test):
+@case("kernel: neither VT-x nor AMD-V", "bare")
+def no_virtualization(test):
     test.boot(memory=256)
-    test.expect(r"VT-x: not offered by this processor", LOADER_TIMEOUT)
+    test.expect(r"VT-x, AMD-V: not offered by this processor", LOADER_TIMEOUT)
