@@ -134,6 +134,8 @@ $(1): $(patsubst %.c,$(OUT)/program-obj/%.o,$(2))
 endef
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c))))
 $(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c))))
+SUITE := $(OUT)/tests/suite
+$(eval $(call program_rule,$(SUITE),tests/selftests/suite.c))
 $(if $(BENCH),$(eval $(call program_rule,$(BENCH),$(wildcard tests/bench/*.c))))
 
 GUEST_IMAGE := $(if $(wildcard guest-tools/guest-image.sh),$(OUT)/guest/guest.stamp)
@@ -162,6 +164,7 @@ help:
 	@echo '                      boot with a static Linux program; its exit status is that of make'
 	@echo '                      both: CPUS=2 MEMORY=512 (MiB) MACHINE=kvm|bochs|tcg TIMEOUT= (seconds)'
 	@echo 'make image            $(OUT)/ashlar.img, a GPT disk image for a USB stick'
+	@echo "make selftests        Linux's KVM selftests, a row each; TESTS= names some, LIMIT= seconds for each"
 	@echo 'make test             lint, unit tests, fuzzers, machine tests; make bench, make count, make clean'
 
 deps: $(DEPS)
@@ -246,7 +249,8 @@ $(foreach fuzzer,$(FUZZERS),$(eval $(call fuzz_rule,$(notdir $(fuzzer)))))
 
 fuzz: $(FUZZERS)
 
-selftests: $(SELFTESTS)
+selftests: $(SYSTEM) $(SELFTESTS) $(SUITE)
+	@$(PYTHON) tests/machine/selftests.py
 
 machine-test: all $(SELFTESTS)
 	$(PYTHON) tests/machine/test.py

@@ -2,6 +2,7 @@
 // KVM_GET_STATS_FD: header, id, descriptors and values, made anew for each read.
 #include "core/kvm/statistics.h"
 #include <asm/errno.h>
+#include <linux/fs.h>
 #include <linux/kvm.h>
 #include <stddef.h>
 #include "core/kvm/vcpu.h"
@@ -107,6 +108,16 @@ static int64_t statistics_read(struct file *file, struct io_buffer *buffer, uint
     return (int64_t)wanted;
 }
 
+static int64_t statistics_seek(struct file *file, int64_t offset, int whence) {
+    int64_t base = whence == SEEK_CUR ? (int64_t)atomic_load(&file->offset) : 0;
+    if (whence == SEEK_END)
+        base = (int64_t)total_size(file->object);
+    if (whence < SEEK_SET || whence > SEEK_END || offset > INT64_MAX - base || base + offset < 0)
+        return -EINVAL;
+    atomic_store(&file->offset, (uint64_t)(base + offset));
+    return base + offset;
+}
+
 static void statistics_release(struct file *file) {
     struct statistics_file *statistics = file->object;
     vm_put(statistics->vm);
@@ -114,7 +125,11 @@ static void statistics_release(struct file *file) {
 }
 
 static const struct file_ops statistics_ops = {
-    .name = "kvm-stats", .read = statistics_read, .release = statistics_release};
+    .name = "kvm-stats",
+    .read = statistics_read,
+    .seek = statistics_seek,
+    .release = statistics_release,
+};
 
 static int create(struct vm *vm, const struct statistics_file *template) {
     struct statistics_file *statistics = heap_new(struct statistics_file);

@@ -6,15 +6,18 @@ set -eu
 
 package=linux-source-6.1
 tests='cpuid_test set_sregs_test userspace_io_test cr4_cpuid_sync_test sync_regs_test
-    cpuid_bug_ignored debug_regs emulator_error_test fix_hypercall_test get_msr_index_features
+    debug_regs emulator_error_test fix_hypercall_test get_msr_index_features
     max_vcpuid_cap_test mmio_warning_test monitor_mwait_test platform_info_test
     set_boot_cpu_id state_test tsc_msrs_test tsc_scaling_sync ucna_injection_test
     userspace_msr_exit_test xapic_ipi_test xapic_state_test xss_msr_test
-    vmx_msrs_test vmx_pmu_caps_test'
+    kvm_clock_test kvm_pv_test smm_test pmu_event_filter_test triple_fault_event_test
+    vmx_exception_with_invalid_guest_state vmx_msrs_test vmx_pmu_caps_test'
 required='cpuid_test set_sregs_test userspace_io_test cr4_cpuid_sync_test sync_regs_test'
 # Tests that are not specific to x86.
 common='kvm_create_max_vcpus set_memory_region_test kvm_binary_stats_test dirty_log_test
-    kvm_page_table_test memslot_modification_stress_test rseq_test steal_time'
+    kvm_page_table_test memslot_modification_stress_test rseq_test steal_time
+    access_tracking_perf_test demand_paging_test dirty_log_perf_test hardware_disable_test
+    max_guest_memory_test memslot_perf_test system_counter_offset_test'
 
 out=${1:?usage: build.sh OUT_DIR}
 mkdir -p "$out"
@@ -61,6 +64,10 @@ for test in $common; do
     [ ! -f "$test.c" ] || targets="$targets $work/built/$test"
 done
 mkdir -p "$work/built"
+# Two things of Debian's 6.1 are not ready to be built: dirty_log_test has the later name of a macro,
+# and steal_time wants the headers' own stddef.h.
+CFLAGS="-DTEST_ASSERT_EQ=ASSERT_EQ -include $work/$package/usr/include/linux/stddef.h"
+export CFLAGS
 # A test outside the required ones may fail to build; the check below decides.
 make -s -k -j"$jobs" OUTPUT="$work/built" LDFLAGS='-static -pthread -no-pie' $targets \
     >"$work/tests.log" 2>&1 || true

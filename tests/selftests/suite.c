@@ -146,7 +146,7 @@ static const char *reason(struct outcome *outcome) {
         found[strcspn(found, "\n")] = '\0';
         return found;
     }
-    for (char *line = strtok(outcome->output, "\n"); line; line = strtok(NULL, "\n"))
+    for (char *line = strtok(outcome->output, "\r\n"); line; line = strtok(NULL, "\r\n"))
         last = line;
     return last;
 }
