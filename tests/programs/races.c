@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// races: two threads at one object of the kernel, and programs that would hold a CPU or reach
+// beyond their own.
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tap.h"
+
+#define ROUNDS 500
+#define TIMERS 64
+
+static atomic_int stop;
+static atomic_int ticks;
+
+static int64_t now_ms(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+}
+
+static void tick(int signal) {
+    (void)signal;
+    atomic_fetch_add(&ticks, 1);
+}
+
+static void *set_timer(void *argument) {
+    timer_t timer = *(timer_t *)argument;
+    struct itimerspec soon = {.it_interval = {0, 20000}, .it_value = {0, 1000}};
+    struct itimerval also = {.it_interval = {0, 20}, .it_value = {0, 1}};
+
+    for (int i = 0; i < ROUNDS && !stop; i++) {
+        timer_settime(timer, 0, &soon, NULL);
+        setitimer(ITIMER_REAL, &also, NULL);
+    }
+    return NULL;
+}
+
+// Both CPUs set the timers while they expire.
+static void test_timers(void) {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
+    struct itimerval off = {0};
+    pthread_t other;
+    sigset_t set;
+    timer_t timer;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGALRM);
+    sigprocmask(SIG_BLOCK, &set, NULL); // handlers would take all the time of a slow machine
+    atomic_store(&stop, 0);
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGALRM, &action, NULL);
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+    CHECK(pthread_create(&other, NULL, set_timer, &timer) == 0);
+    set_timer(&timer);
+    pthread_join(other, NULL);
+    CHECK(timer_delete(timer) == 0);
+    setitimer(ITIMER_REAL, &off, NULL);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    usleep(1000);
+    int before = atomic_load(&ticks);
+    CHECK(before > 0);
+    usleep(20000);
+    CHECK_EQUAL(atomic_load(&ticks), before);
+}
+
+// Many timers of 1 ns: their program still runs, and so does whoever sleeps meanwhile.
+static void test_timer_storm(void) {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct itimerspec fast = {.it_interval = {0, 1}, .it_value = {0, 1}};
+    timer_t timers[TIMERS];
+    int64_t start = now_ms();
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL); // the storm is the kernel's alone
+    for (int i = 0; i < TIMERS; i++) {
+        CHECK(timer_create(CLOCK_MONOTONIC, &event, &timers[i]) == 0);
+        CHECK(timer_settime(timers[i], 0, &fast, NULL) == 0);
+    }
+    for (volatile unsigned i = 0; i < 20000; i++) {
+    }
+    for (int i = 0; i < TIMERS; i++) {
+        CHECK(timer_delete(timers[i]) == 0);
+    }
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    CHECK(now_ms() - start < 10000, "%lld ms", (long long)(now_ms() - start));
+}
+
+static void *bind_name(void *argument) {
+    int fd = *(int *)argument;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+
+    snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "race-%d-%d", fd, gettid());
+    return (void *)(intptr_t)bind(
+        fd, (struct sockaddr *)&name,
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name.sun_path + 1)));
+}
+
+// A socket has one name, however many threads give it one.
+static void test_bind(void) {
+    for (int i = 0; i < 50; i++) {
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        pthread_t other;
+        void *theirs;
+
+        CHECK(pthread_create(&other, NULL, bind_name, &fd) == 0);
+        void *ours = bind_name(&fd);
+        pthread_join(other, &theirs);
+        CHECK((ours == NULL) + (theirs == NULL) == 1);
+        close(fd);
+    }
+}
+
+static void *write_pipe(void *argument) {
+    int fd = *(int *)argument;
+    size_t size = 16 << 20;
+    char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    write(fd, memory, size); // ends with EPIPE or a part
+    return NULL;
+}
+
+// A signal ends a read that a writer on the other CPU would keep going.
+static void test_pipe_interrupted(void) {
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, action = {.sa_handler = tick};
+    struct itimerval alarm = {.it_value = {0, 2000}};
+    size_t size = 8 << 20;
+    char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    pthread_t other;
+    int fds[2];
+
+    sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGALRM, &action, NULL);
+    CHECK(pipe2(fds, O_CLOEXEC) == 0);
+    CHECK(pthread_create(&other, NULL, write_pipe, &fds[1]) == 0);
+    setitimer(ITIMER_REAL, &alarm, NULL);
+    ssize_t got = read(fds[0], memory, size);
+    CHECK(got > 0 || errno == EINTR, "%zd", got);
+    close(fds[0]);
+    pthread_join(other, NULL);
+    close(fds[1]);
+    munmap(memory, size);
+}
+
+// Beyond one's own program: init is neither killed nor changed, the machine stays on.
+static void test_other_programs(void) {
+    struct rlimit limit = {1, 1};
+
+    if (getppid() != 1) {
+        return; // on Linux, say, where init is not the parent
+    }
+    CHECK(kill(1, SIGKILL) == -1 && errno == EPERM);
+    CHECK(syscall(SYS_tgkill, 1, 1, SIGKILL) == -1 && errno == EPERM);
+    CHECK(syscall(SYS_tkill, 1, SIGTERM) == -1 && errno == EPERM);
+    CHECK(prlimit(1, RLIMIT_NOFILE, &limit, NULL) == -1 && errno == EPERM);
+    CHECK(syscall(SYS_reboot, 0xfee1dead, 672274793, 0x4321fedc, NULL) == -1 && errno == EPERM);
+    CHECK(kill(-1, 0) == -1 && errno == ESRCH);
+}
+
+static void test_long_path(void) {
+    char path[2048] = "/tmp/deep";
+    struct stat status;
+
+    CHECK(mkdir(path, 0755) == 0);
+    for (int i = 0; i < 100; i++) {
+        strcat(path, "/../deep/././");
+    }
+    CHECK(stat(path, &status) == 0 && S_ISDIR(status.st_mode));
+    strcat(path, "missing");
+    CHECK(stat(path, &status) == -1 && errno == ENOENT);
+    CHECK(rmdir("/tmp/deep") == 0);
+}
+
+static void test_lock_ranges(void) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_END, .l_start = INT64_MAX};
+    int fd = memfd_create("locked", MFD_CLOEXEC);
+
+    CHECK(ftruncate(fd, 4096) == 0);
+    CHECK(fcntl(fd, F_SETLK, &lock) == -1 && errno == EOVERFLOW);
+    lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = INT64_MIN};
+    CHECK(fcntl(fd, F_SETLK, &lock) == -1 && errno == EINVAL);
+    lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 8, .l_len = -8};
+    CHECK(fcntl(fd, F_SETLK, &lock) == 0);
+    close(fd);
+}
+
+static void *flip(void *argument) {
+    int fd = *(int *)argument;
+    uint64_t one = 1, value;
+
+    while (!atomic_load(&stop)) {
+        write(fd, &one, sizeof(one));
+        read(fd, &value, sizeof(value));
+    }
+    return NULL;
+}
+
+// What becomes ready and is not any more, again and again, does not keep epoll_wait from its
+// signal.
+static void test_epoll_interrupted(void) {
+    struct sigaction action = {.sa_handler = tick};
+    struct itimerval alarm = {.it_value = {0, 5000}};
+    struct epoll_event event = {.events = EPOLLPRI};
+    int epoll = epoll_create1(EPOLL_CLOEXEC), fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_t other;
+
+    atomic_store(&stop, 0);
+    sigaction(SIGALRM, &action, NULL);
+    CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
+    CHECK(pthread_create(&other, NULL, flip, &fd) == 0);
+    setitimer(ITIMER_REAL, &alarm, NULL);
+    int64_t start = now_ms();
+    CHECK(epoll_wait(epoll, &event, 1, 5000) <= 0);
+    CHECK(now_ms() - start < 5000);
+    atomic_store(&stop, 1);
+    pthread_join(other, NULL);
+    close(fd);
+    close(epoll);
+}
+
+static void *end_at_once(void *argument) {
+    return argument;
+}
+
+// execve while other threads come and go, from a thread that has restartable sequences.
+static void test_exec_again(const char *self) {
+    char *argv[] = {(char *)self, "again", NULL}, *environment[] = {NULL};
+
+    for (int i = 0; i < 8; i++) {
+        pid_t pid;
+        int status;
+
+        CHECK(posix_spawn(&pid, self, NULL, NULL, argv, environment) == 0);
+        CHECK(waitpid(pid, &status, 0) == pid);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7, "%#x", status);
+    }
+}
+
+static const char *self_path;
+
+static void test_exec(void) {
+    test_exec_again(self_path);
+}
+
+static int role(const char *name) {
+    char *argv[] = {(char *)self_path, "end", NULL}, *environment[] = {NULL};
+    pthread_t other;
+
+    if (strcmp(name, "end") == 0) {
+        return 7;
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_create(&other, NULL, i < 3 ? end_at_once : (void *(*)(void *))(void *)pause, NULL);
+    }
+    execve(self_path, argv, environment);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    static const struct tap_test tests[] = {
+        {"timers set from two CPUs", test_timers},
+        {"timer storm", test_timer_storm},
+        {"two binds", test_bind},
+        {"pipe and signal", test_pipe_interrupted},
+        {"epoll and signal", test_epoll_interrupted},
+        {"other programs", test_other_programs},
+        {"long path", test_long_path},
+        {"ranges of locks", test_lock_ranges},
+        {"execve among threads", test_exec},
+    };
+
+    self_path = argv[0];
+    if (argc > 1) {
+        return role(argv[1]);
+    }
+    return tap_run(tests, sizeof(tests) / sizeof(tests[0]), NULL);
+}
