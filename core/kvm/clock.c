@@ -44,7 +44,7 @@ uint64_t clock_now(struct vm *vm) {
     return time_now() + vm->clock_offset;
 }
 
-static void clock_set_tsc_offset(struct vcpu *vcpu, uint64_t offset) {
+void clock_set_tsc_offset(struct vcpu *vcpu, uint64_t offset) {
     vcpu->virt.tsc_offset = offset;
     virt->tsc_changed(&vcpu->virt);
     lapic_tsc_changed(&vcpu->virt.lapic);

@@ -20,6 +20,8 @@ void clock_update(struct vcpu *vcpu);
 void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value);
 // The same from user space, which means to keep the vCPUs' TSCs alike.
 void clock_restore_guest_tsc(struct vcpu *vcpu, uint64_t value);
+// Sets what is added to the (scaled) host TSC.
+void clock_set_tsc_offset(struct vcpu *vcpu, uint64_t offset);
 // KVM_SET_TSC_KHZ on a VM, for its later vCPUs, and on a vCPU; khz 0: the default. 0 or -EINVAL
 // (the machine cannot).
 int clock_set_default_tsc_khz(struct vm *vm, uint64_t khz);

@@ -35,6 +35,7 @@ static bool holds(const struct kvm_coalesced_mmio_zone *zone, bool port, uint64_
 
 static void publish(struct vm *vm, struct coalesced_zones *zones) {
     struct coalesced_zones *old = atomic_exchange(&vm->coalesced_zones, zones);
+    atomic_store(&vm->kernel_ports, true);
     kvm_synchronize();
     heap_free(old);
 }

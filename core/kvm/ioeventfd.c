@@ -56,6 +56,7 @@ static bool collides(const struct ioeventfd *a, const struct ioeventfd *b) {
 
 static void publish(struct vm *vm, struct ioeventfd_table *table) {
     struct ioeventfd_table *old = atomic_exchange(&vm->ioeventfds, table);
+    atomic_store(&vm->kernel_ports, true);
     kvm_synchronize();
     heap_free(old);
 }

@@ -177,6 +177,8 @@ static int create(struct vm *vm, enum irqchip_mode mode,
     pic_init(&vm->irqchip.pic, &pic_ops);
     ioapic_init(&vm->irqchip.ioapic, &ioapic_ops);
     vm->irqchip.mode = mode;
+    if (mode == IRQCHIP_KERNEL)
+        atomic_store(&vm->kernel_ports, true);
     return 0;
 }
 

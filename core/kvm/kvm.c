@@ -5,6 +5,7 @@
 #include "core/file/file.h"
 #include "core/kvm/capability.h"
 #include "core/kvm/cpuid_ioctl.h"
+#include "core/kvm/device_attribute.h"
 #include "core/kvm/machine_check.h"
 #include "core/kvm/msr_ioctl.h"
 #include "core/kvm/vcpu.h"
@@ -30,6 +31,9 @@ static int64_t system_ioctl(struct file *file, unsigned command, uint64_t argume
     case KVM_GET_MSR_FEATURE_INDEX_LIST:
     case KVM_GET_MSRS:
         return msr_system_ioctl(command, argument);
+    case KVM_HAS_DEVICE_ATTR:
+    case KVM_GET_DEVICE_ATTR:
+        return device_attribute_system(command, argument);
     case KVM_X86_GET_MCE_CAP_SUPPORTED:
         return copy_to_user(argument, &(uint64_t){machine_check_capabilities()}, sizeof(uint64_t));
     default:

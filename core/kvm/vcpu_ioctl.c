@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include "core/kvm/clock.h"
 #include "core/kvm/cpuid_ioctl.h"
+#include "core/kvm/device_attribute.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/ioctl_table.h"
 #include "core/kvm/machine_check.h"
@@ -331,6 +332,21 @@ static int64_t get_stats_fd(void *vcpu, void *data, uint64_t argument) {
     return statistics_vcpu_fd(vcpu);
 }
 
+static int64_t has_attribute(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    return device_attribute_vcpu(vcpu, KVM_HAS_DEVICE_ATTR, data);
+}
+
+static int64_t get_attribute(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    return device_attribute_vcpu(vcpu, KVM_GET_DEVICE_ATTR, data);
+}
+
+static int64_t set_attribute(void *vcpu, void *data, uint64_t argument) {
+    UNUSED_ARGUMENT;
+    return device_attribute_vcpu(vcpu, KVM_SET_DEVICE_ATTR, data);
+}
+
 static int64_t enable_cap(void *object, void *data, uint64_t argument) {
     const struct kvm_enable_cap *cap = data;
     UNUSED_ARGUMENT;
@@ -372,6 +388,9 @@ static const struct ioctl_row rows[] = {
     IOCTL_ROW(KVM_GET_XSAVE2, IOCTL_OUT, struct kvm_xsave, get_xsave),
     IOCTL_ROW(KVM_GET_SREGS2, IOCTL_OUT, struct kvm_sregs2, get_sregs2),
     IOCTL_ROW(KVM_SET_SREGS2, IOCTL_IN, struct kvm_sregs2, set_sregs2),
+    IOCTL_ROW(KVM_HAS_DEVICE_ATTR, IOCTL_IN, struct kvm_device_attr, has_attribute),
+    IOCTL_ROW(KVM_GET_DEVICE_ATTR, IOCTL_IN, struct kvm_device_attr, get_attribute),
+    IOCTL_ROW(KVM_SET_DEVICE_ATTR, IOCTL_IN, struct kvm_device_attr, set_attribute),
     IOCTL_PLAIN(KVM_GET_STATS_FD, IOCTL_VALUE, get_stats_fd),
     IOCTL_ROW(KVM_X86_SETUP_MCE, IOCTL_IN, uint64_t, setup_mce),
     IOCTL_ROW(KVM_X86_SET_MCE, IOCTL_IN, struct kvm_x86_mce, set_mce),

@@ -49,11 +49,9 @@ static __attribute__((noinline)) bool port_in_kernel(struct vcpu *vcpu) {
 static int exit_port(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     bool in = vcpu->exit.port.in;
-    const struct vm *vm = vcpu->vm;
-    bool devices = vm->irqchip.mode == IRQCHIP_KERNEL || atomic_load(&vm->ioeventfds) ||
-                   atomic_load(&vm->coalesced_zones);
     vcpu->virt.statistics.io_exits++;
-    if (devices && port_in_kernel(vcpu)) {
+    if (atomic_load_explicit(&vcpu->vm->kernel_ports, memory_order_relaxed) &&
+        port_in_kernel(vcpu)) {
         virt->skip_instruction(&vcpu->virt);
         return VCPU_RESUME;
     }

@@ -53,7 +53,8 @@ struct vm {
     struct spinlock mmu_lock; // stage-2 table and its sequence
     uint64_t mmu_sequence;    // bumped by every invalidation
     struct memslot_table *_Atomic memslots;
-    _Atomic bool changing; // one change of memslots, ioeventfds or routing at a time
+    _Atomic bool changing;     // one change of memslots, ioeventfds or routing at a time
+    _Atomic bool kernel_ports; // some port write may end here: PIC, PIT, ioeventfd, coalesced
     struct ioeventfd_table *_Atomic ioeventfds;
     struct vm_irqchip irqchip;
     struct vcpu *vcpus[VM_MAX_VCPUS];   // by vCPU id

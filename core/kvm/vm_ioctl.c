@@ -19,6 +19,7 @@
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
+#include "core/string.h"
 
 static int64_t check_extension(void *vm, void *data, uint64_t argument) {
     (void)vm, (void)data;
@@ -123,6 +124,22 @@ static int64_t set_pit2(void *object, void *data, uint64_t argument) {
     pit_set_state(&vm->irqchip.pit, data);
     spin_unlock(&vm->irqchip.lock);
     return 0;
+}
+
+// The older form, without the flags.
+static int64_t get_pit(void *vm, void *data, uint64_t argument) {
+    struct kvm_pit_state2 state = {0};
+    int64_t error = get_pit2(vm, &state, argument);
+    if (!error)
+        memcpy(((struct kvm_pit_state *)data)->channels, state.channels, sizeof(state.channels));
+    return error;
+}
+
+static int64_t set_pit(void *vm, void *data, uint64_t argument) {
+    struct kvm_pit_state2 state = {0};
+    int64_t error = get_pit2(vm, &state, argument);
+    memcpy(state.channels, ((struct kvm_pit_state *)data)->channels, sizeof(state.channels));
+    return error ? error : set_pit2(vm, &state, argument);
 }
 
 static int64_t reinject_control(void *object, void *data, uint64_t argument) {
@@ -262,6 +279,8 @@ static const struct ioctl_row rows[] = {
     IOCTL_ROW(KVM_CREATE_PIT2, IOCTL_IN, struct kvm_pit_config, create_pit2),
     IOCTL_ROW(KVM_GET_IRQCHIP, IOCTL_IN | IOCTL_OUT, struct kvm_irqchip, get_irqchip),
     IOCTL_ROW(KVM_SET_IRQCHIP, IOCTL_IN, struct kvm_irqchip, set_irqchip),
+    IOCTL_ROW(KVM_GET_PIT, IOCTL_OUT, struct kvm_pit_state, get_pit),
+    IOCTL_ROW(KVM_SET_PIT, IOCTL_IN, struct kvm_pit_state, set_pit),
     IOCTL_ROW(KVM_GET_PIT2, IOCTL_OUT, struct kvm_pit_state2, get_pit2),
     IOCTL_ROW(KVM_SET_PIT2, IOCTL_IN, struct kvm_pit_state2, set_pit2),
     IOCTL_ROW(KVM_REINJECT_CONTROL, IOCTL_IN, struct kvm_reinject_control, reinject_control),
