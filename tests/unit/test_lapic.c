@@ -174,6 +174,28 @@ START_TEST(software_disable_masks) {
 }
 END_TEST
 
+START_TEST(corrected_machine_checks) {
+    start();
+    write_register(&apics[0], LAPIC_LVT_CMCI, 0x55);
+    ck_assert_uint_eq(read_register(&apics[0], LAPIC_LVT_CMCI), 0); // there is none
+    ck_assert_uint_eq(read_register(&apics[0], LAPIC_VERSION), 0x50014);
+    lapic_set_cmci(&apics[0], true);
+    ck_assert_uint_eq(read_register(&apics[0], LAPIC_LVT_CMCI), 0x10000);
+    ck_assert_uint_eq(read_register(&apics[0], LAPIC_VERSION), 0x60014);
+    ck_assert_int_eq(lapic_local_interrupt(&apics[0], LAPIC_LVT_CMCI), LAPIC_IGNORED);
+    write_register(&apics[0], LAPIC_LVT_CMCI, 0x55);
+    ck_assert_int_eq(lapic_local_interrupt(&apics[0], LAPIC_LVT_CMCI), LAPIC_POSTED);
+    ck_assert_int_eq(lapic_pending_vector(&apics[0]), 0x55);
+}
+END_TEST
+
+START_TEST(reserved_command_bits_stay) {
+    start();
+    write_register(&apics[0], LAPIC_ICR, 0xfff3f0a5); // to all but itself
+    ck_assert_uint_eq(read_register(&apics[0], LAPIC_ICR), 0xfff3e0a5);
+}
+END_TEST
+
 START_TEST(mmio_shapes) {
     uint8_t bytes[8];
     start();
@@ -473,6 +495,8 @@ Suite *lapic_suite(void) {
     tcase_add_test(tests, special_deliveries);
     tcase_add_test(tests, state_round_trip);
     tcase_add_test(tests, state_x2apic_id);
+    tcase_add_test(tests, corrected_machine_checks);
+    tcase_add_test(tests, reserved_command_bits_stay);
     suite_add_tcase(suite, tests);
     return suite;
 }

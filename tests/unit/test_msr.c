@@ -277,6 +277,9 @@ START_TEST(machine_check) {
     ck_assert_int_eq(wr(0x401, 0), 0);
     ck_assert_int_eq(wr(0x428, 0), GUEST_MSR_INVALID); // bank 10 of 10
     ck_assert_int_eq(wr(0x280, 0), GUEST_MSR_INVALID); // no CMCI
+    ck_assert_int_eq(guest_msrs_setup_mce(&msrs, 0x100050a), 0);
+    ck_assert_int_eq(wr(0x280, 1u << 30), 0);
+    ck_assert_uint_eq(rd(0x280), 1u << 30);
 }
 END_TEST
 
@@ -327,6 +330,34 @@ static uint64_t all_ones(uint32_t index) {
     return UINT64_MAX;
 }
 
+static bool only_writes_of_xss(struct guest_msrs *of, uint32_t index, bool write) {
+    ck_assert_ptr_eq(of, &msrs);
+    return index != 0x174 && (index != 0xda0 || write);
+}
+
+START_TEST(filter) {
+    uint64_t value;
+    start();
+    msrs.filter = only_writes_of_xss;
+    ck_assert_int_eq(guest_msr_read(&msrs, 0x174, &value, false), GUEST_MSR_FILTERED);
+    ck_assert_int_eq(wr(0x174, 8), GUEST_MSR_FILTERED);
+    ck_assert_int_eq(guest_msr_write(&msrs, 0x174, 8, true), 0); // user space is not filtered
+    ck_assert_int_eq(guest_msr_read(&msrs, 0xda0, &value, false), GUEST_MSR_FILTERED);
+    ck_assert_int_ne(wr(0xda0, 0), GUEST_MSR_FILTERED);
+    msrs.filter = NULL;
+    ck_assert_uint_eq(rd(0x174), 8);
+}
+END_TEST
+
+START_TEST(platform_info_can_be_hidden) {
+    uint64_t value;
+    start();
+    msrs.platform_info_hidden = true;
+    ck_assert_int_eq(guest_msr_read(&msrs, 0xce, &value, false), GUEST_MSR_INVALID);
+    ck_assert_int_eq(guest_msr_read(&msrs, 0xce, &value, true), 0);
+}
+END_TEST
+
 START_TEST(features) {
     uint64_t value;
     for (uint32_t i = 0; i < guest_msr_feature_count; i++)
@@ -354,6 +385,8 @@ Suite *msr_suite(void) {
     tcase_add_test(tests, paravirtual_clock);
     tcase_add_test(tests, platform);
     tcase_add_test(tests, features);
+    tcase_add_test(tests, filter);
+    tcase_add_test(tests, platform_info_can_be_hidden);
     suite_add_tcase(suite, tests);
     return suite;
 }
