@@ -35,7 +35,7 @@ def main():
         "ARGS": " ".join([os.environ.get("LIMIT") or LIMIT] +
                          [",".join([f"./{name}"] + OPTIONS.get(name, [])) for name in tests]),
         "FILES": " ".join(os.path.join(directory, name) for name in tests),
-        "MEMORY": os.environ.get("SELFTEST_MEMORY") or "2048",
+        "MEMORY": os.environ.get("SELFTEST_MEMORY") or "1536",
     })
     return run.main()
 
