@@ -12,6 +12,7 @@ import run
 OPTIONS = {
     "access_tracking_perf_test": ["-b", "4M"],
     "demand_paging_test": ["-b", "8M"],
+    "dirty_log_test": ["-i", "3"],
     "dirty_log_perf_test": ["-b", "8M", "-i", "2"],
     "kvm_page_table_test": ["-b", "16M"],
     "max_guest_memory_test": ["-m", "1", "-s", "1", "-c", "2"],

@@ -87,7 +87,7 @@ START_TEST(getting_clears_and_protects) {
 END_TEST
 
 START_TEST(manual_protection_clears_what_is_asked) {
-    uint64_t bits[2], asked = 1ull << 5;
+    uint64_t bits[2] = {0}, asked = 1ull << 5;
     const struct kvm_clear_dirty_log first = {.slot = 3, .num_pages = 64, .dirty_bitmap = &asked};
     const struct kvm_clear_dirty_log rest = {
         .slot = 3, .first_page = 64, .num_pages = 6, .dirty_bitmap = &asked};
@@ -109,7 +109,7 @@ START_TEST(manual_protection_clears_what_is_asked) {
 END_TEST
 
 START_TEST(initially_set) {
-    uint64_t bits[2];
+    uint64_t bits[2] = {0};
     start(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
     fetch(bits);
     ck_assert_uint_eq(bits[0], ~0ull);
