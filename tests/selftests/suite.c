@@ -193,7 +193,7 @@ int main(int argc, char **argv) {
     }
     provide_sysfs();
     printf("%-34s %-8s %12s  %s\n", "test", "result", "ticks", "why");
-    for (int i = 2; i < argc; i++) {
+    for (int i = 2; i < argc && argv[i]; i++) {
         run(argv[i], limit, &outcome);
         counts[outcome.result]++;
         print_row(argv[i], &outcome);
