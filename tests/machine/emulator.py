@@ -255,7 +255,9 @@ class QemuKvm(Qemu):
 
 class QemuTcg(Qemu):
     name = "QEMU TCG with AMD-V"
-    acceleration = ("-accel", "tcg", "-cpu", "max")
+    # With a thread for each CPU, QEMU 7.2 now and then reports the host's own page walk right after an exit as a
+    # nested page fault of the guest, and saves the host's state over the guest's in the VMCB. One thread does not.
+    acceleration = ("-accel", "tcg,thread=single", "-cpu", "max")
 
 
 class QemuBare(QemuTcg):
