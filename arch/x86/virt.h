@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The border between the KVM API (core/kvm) and the hardware back ends (arch/x86/vmx, arch/x86/svm). Data flows one way: core
-// calls virt->run; it enters the guest, completes the exits that need nothing but the vCPU (CPUID, MSRs, CRs, interrupts), and returns the
-// others described in struct virt_exit. Core acts on it and calls run again.
+// The border between the KVM API (core/kvm) and the hardware back ends (arch/x86/vmx,
+// arch/x86/svm). Data flows one way: core calls virt->run; it enters the guest, completes the exits
+// that need nothing but the vCPU (CPUID, MSRs, CRs, interrupts), and returns the others described
+// in struct virt_exit. Core acts on it and calls run again.
 #pragma once
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,57 +20,63 @@ struct page_format;
 
 // Part of a VM that the back end needs. Embedded in core's struct vm.
 struct virt_vm {
-    uint64_t stage2_root;                  // physical address of the top table (EPT or NPT); core/kvm maps and unmaps
-    _Atomic uint64_t stage2_generation;    // bumped after entries were taken away or lost rights
-    uint64_t stage2_seen[CPU_MAX];         // per CPU: generation its TLB is clean for; entry compares and flushes (INVEPT)
-    _Atomic uint64_t cpus[CPU_MAX / 64];   // CPUs that may run a vCPU of this VM now
+    uint64_t
+        stage2_root; // physical address of the top table (EPT or NPT); core/kvm maps and unmaps
+    _Atomic uint64_t stage2_generation; // bumped after entries were taken away or lost rights
+    uint64_t stage2_seen[CPU_MAX]; // per CPU: generation its TLB is clean for; entry compares and
+                                   // flushes (INVEPT)
+    _Atomic uint64_t cpus[CPU_MAX / 64]; // CPUs that may run a vCPU of this VM now
     uint64_t tsc_offset_base;
-    _Atomic uint64_t disabled_quirks;      // KVM_X86_QUIRK_*
+    _Atomic uint64_t disabled_quirks; // KVM_X86_QUIRK_*
     void *backend;
 };
 
 // Events on their way into the guest, as KVM_GET/SET_VCPU_EVENTS shows them.
 struct virt_events {
-    bool exception_pending;      // raised, not yet injected
-    bool exception_injected;     // put in the VM-entry field, delivery not confirmed (re-injected if the delivery exits)
+    bool exception_pending;  // raised, not yet injected
+    bool exception_injected; // put in the VM-entry field, delivery not confirmed (re-injected if
+                             // the delivery exits)
     bool exception_has_error;
     uint8_t exception_vector;
     uint32_t exception_error;
     bool exception_has_payload;
-    uint64_t exception_payload;  // CR2 for #PF, DR6 bits for #DB
-    bool interrupt_injected;     // delivery was cut off by an exit: goes first at the next entry
+    uint64_t exception_payload; // CR2 for #PF, DR6 bits for #DB
+    bool interrupt_injected;    // delivery was cut off by an exit: goes first at the next entry
     bool interrupt_soft;
     uint8_t interrupt_vector;
-    bool exception_soft;         // INT3, INTO, INT1: soft_length counts
-    uint8_t soft_length;         // instruction length for soft interrupts/exceptions
-    bool triple_fault;           // the next entry ends with VIRT_EXIT_SHUTDOWN instead
+    bool exception_soft; // INT3, INTO, INT1: soft_length counts
+    uint8_t soft_length; // instruction length for soft interrupts/exceptions
+    bool triple_fault;   // the next entry ends with VIRT_EXIT_SHUTDOWN instead
     bool nmi_injected;
     _Atomic uint8_t nmi_pending; // 0..2, set by any CPU
     _Atomic bool smi_pending;
-    int16_t user_interrupt;      // KVM_INTERRUPT vector without in-kernel irqchip; -1 none
+    int16_t user_interrupt; // KVM_INTERRUPT vector without in-kernel irqchip; -1 none
 };
 
-enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handles them before the next entry
-    ATTENTION_EVENT = 1 << 0,        // look at lapic, PIC, NMI, SMI (a kick)
+enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handles them before the
+                      // next entry
+    ATTENTION_EVENT = 1 << 0, // look at lapic, PIC, NMI, SMI (a kick)
     ATTENTION_INIT = 1 << 1,
     ATTENTION_SIPI = 1 << 2,
-    ATTENTION_TIMER = 1 << 3,        // LAPIC timer fired
-    ATTENTION_CLOCK = 1 << 4,        // kvmclock page to be written
-    ATTENTION_STOP = 1 << 5,         // leave KVM_RUN (VM is being torn down)
+    ATTENTION_TIMER = 1 << 3, // LAPIC timer fired
+    ATTENTION_CLOCK = 1 << 4, // kvmclock page to be written
+    ATTENTION_STOP = 1 << 5,  // leave KVM_RUN (VM is being torn down)
     ATTENTION_STEAL = 1 << 6,
-    ATTENTION_MSR_FILTER = 1 << 7,   // the VM's MSR filter has changed
-    ATTENTION_IOAPIC_EOI = 1 << 8,   // an EOI that user space's I/O APIC wants to know
+    ATTENTION_MSR_FILTER = 1 << 7, // the VM's MSR filter has changed
+    ATTENTION_IOAPIC_EOI = 1 << 8, // an EOI that user space's I/O APIC wants to know
 };
 
-// A vCPU's register state and models. Embedded in core's struct vcpu. Touched by the vCPU's own thread (or whoever holds the
-// vCPU while it is not running), except what is marked _Atomic and the lapic's posting functions.
+// A vCPU's register state and models. Embedded in core's struct vcpu. Touched by the vCPU's own
+// thread (or whoever holds the vCPU while it is not running), except what is marked _Atomic and the
+// lapic's posting functions.
 struct virt_vcpu {
-    uint64_t gpr[16];            // hardware order RAX RCX RDX RBX RSP RBP RSI RDI R8..R15; RSP only valid through virt->get_regs
+    uint64_t gpr[16]; // hardware order RAX RCX RDX RBX RSP RBP RSI RDI R8..R15; RSP only valid
+                      // through virt->get_regs
     uint64_t cr2;
-    _Atomic uint32_t attention;  // enum virt_attention
-    _Atomic bool in_guest;       // true from before the last look at attention until after the exit
-    bool irqchip;                // in-kernel local APIC
-    bool user_debug;             // KVM_SET_GUEST_DEBUG in force
+    _Atomic uint32_t attention; // enum virt_attention
+    _Atomic bool in_guest;      // true from before the last look at attention until after the exit
+    bool irqchip;               // in-kernel local APIC
+    bool user_debug;            // KVM_SET_GUEST_DEBUG in force
     struct virt_vm *vm;
     uint32_t id;
     struct guest_cpuid cpuid;
@@ -80,37 +87,45 @@ struct virt_vcpu {
     uint64_t xcr0;               // guest's; kept equal to guest_fpu.xcr0
     uint64_t debug[4], dr6, dr7; // guest's DR0-3, DR6, DR7
     struct kvm_guest_debug guest_debug;
-    bool user_debug_stepping;    // TF in RFLAGS is the debugger's
-    uint64_t tsc_offset;         // guest TSC = host TSC (scaled by tsc_khz ratio if the CPU can) + offset
+    bool user_debug_stepping; // TF in RFLAGS is the debugger's
+    uint64_t tsc_offset; // guest TSC = host TSC (scaled by tsc_khz ratio if the CPU can) + offset
     uint32_t tsc_khz;
-    const bool *pic_output;      // PIC's INTR if this VM has one; NULL none
+    const bool *pic_output;                             // PIC's INTR if this VM has one; NULL none
     uint8_t (*pic_acknowledge)(struct virt_vcpu *vcpu); // set by core: INTA cycle
-    // Set by core: guest-physical memory, for what the processor would read itself (PAE PDPTEs). False: no memory. NULL: none.
+    // Set by core: guest-physical memory, for what the processor would read itself (PAE PDPTEs).
+    // False: no memory. NULL: none.
     bool (*read_physical)(struct virt_vcpu *vcpu, uint64_t gpa, void *data, uint32_t size);
-    bool interrupt_window_requested; // without irqchip: leave with VIRT_EXIT_INTERRUPT_WINDOW as soon as interrupt_allowed
-    uint64_t cr8;                // without irqchip; with it the TPR is in lapic
+    bool interrupt_window_requested; // without irqchip: leave with VIRT_EXIT_INTERRUPT_WINDOW as
+                                     // soon as interrupt_allowed
+    uint64_t cr8;                    // without irqchip; with it the TPR is in lapic
     uint64_t smbase;
     bool in_smm;
     struct {
-        uint64_t exits, halt_exits, irq_exits, io_exits, mmio_exits, msr_exits, cpuid_exits, stage2_faults, hypercalls, injections,
-            nmi_injections, irq_window_exits, request_irq_exits, tlb_flushes, signal_exits, insn_emulations;
+        uint64_t exits, halt_exits, irq_exits, io_exits, mmio_exits, msr_exits, cpuid_exits,
+            stage2_faults, hypercalls, injections, nmi_injections, irq_window_exits,
+            request_irq_exits, tlb_flushes, signal_exits, insn_emulations;
     } statistics;
     void *backend;
 };
 
 enum virt_exit_kind {
-    VIRT_EXIT_ATTENTION,      // attention, thread work or reschedule is set: look, then run again
-    VIRT_EXIT_PORT,           // IN/OUT, not string: emulate, then virt->skip_instruction
-    VIRT_EXIT_EMULATE,        // emulate the instruction at RIP (string I/O, MMIO found by other means, UMIP, ...)
-    VIRT_EXIT_STAGE2,         // EPT/NPT violation at gpa
-    VIRT_EXIT_HALT,           // HLT executed (already skipped)
-    VIRT_EXIT_SHUTDOWN,       // triple fault
-    VIRT_EXIT_HYPERCALL,      // VMCALL/VMMCALL (already skipped): number and arguments in gpr, result to RAX by core
-    VIRT_EXIT_DEBUG,          // guest debugging hit: exception, pc, dr6, dr7
-    VIRT_EXIT_MSR,            // RDMSR/WRMSR that the table does not know or refuses (msr.result): core injects #GP or asks user space
-    VIRT_EXIT_INTERRUPT_WINDOW, // guest can take an interrupt now and user space asked for it (no in-kernel irqchip)
-    VIRT_EXIT_PAUSE,          // PAUSE loop: yield
-    VIRT_EXIT_FAIL_ENTRY,     // hardware refused the state; reason; already reported in words to the log
+    VIRT_EXIT_ATTENTION, // attention, thread work or reschedule is set: look, then run again
+    VIRT_EXIT_PORT,      // IN/OUT, not string: emulate, then virt->skip_instruction
+    VIRT_EXIT_EMULATE,   // emulate the instruction at RIP (string I/O, MMIO found by other means,
+                         // UMIP, ...)
+    VIRT_EXIT_STAGE2,    // EPT/NPT violation at gpa
+    VIRT_EXIT_HALT,      // HLT executed (already skipped)
+    VIRT_EXIT_SHUTDOWN,  // triple fault
+    VIRT_EXIT_HYPERCALL, // VMCALL/VMMCALL (already skipped): number and arguments in gpr, result to
+                         // RAX by core
+    VIRT_EXIT_DEBUG,     // guest debugging hit: exception, pc, dr6, dr7
+    VIRT_EXIT_MSR, // RDMSR/WRMSR that the table does not know or refuses (msr.result): core injects
+                   // #GP or asks user space
+    VIRT_EXIT_INTERRUPT_WINDOW, // guest can take an interrupt now and user space asked for it (no
+                                // in-kernel irqchip)
+    VIRT_EXIT_PAUSE,            // PAUSE loop: yield
+    VIRT_EXIT_FAIL_ENTRY, // hardware refused the state; reason; already reported in words to the
+                          // log
     VIRT_EXIT_INTERNAL_ERROR, // suberror + data
     VIRT_EXIT_SET_TPR,
 };
@@ -118,35 +133,59 @@ enum virt_exit_kind {
 struct virt_exit {
     enum virt_exit_kind kind;
     union {
-        struct { uint16_t port; uint8_t size; bool in; } port;
-        struct { uint64_t gpa; bool write, fetch, linear_valid, page_walk, present; uint64_t linear; } stage2;
-        struct { uint32_t index; bool write; int result; uint64_t value; } msr;
-        struct { uint32_t exception; uint64_t pc, dr6, dr7; } debug;
+        struct {
+            uint16_t port;
+            uint8_t size;
+            bool in;
+        } port;
+        struct {
+            uint64_t gpa;
+            bool write, fetch, linear_valid, page_walk, present;
+            uint64_t linear;
+        } stage2;
+        struct {
+            uint32_t index;
+            bool write;
+            int result;
+            uint64_t value;
+        } msr;
+        struct {
+            uint32_t exception;
+            uint64_t pc, dr6, dr7;
+        } debug;
         uint64_t fail_reason;
-        struct { uint32_t suberror, count; uint64_t data[16]; } error;
+        struct {
+            uint32_t suberror, count;
+            uint64_t data[16];
+        } error;
     };
 };
 
 struct virt_ops {
-    const char *name;                       // "VT-x", "AMD-V"
+    const char *name; // "VT-x", "AMD-V"
     const struct page_format *stage2_format;
     void (*describe)(char *out, size_t size); // features found and used, for the log
-    int (*cpu_enable)(void);                // on each CPU: VMXON / EFER.SVME. 0 or -errno, logged in words
+    int (*cpu_enable)(void); // on each CPU: VMXON / EFER.SVME. 0 or -errno, logged in words
     void (*cpu_disable)(void);
-    int (*vm_create)(struct virt_vm *vm);   // 0 or -errno
+    int (*vm_create)(struct virt_vm *vm); // 0 or -errno
     void (*vm_destroy)(struct virt_vm *vm);
     int (*vcpu_create)(struct virt_vcpu *vcpu); // power-on state as KVM's; 0 or -errno
     void (*vcpu_destroy)(struct virt_vcpu *vcpu);
     void (*vcpu_reset)(struct virt_vcpu *vcpu, bool init); // INIT or power-on register state
-    // Runs the guest until something core must do. Interrupts off, no lock held, thread->fpu == &vcpu->guest_fpu. May be called on any CPU: loads
-    // the VMCS/VMCB there (clearing it on another CPU by cpu_call). 0, or -errno for a host fault.
+    // Runs the guest until something core must do. Interrupts off, no lock held, thread->fpu ==
+    // &vcpu->guest_fpu. May be called on any CPU: loads the VMCS/VMCB there (clearing it on another
+    // CPU by cpu_call). 0, or -errno for a host fault.
     int (*run)(struct virt_vcpu *vcpu, struct virt_exit *exit);
     // All below: the vCPU is not in the guest; any CPU.
     void (*get_regs)(struct virt_vcpu *vcpu, struct kvm_regs *regs);
     void (*set_regs)(struct virt_vcpu *vcpu, const struct kvm_regs *regs);
-    void (*get_sregs)(struct virt_vcpu *vcpu, struct kvm_sregs *sregs); // interrupt_bitmap left to core
-    int (*set_sregs)(struct virt_vcpu *vcpu, const struct kvm_sregs *sregs); // -EINVAL as KVM's checks; TLB flushed as needed
-    void (*get_segment)(struct virt_vcpu *vcpu, unsigned segment_register, struct kvm_segment *segment); // enum segment_register; 6 TR, 7 LDTR
+    void (*get_sregs)(struct virt_vcpu *vcpu,
+                      struct kvm_sregs *sregs); // interrupt_bitmap left to core
+    int (*set_sregs)(
+        struct virt_vcpu *vcpu,
+        const struct kvm_sregs *sregs); // -EINVAL as KVM's checks; TLB flushed as needed
+    void (*get_segment)(struct virt_vcpu *vcpu, unsigned segment_register,
+                        struct kvm_segment *segment); // enum segment_register; 6 TR, 7 LDTR
     uint64_t (*get_rip)(struct virt_vcpu *vcpu);
     void (*set_rip)(struct virt_vcpu *vcpu, uint64_t rip);
     uint64_t (*get_rflags)(struct virt_vcpu *vcpu);
@@ -159,25 +198,31 @@ struct virt_ops {
     bool (*get_nmi_masked)(struct virt_vcpu *vcpu);
     void (*set_nmi_masked)(struct virt_vcpu *vcpu, bool masked);
     void (*get_paging)(struct virt_vcpu *vcpu, struct guest_paging *paging); // for guest_walk
-    void (*skip_instruction)(struct virt_vcpu *vcpu); // past the instruction that exited; clears the interrupt shadow
-    // Bytes of the current instruction if the hardware gave them (decode assists); 0: fetch from memory.
+    void (*skip_instruction)(
+        struct virt_vcpu *vcpu); // past the instruction that exited; clears the interrupt shadow
+    // Bytes of the current instruction if the hardware gave them (decode assists); 0: fetch from
+    // memory.
     unsigned (*instruction_bytes)(struct virt_vcpu *vcpu, uint8_t *bytes);
     bool (*interrupt_allowed)(struct virt_vcpu *vcpu); // IF=1, no shadow, nothing being injected
     void (*debug_changed)(struct virt_vcpu *vcpu);     // guest_debug, dr7 ... changed: intercepts
-    void (*cpuid_changed)(struct virt_vcpu *vcpu);     // after KVM_SET_CPUID2: intercepts, CR4 mask ...
-    void (*tsc_changed)(struct virt_vcpu *vcpu);       // tsc_offset or tsc_khz
-    void (*flush_guest_tlb)(struct virt_vcpu *vcpu);   // guest-linear mappings (INVVPID) at next entry
+    void (*cpuid_changed)(struct virt_vcpu *vcpu); // after KVM_SET_CPUID2: intercepts, CR4 mask ...
+    void (*tsc_changed)(struct virt_vcpu *vcpu);   // tsc_offset or tsc_khz
+    void (*flush_guest_tlb)(
+        struct virt_vcpu *vcpu); // guest-linear mappings (INVVPID) at next entry
     void (*msr_filter_changed)(struct virt_vcpu *vcpu, bool intercept_all);
-    uint64_t (*max_tsc_khz)(void);                     // 0: no scaling
-    // The hardware half of struct guest_msr_backend (core/kvm builds the whole): values the VMCS/VMCB or the world switch keeps.
+    uint64_t (*max_tsc_khz)(void); // 0: no scaling
+    // The hardware half of struct guest_msr_backend (core/kvm builds the whole): values the
+    // VMCS/VMCB or the world switch keeps.
     uint64_t (*get_msr)(struct virt_vcpu *vcpu, enum backend_msr which);
     int (*set_msr)(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value); // 0, or -1: #GP
-    int (*msr_command)(struct virt_vcpu *vcpu, uint32_t msr, uint64_t value);       // IA32_PRED_CMD, IA32_FLUSH_CMD
-    uint64_t (*host_msr)(uint32_t msr);                                             // feature MSRs; 0: none
-    uint64_t (*max_stage2_page)(void);                 // 2 MiB or 1 GiB
-    void (*cpuid_host)(struct cpuid_host *host);       // sets the fields that depend on the back end
-    uint64_t (*scaled_tsc)(const struct virt_vcpu *vcpu); // host TSC now at the guest's rate, without the offset
-    void (*user_return)(void);                         // see virt_user_return
+    int (*msr_command)(struct virt_vcpu *vcpu, uint32_t msr,
+                       uint64_t value);          // IA32_PRED_CMD, IA32_FLUSH_CMD
+    uint64_t (*host_msr)(uint32_t msr);          // feature MSRs; 0: none
+    uint64_t (*max_stage2_page)(void);           // 2 MiB or 1 GiB
+    void (*cpuid_host)(struct cpuid_host *host); // sets the fields that depend on the back end
+    uint64_t (*scaled_tsc)(
+        const struct virt_vcpu *vcpu); // host TSC now at the guest's rate, without the offset
+    void (*user_return)(void);         // see virt_user_return
     uint64_t (*get_cr4)(struct virt_vcpu *vcpu);
 };
 
@@ -185,18 +230,21 @@ struct virt_ops {
 extern uint64_t virt_supported_cr4;
 // The back end in use; NULL when the machine has none (config virt = optional).
 extern const struct virt_ops *virt;
-// Finds and turns on the back end on the boot CPU; says in words what is missing and what to do. 0 or -ENODEV.
+// Finds and turns on the back end on the boot CPU; says in words what is missing and what to do. 0
+// or -ENODEV.
 int virt_init(void);
 int virt_cpu_enable(void); // each further CPU; again on the same one: no effect
 // user_return's slow path while cpu->guest_msrs_loaded: puts the host's SYSCALL MSRs back.
 void virt_user_return(void);
-// Raises an exception in the guest at its next entry (double-fault and triple-fault rules, SDM vol. 3 6.15). DR6/CR2 by payload.
+// Raises an exception in the guest at its next entry (double-fault and triple-fault rules, SDM vol.
+// 3 6.15). DR6/CR2 by payload.
 void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception);
 // Puts the pending exception's payload where delivery would: CR2, or DR6 and DR7.
 void virt_deliver_payload(struct virt_vcpu *vcpu);
 // Fills the host-dependent part for cpuid_supported().
 void virt_cpuid_host(struct cpuid_host *host);
-// Sets the hooks of guest_msr_backend that need only the vCPU (all but set_tsc, adjust_tsc, system_time, wall_clock).
+// Sets the hooks of guest_msr_backend that need only the vCPU (all but set_tsc, adjust_tsc,
+// system_time, wall_clock).
 void virt_msr_backend(struct guest_msr_backend *backend);
 // Host value of a feature MSR, 0 where there is none: guest_msr_feature's reader.
 uint64_t virt_host_msr(uint32_t index);

@@ -8,17 +8,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COMMAND_LINE                                                                               \
-    "console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off tsc=reliable "                \
-    "initcall_blacklist=load_system_certificate_list,init_kprobe_trace "                           \
-    "rdinit=/bin/busybox -- poweroff -f"
+// A string of its own: in the argument list the pieces would look like forgotten commas.
+static char command_line[] =
+    "console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off tsc=reliable "
+    "initcall_blacklist=load_system_certificate_list,init_kprobe_trace "
+    "rdinit=/bin/busybox -- poweroff -f";
 
 extern char **environ;
 
 static pid_t start_guest(char *serial) {
-    char *arguments[] = {"vmm",      "--kernel",  "vmlinuz", "--initrd", "initrd.img",
-                         "--memory", "96M",       "--cpus",         "1",        "--serial",
-                         serial,     "--cmdline", COMMAND_LINE,     NULL};
+    char *arguments[] = {"vmm",      "--kernel",  "vmlinuz",    "--initrd", "initrd.img",
+                         "--memory", "96M",       "--cpus",     "1",        "--serial",
+                         serial,     "--cmdline", command_line, NULL};
     pid_t child;
     int error = posix_spawn(&child, "/bin/vmm", NULL, NULL, arguments, environ);
 

@@ -19,7 +19,8 @@ static void run(struct run_queue *queue, unsigned ticks) {
         ck_assert_ptr_nonnull(running);
         run_queue_account(queue, running, TICK);
     }
-    run_queue_put(queue, running);
+    if (running)
+        run_queue_put(queue, running);
 }
 
 START_TEST(empty_queue_has_nobody) {

@@ -5,7 +5,8 @@
 
 enum mode { MODE_16, MODE_32, MODE_64 };
 
-static const struct {
+// In the order a row is read.
+static const struct { // NOLINT(clang-analyzer-optin.performance.Padding)
     const char *name;
     uint8_t bytes[6], count;
     enum mode mode;

@@ -254,7 +254,8 @@ static int in_string(struct run *run, uint16_t port) {
             return result;
         emulation->port_complete = true;
     }
-    // User space may have lowered the counter meanwhile; what was read beyond it is lost, as in KVM.
+    // User space may have lowered the counter meanwhile; what was read beyond it is lost, as in
+    // KVM.
     if (emulation->port.count < count)
         count = emulation->port.count;
     for (uint32_t i = 0; i < count; i++) {
