@@ -101,10 +101,6 @@ uint64_t virt_guest_tsc(struct virt_vcpu *vcpu) {
     return virt->scaled_tsc(vcpu) + vcpu->tsc_offset;
 }
 
-uint64_t virt_stage2_max_page(void) {
-    return virt->max_stage2_page();
-}
-
 void virt_cpuid_host(struct cpuid_host *host) {
     *host = (struct cpuid_host){
         .read = cpuid_read,

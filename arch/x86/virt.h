@@ -218,7 +218,6 @@ struct virt_ops {
     int (*msr_command)(struct virt_vcpu *vcpu, uint32_t msr,
                        uint64_t value);          // IA32_PRED_CMD, IA32_FLUSH_CMD
     uint64_t (*host_msr)(uint32_t msr);          // feature MSRs; 0: none
-    uint64_t (*max_stage2_page)(void);           // 2 MiB or 1 GiB
     void (*cpuid_host)(struct cpuid_host *host); // sets the fields that depend on the back end
     uint64_t (*scaled_tsc)(
         const struct virt_vcpu *vcpu); // host TSC now at the guest's rate, without the offset
@@ -256,5 +255,3 @@ void virt_cpuid_apply(struct virt_vcpu *vcpu, struct guest_cpuid *cpuid);
 uint64_t virt_guest_tsc(struct virt_vcpu *vcpu);
 // XSETBV, KVM_SET_XCRS: checks and sets XCR0. 0 or -EINVAL.
 int virt_set_xcr0(struct virt_vcpu *vcpu, uint64_t xcr0);
-// Largest page the second stage may use: 2 MiB or 1 GiB.
-uint64_t virt_stage2_max_page(void);

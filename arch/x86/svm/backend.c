@@ -108,10 +108,6 @@ static void msr_filter_changed(struct virt_vcpu *vcpu, bool intercept_all) {
 
 #define CPUID_1G_PAGES (1u << 26) // CPUID.8000_0001H:EDX
 
-static uint64_t max_stage2_page(void) {
-    return read_cpuid(0x80000001, 0).edx & CPUID_1G_PAGES ? 1ull << 30 : 2ull << 20;
-}
-
 // INVPCID needs no control: with nested paging it touches the guest's own ASID only.
 static void cpuid_host(struct cpuid_host *host) {
     host->rdtscp = svm.rdtscp;
@@ -180,7 +176,6 @@ const struct virt_ops svm_ops = {
     .flush_guest_tlb = flush_guest_tlb,
     .msr_filter_changed = msr_filter_changed,
     .max_tsc_khz = svm_max_tsc_khz,
-    .max_stage2_page = max_stage2_page,
     .cpuid_host = cpuid_host,
     .get_msr = svm_msr_get,
     .set_msr = svm_msr_set,

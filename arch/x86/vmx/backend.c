@@ -122,10 +122,6 @@ static void msr_filter_changed(struct virt_vcpu *vcpu, bool intercept_all) {
     set_field(vcpu, VMCS_MSR_BITMAP, intercept_all ? vmx_msr_bitmap_all : vmx_msr_bitmap);
 }
 
-static uint64_t max_stage2_page(void) {
-    return vmx.ept_1g ? 1ull << 30 : 2ull << 20;
-}
-
 static void cpuid_host(struct cpuid_host *host) {
     host->rdtscp = vmx.rdtscp;
     host->invpcid = vmx.invpcid;
@@ -185,7 +181,6 @@ const struct virt_ops vmx_ops = {
     .flush_guest_tlb = flush_guest_tlb,
     .msr_filter_changed = msr_filter_changed,
     .max_tsc_khz = vmx_max_tsc_khz,
-    .max_stage2_page = max_stage2_page,
     .cpuid_host = cpuid_host,
     .get_msr = vmx_msr_get,
     .set_msr = vmx_msr_set,
