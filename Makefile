@@ -145,10 +145,15 @@ $(OUT)/guest/guest.stamp: guest-tools/guest-image.sh | $(DEPS)
 	@touch $@
 
 SELFTESTS := $(if $(wildcard tests/selftests/build.sh),$(OUT)/selftests/selftests.stamp)
-$(OUT)/selftests/selftests.stamp: $(wildcard tests/selftests/*) | $(DEPS)
+$(OUT)/selftests/selftests.stamp: tests/selftests/build.sh | $(DEPS)
 	@mkdir -p $(@D)
 	tests/selftests/build.sh $(@D)
 	@touch $@
+
+# The host to compare with, for HOST=linux.
+LINUX_HOST := $(OUT)/linux-host/linux.stub
+$(LINUX_HOST): tests/selftests/linux-host.sh | $(DEPS)
+	tests/selftests/linux-host.sh $(@D)
 
 # --- what is built ---------------------------------------------------------------------------------------------------
 
@@ -164,7 +169,8 @@ help:
 	@echo '                      boot with a static Linux program; its exit status is that of make'
 	@echo '                      both: CPUS=2 MEMORY=512 (MiB) MACHINE=kvm|bochs|tcg TIMEOUT= (seconds)'
 	@echo 'make image            $(OUT)/ashlar.img, a GPT disk image for a USB stick'
-	@echo "make selftests        Linux's KVM selftests, a row each; TESTS= names some, LIMIT= seconds for each"
+	@echo "make selftests        Linux's KVM selftests, a row each; TESTS= names some, LIMIT= seconds for each,"
+	@echo "                      HOST=linux on Linux's own KVM"
 	@echo 'make test             lint, unit tests, fuzzers, machine tests; make bench, make count, make clean'
 
 deps: $(DEPS)
@@ -173,7 +179,7 @@ deps: $(DEPS)
 
 CPUS ?= 2
 MEMORY ?= 512
-export OUT CPUS MEMORY MACHINE TIMEOUT PROGRAM ARGS FILES GUEST_CPUS GUEST_MEMORY GUEST_CMDLINE
+export OUT CPUS MEMORY MACHINE TIMEOUT PROGRAM ARGS FILES HOST TESTS LIMIT GUEST_CPUS GUEST_MEMORY GUEST_CMDLINE
 
 # make itself can end with 0, 1 or 2 only; a function loaded into it lets it end with the program's own status.
 $(OUT)/exit_status.so: tests/machine/exit_status.c | $(DEPS)
@@ -249,7 +255,7 @@ $(foreach fuzzer,$(FUZZERS),$(eval $(call fuzz_rule,$(notdir $(fuzzer)))))
 
 fuzz: $(FUZZERS)
 
-selftests: $(SYSTEM) $(SELFTESTS) $(SUITE)
+selftests: $(SYSTEM) $(SELFTESTS) $(SUITE) $(if $(filter linux,$(HOST)),$(LINUX_HOST))
 	@$(PYTHON) tests/machine/selftests.py
 
 machine-test: all $(SELFTESTS)

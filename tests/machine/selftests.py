@@ -1,12 +1,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`make selftests`: Linux's KVM selftests in one boot, a row each (tests/selftests/suite.c).
 
-TESTS names some of them; LIMIT is the seconds of the machine's clock that each may take."""
+TESTS names some of them; LIMIT is the seconds of the machine's clock that each may take; HOST=linux runs them on Linux's
+own KVM in the same machine. A test that brings the machine down gets its row, and the rest go on after another boot. The
+rows are kept in OUT/selftests/HOST-MACHINE.rows, from which tests/selftests_table.py makes docs/kvm-selftests.md."""
 
 import os
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
+import time
 
+import boot_disk
+import cpio
+import disk
+import emulator
 import run
+import session
 
 # Heavy tests, made smaller by their own options.
 OPTIONS = {
@@ -20,6 +32,14 @@ OPTIONS = {
     "memslot_perf_test": ["-l", "1", "-s", "1000"],
 }
 LIMIT = "60"
+MEMORY = 1536
+BOOT = 300  # seconds until the first row's test may have begun
+# Seconds of ours for one of the machine's, at most: an emulator beside others is slow.
+SLOWNESS = 6
+ROW = re.compile(r"^(\w+) +(pass|skip|fail|time-out) +(\d+) *(.*)$")
+LINUX_COMMAND_LINE = ("console=ttyS0 quiet rdinit=/work/suite tsc=reliable no5lvl nokaslr mitigations=off"
+                      " cryptomgr.notests=1 clearcpuid=580 panic=-1"
+                      " initcall_blacklist=load_system_certificate_list,init_kprobe_trace")
 
 
 def available(directory):
@@ -27,18 +47,120 @@ def available(directory):
                   if os.access(os.path.join(directory, name), os.X_OK) and not name.startswith("."))
 
 
+class Ashlar:
+    name = "ashlar"
+
+    @staticmethod
+    def image(directory, out, words, files):
+        program = os.path.join(out, "tests", "suite")
+        config = boot_disk.make_config({"program": "/work/suite", "args": " ".join(words)})
+        return boot_disk.make_image(directory, out, boot_disk.make_initrd(out, program, files, guest=False), config)
+
+
+class Linux:
+    """Debian's kernel, its KVM as modules, and the suite as its first process, in one EFI program."""
+    name = "linux"
+
+    @staticmethod
+    def image(directory, out, words, files):
+        host = os.path.join(out, "linux-host")
+        archive = cpio.Archive()
+        modules = [os.path.join(host, name) for name in sorted(os.listdir(host)) if name.endswith(".ko")]
+        for source in [os.path.join(out, "tests", "suite"), *modules, *files]:
+            archive.file_from(f"work/{os.path.basename(source)}", source)
+        archive.file("work/words", "\n".join(words).encode())
+        parts = {"cmdline": LINUX_COMMAND_LINE.encode() + b"\0", "initrd": archive.bytes()}
+        for name, content in parts.items():
+            with open(os.path.join(directory, name), "wb") as target:
+                target.write(content)
+        program = os.path.join(directory, "linux.efi")
+        # The addresses that the stub's documentation has for the parts it looks for.
+        sections = (("cmdline", os.path.join(directory, "cmdline"), 0x30000),
+                    ("linux", os.path.join(host, "vmlinuz"), 0x2000000),
+                    ("initrd", os.path.join(directory, "initrd"), 0x3000000))
+        subprocess.run(["objcopy", *(word for name, path, address in sections for word in (
+            "--add-section", f".{name}={path}", "--change-section-vma", f".{name}={address:#x}")),
+            os.path.join(host, "linux.stub"), program], check=True)
+        image = os.path.join(directory, "disk.img")
+        disk.make(image, {boot_disk.LOADER: program})
+        return image
+
+
+HOSTS = {host.name: host for host in (Ashlar, Linux)}
+
+
+class Rows:
+    """What the suite says on the serial line, a row for each test."""
+
+    def __init__(self, keep):
+        self.rows = {}
+        self.keep = keep
+        self.last = time.monotonic()
+        self._pending = ""
+
+    def feed(self, data):
+        *lines, self._pending = (self._pending + data.decode(errors="replace")).split("\n")
+        for line in lines:
+            found = ROW.match(line.strip())
+            if found:
+                self.add(found.group(1), *found.group(2, 3, 4))
+
+    def add(self, name, result, ticks, why):
+        self.rows[name] = result
+        self.last = time.monotonic()
+        line = f"{name:34} {result:8} {ticks:>14}  {why}".rstrip()
+        print(line, flush=True)
+        self.keep.write(line + "\n")
+        self.keep.flush()
+
+
+def boot(host, kind, out, tests, limit, rows):
+    """Runs TESTS until all have their row or the machine is no more. Returns why it ended early, or None."""
+    runs = os.path.abspath(os.path.join(out, "run"))
+    os.makedirs(runs, exist_ok=True)
+    directory = tempfile.mkdtemp(dir=runs)
+    words = [str(limit)] + [",".join([f"./{name}"] + OPTIONS.get(name, [])) for name in tests]
+    files = [os.path.join(out, "selftests", name) for name in tests]
+    machine = kind(directory, host.image(directory, out, words, files), run.number("CPUS", 2, 1, 64),
+                   run.number("SELFTEST_MEMORY", MEMORY, 256, 1 << 20))
+    with session.SlotLock():
+        machine.start()
+        try:
+            # Linux has no first line of its own: all counts.
+            line = session.Session(machine, rows.feed, b"" if host is Linux else session.FIRST_LINE)
+            begun = rows.last = time.monotonic()
+            while not line.ended():
+                line.step(0.25)
+                patience = limit * SLOWNESS + (BOOT if rows.last == begun else 0)
+                if time.monotonic() - rows.last > patience:
+                    return f"nothing for {patience} seconds"
+            return line.verdict()[1] if host is Ashlar else None
+        finally:
+            machine.stop()
+            shutil.copyfile(os.path.join(directory, "serial.log"), os.path.join(out, "run/serial.log"))
+            shutil.rmtree(directory, ignore_errors=True)
+
+
 def main():
-    out = os.environ.get("OUT") or "out"
+    out = run.setting("OUT", "out")
     directory = os.path.join(out, "selftests")
-    tests = os.environ.get("TESTS", "").split() or available(directory)
-    os.environ.update({
-        "PROGRAM": os.path.join(out, "tests", "suite"),
-        "ARGS": " ".join([os.environ.get("LIMIT") or LIMIT] +
-                         [",".join([f"./{name}"] + OPTIONS.get(name, [])) for name in tests]),
-        "FILES": " ".join(os.path.join(directory, name) for name in tests),
-        "MEMORY": os.environ.get("SELFTEST_MEMORY") or "1536",
-    })
-    return run.main()
+    host = HOSTS[run.setting("HOST", "ashlar")]
+    kind = emulator.choose(run.setting("MACHINE"))
+    machine = next(name for name, value in emulator.MACHINES.items() if value is kind)
+    limit = int(run.setting("LIMIT", LIMIT))
+    left = run.setting("TESTS").split() or available(directory)
+    whole = not run.setting("TESTS")
+    name = f"{host.name}-{machine}.rows" if whole else "some.rows"
+    with open(os.path.join(directory, name), "w") as keep:
+        rows = Rows(keep)
+        while left:
+            reason = boot(host, kind, out, left, limit, rows)
+            left = [test for test in left if test not in rows.rows]
+            if left:
+                rows.add(left.pop(0), "fail", 0, f"the machine is down: {reason or 'it ended'}")
+    results = list(rows.rows.values())
+    print(", ".join(f"{results.count(result)} {result}" for result in ("pass", "skip", "fail", "time-out")))
+    return 0 if set(results) <= {"pass", "skip"} else 1
 
 
 if __name__ == "__main__":

@@ -50,14 +50,15 @@ class SlotLock:
 class Session:
     """Owns a started emulator's serial line. `on_output` gets what Ashlar prints; `log` has all of it."""
 
-    def __init__(self, emulator, on_output=None):
+    def __init__(self, emulator, on_output=None, first_line=FIRST_LINE):
         self.emulator = emulator
         self.on_output = on_output
         self.log = bytearray()       # from the loader's first line on
         self.closed = False
         self.panicked = None         # time of the last output after a panic
         self._raw = open(emulator.path("serial.log"), "wb", buffering=0)
-        self._seen_first_line = False
+        self._first_line = first_line
+        self._seen_first_line = not first_line
         self._head = bytearray()
         self._input = bytearray()
         self._ready = False
@@ -103,9 +104,9 @@ class Session:
     def _take(self, data):
         if not self._seen_first_line:
             self._head += data
-            at = self._head.find(FIRST_LINE)
+            at = self._head.find(self._first_line)
             if at < 0:
-                del self._head[:-len(FIRST_LINE)]
+                del self._head[:-len(self._first_line)]
                 return
             self._seen_first_line = True
             data = bytes(self._head[at:])
