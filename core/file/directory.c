@@ -102,7 +102,7 @@ int64_t sys_getdents64(const uint64_t *arguments) {
     return result;
 }
 
-static int64_t directory_seek(struct file *file, int64_t offset, int whence) {
+int64_t directory_seek(struct file *file, int64_t offset, int whence) {
     if (whence == SEEK_CUR)
         offset += (int64_t)atomic_load(&file->offset);
     else if (whence != SEEK_SET)

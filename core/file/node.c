@@ -4,6 +4,7 @@
 #include <linux/errno.h>
 #include "arch/x86/cpu.h"
 #include "core/file/file_lock.h"
+#include "core/file/text_file.h"
 #include "core/mm/heap.h"
 #include "core/mm/memory_object.h"
 #include "core/string.h"
@@ -59,6 +60,8 @@ void node_put(struct node *node) {
         if (node->regular.view)
             memory_object_put(node->regular.view);
     }
+    if (node->text && node->text->release)
+        node->text->release(node->object);
     file_locks_free(node);
     heap_free(node);
 }

@@ -14,6 +14,7 @@
 struct file;
 struct memory_object;
 struct node;
+struct text_file;
 struct unix_socket;
 
 struct directory_entry {
@@ -45,6 +46,9 @@ struct node {
     struct directory_entry
         *entry;        // its (last) name; NULL: the root, or no name any more. Under tree_lock
     struct list locks; // advisory record locks (file_lock.c)
+    // A regular file's: its content is made by these (text_file.h) for `object`; else NULL.
+    const struct text_file *text;
+    void *object;
     union {
         struct {
             struct list entries;

@@ -7,6 +7,7 @@
 #include "core/file/fd_table.h"
 #include "core/file/path.h"
 #include "core/file/regular_file.h"
+#include "core/file/text_file.h"
 #include "core/mm/heap.h"
 #include "core/process/process.h"
 #include "core/process/system_call.h"
@@ -59,7 +60,9 @@ static struct file *open_node(struct node *node, unsigned flags, int *error) {
         if (node->open_device)
             return open_device(node, (int)flags, error);
         *error = -ENXIO;
-    } else if (flags & O_TRUNC && writes)
+    } else if (node->text)
+        ops = &text_file_ops;
+    else if (flags & O_TRUNC && writes)
         *error = regular_truncate(node, 0);
     if (*error)
         return NULL;

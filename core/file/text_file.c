@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Reading and writing generated text.
+#include "core/file/text_file.h"
+#include <linux/errno.h>
+#include "core/file/directory.h"
+#include "core/file/io_buffer.h"
+#include "core/file/node.h"
+#include "core/mm/heap.h"
+#include "core/mm/page.h"
+#include "core/string.h"
+
+// The whole text, in a heap buffer large enough; its length or -errno.
+static int64_t make_text(const struct node *node, char **text) {
+    for (size_t size = PAGE_SIZE;; size *= 4) {
+        *text = heap_alloc(size);
+        if (!*text)
+            return -ENOMEM;
+        int64_t length = node->text->show(node->object, *text, size);
+        if (length < (int64_t)size)
+            return length;
+        if (size >= TEXT_FILE_MAX)
+            return (int64_t)size - 1;
+        heap_free(*text);
+    }
+}
+
+// The text is made afresh for each read, so one read that takes all sees one state.
+static int64_t text_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    uint64_t at = offset ? *offset : atomic_load(&file->offset);
+    size_t before = io_remaining(buffer);
+    char *text = NULL;
+    int64_t length = file->node->text->show ? make_text(file->node, &text) : -EINVAL;
+    int64_t result = length < 0 ? length : 0;
+    if (!result && at < (uint64_t)length) {
+        size_t rest = (size_t)length - at;
+        result =
+            io_result(buffer, before, io_copy_to(buffer, text + at, rest < before ? rest : before));
+    }
+    heap_free(text);
+    if (result > 0) {
+        if (offset)
+            *offset = at + (uint64_t)result;
+        else
+            atomic_store(&file->offset, at + (uint64_t)result);
+    }
+    return result;
+}
+
+static int64_t text_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+    (void)offset;
+    const struct node *node = file->node;
+    size_t size = io_remaining(buffer);
+    if (!node->text->store)
+        return -EINVAL;
+    if (size >= PAGE_SIZE)
+        return -E2BIG;
+    char *text = heap_alloc(PAGE_SIZE);
+    if (!text)
+        return -ENOMEM;
+    int64_t error = io_copy_from(buffer, text, size);
+    size_t length = size;
+    while (length && (text[length - 1] == '\n' || text[length - 1] == ' '))
+        length--;
+    text[length] = 0;
+    if (!error)
+        error = node->text->store(node->object, text);
+    heap_free(text);
+    return error ? error : (int64_t)size;
+}
+
+const struct file_ops text_file_ops = {
+    .name = "text",
+    .read = text_read,
+    .write = text_write,
+    .seek = directory_seek,
+};
+
+int text_file_add(struct node *directory, const struct text_file *text, void *object) {
+    struct node *node = node_create(S_IFREG | (text->show ? 0444 : 0) | (text->store ? 0200 : 0));
+    if (!node && text->release)
+        text->release(object);
+    if (!node)
+        return -ENOMEM;
+    node->text = text;
+    node->object = object;
+    int error = directory_add(directory, text->name, strlen(text->name), node);
+    node_put(node);
+    return error;
+}
+
+bool text_number(const char **text, uint64_t *number) {
+    const char *at = *text;
+    *number = 0;
+    for (; *at >= '0' && *at <= '9'; at++)
+        if (__builtin_mul_overflow(*number, 10ul, number) ||
+            __builtin_add_overflow(*number, (uint64_t)(*at - '0'), number))
+            return false;
+    bool any = at != *text;
+    *text = at;
+    return any;
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Files whose text is made when they are read and that are written to give orders, as in Linux's
+// cgroupfs, procfs and sysfs.
+#pragma once
+#include <stddef.h>
+#include "core/file/file.h"
+
+struct node;
+
+enum { TEXT_FILE_MAX = 64 << 10 }; // bytes of text that can be read
+
+struct text_file {
+    const char *name;
+    // Writes the text to `to` as format_string does; its length, or -errno. NULL: -EINVAL.
+    int (*show)(void *object, char *to, size_t size);
+    // Obeys one write: its text without the newline, terminated, may be changed. 0 or -errno. NULL:
+    // -EINVAL.
+    int (*store)(void *object, char *text);
+    void (*release)(void *object); // the file is gone; NULL: nothing to do
+};
+
+extern const struct file_ops text_file_ops; // file->node->text is what it does
+
+// Names a new one; `object` is what its methods get, released by it in any case. 0 or -errno.
+int text_file_add(struct node *directory, const struct text_file *text, void *object);
+// The number at *text in decimal, *text then behind it; false: there is none, or it is too large.
+bool text_number(const char **text, uint64_t *number);
