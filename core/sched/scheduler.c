@@ -100,6 +100,8 @@ static struct scheduler_cpu *place(struct thread *thread) {
 static void enqueue(struct scheduler_cpu *there, struct thread *thread) {
     thread->cpu = (int)there->cpu->index;
     account_current(there);
+    if (!thread->ready_since)
+        thread->ready_since = there->accounted;
     bool first = there->queue.queued == 0;
     run_queue_add(&there->queue, &thread->entity);
     // The first to queue behind a running thread makes it start its slice timer.
@@ -203,8 +205,10 @@ static void put_previous(struct scheduler_cpu *here, struct thread *thread) {
         return;
     uint32_t state = atomic_load(&thread->state);
     bool stays = state != THREAD_WAITING && state != THREAD_DEAD;
-    if (stays)
+    if (stays) {
         thread->state = THREAD_READY;
+        thread->ready_since = here->accounted;
+    }
     if (stays && mask_has(thread->affinity, here->cpu->index))
         run_queue_put(&here->queue, &thread->entity);
     else
@@ -215,6 +219,9 @@ static struct thread *pick_next(struct scheduler_cpu *here) {
     struct run_entity *entity = run_queue_pick(&here->queue);
     struct thread *next = entity ? thread_of(entity) : here->idle;
     next->state = THREAD_RUNNING;
+    if (entity)
+        next->run_delay += here->accounted - next->ready_since;
+    next->ready_since = 0;
     here->slice_end = 0;
     if (entity && here->queue.queued) {
         uint64_t left = run_queue_slice_left(entity);
