@@ -7,6 +7,8 @@
 #include "core/sched/thread.h"
 
 struct cpu;
+struct run_policy;
+struct run_group;
 
 // Run queue, timer queue and idle thread of a CPU; the caller's context becomes the idle thread
 // when it is this CPU's. Repeating it is harmless. 0 or -ENOMEM. Before the first timer or wake-up
@@ -28,4 +30,25 @@ int scheduler_set_affinity(struct thread *thread, const uint64_t mask[4]);
 void scheduler_finish_switch(void);
 // Bit per CPU that takes part.
 void scheduler_online(uint64_t mask[4]);
+
+// The controls. thread->entity.policy and .group show what holds; change them by these alone.
+// What sched_setattr(2) sets. 0, -EINVAL, or -EBUSY: a reservation that cannot be kept.
+int scheduler_set_policy(struct thread *thread, const struct run_policy *policy);
+// Moves it to a group (NULL: the root), with that group's `cpus`. The caller keeps the group alive
+// while a thread has it. 0, or -EBUSY: a reservation whose CPU is not in the group.
+int scheduler_set_group(struct thread *thread, struct run_group *group);
+// After group->cpus has changed: for each member.
+int scheduler_update_cpus(struct thread *thread);
+// Core scheduling (PR_SCHED_CORE): only threads of equal cookies run at once on the hyper-threads
+// of a core. 0: the cookie of those that never asked.
+void scheduler_set_cookie(struct thread *thread, uint64_t cookie);
+// Lets a thread that waits for a CPU run next on its CPU, in place of the current one if that is
+// this one: the caller goes on to schedule(). False: it waits for something else or runs already.
+bool scheduler_yield_to(struct thread *thread);
+// What /proc/stat and the tests count: on CPU `cpu` so far.
+struct scheduler_counts {
+    uint64_t switches, slice_ends, migrations; // slice_ends: interrupts of the scheduler's timer
+    uint64_t idle;                             // ns
+};
+void scheduler_counts(unsigned cpu, struct scheduler_counts *counts);
 void thread_wait_expired(struct timer *timer);
