@@ -20,8 +20,9 @@ struct page_format;
 
 // Part of a VM that the back end needs. Embedded in core's struct vm.
 struct virt_vm {
-    uint64_t
-        stage2_root; // physical address of the top table (EPT or NPT); core/kvm maps and unmaps
+    // Physical addresses of the top tables (EPT or NPT), [1] for vCPUs in system-management mode;
+    // core/kvm maps and unmaps.
+    uint64_t stage2_root[2];
     _Atomic uint64_t stage2_generation; // bumped after entries were taken away or lost rights
     uint64_t stage2_seen[CPU_MAX]; // per CPU: generation its TLB is clean for; entry compares and
                                    // flushes (INVEPT)
@@ -98,7 +99,6 @@ struct virt_vcpu {
     bool interrupt_window_requested; // without irqchip: leave with VIRT_EXIT_INTERRUPT_WINDOW as
                                      // soon as interrupt_allowed
     uint64_t cr8;                    // without irqchip; with it the TPR is in lapic
-    uint64_t smbase;
     bool in_smm;
     struct {
         uint64_t exits, halt_exits, irq_exits, io_exits, mmio_exits, msr_exits, cpuid_exits,
@@ -140,7 +140,7 @@ struct virt_exit {
         } port;
         struct {
             uint64_t gpa;
-            bool write, fetch, linear_valid, page_walk, present;
+            bool write, linear_valid, page_walk, present;
             uint64_t linear;
         } stage2;
         struct {

@@ -4,6 +4,7 @@
 #include "core/kvm/clock.h"
 #include <asm/errno.h>
 #include "arch/x86/guest/kvmclock.h"
+#include "core/kvm/guest_memory.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vm.h"
 
@@ -102,7 +103,7 @@ void clock_update(struct vcpu *vcpu) {
     if (!(vcpu->clock_gpa & 1))
         return;
     struct pvclock_vcpu_time_info page;
-    if (vm_read_guest(vcpu->vm, gpa, &page, sizeof(page)))
+    if (vcpu_read_guest(vcpu, gpa, &page, sizeof(page)))
         return;
     uint8_t flags = PVCLOCK_TSC_STABLE | (vcpu->clock_stopped ? PVCLOCK_GUEST_STOPPED : 0);
     vcpu->clock_stopped = false;
@@ -111,19 +112,19 @@ void clock_update(struct vcpu *vcpu) {
                                                         : virt_guest_tsc(&vcpu->virt);
     page.version &= ~1u;
     uint32_t version = page.version + 1; // odd: being written
-    vm_write_guest(vcpu->vm, gpa, &version, sizeof(version));
+    vcpu_write_guest(vcpu, gpa, &version, sizeof(version));
     kvmclock_fill(&page, kvmclock_scale(vcpu->virt.tsc_khz), tsc, now + vcpu->vm->clock_offset,
                   flags);
     page.version = version + 1;
-    vm_write_guest(vcpu->vm, gpa + sizeof(version), &page.pad0, sizeof(page) - sizeof(version));
-    vm_write_guest(vcpu->vm, gpa, &page.version, sizeof(page.version));
+    vcpu_write_guest(vcpu, gpa + sizeof(version), &page.pad0, sizeof(page) - sizeof(version));
+    vcpu_write_guest(vcpu, gpa, &page.version, sizeof(page.version));
 }
 
 void clock_wall_time(struct vcpu *vcpu, uint64_t gpa) {
     struct pvclock_wall_clock page;
-    if (vm_read_guest(vcpu->vm, gpa, &page, sizeof(page)))
+    if (vcpu_read_guest(vcpu, gpa, &page, sizeof(page)))
         return;
     // Unix time at which the guest's clock read 0.
     kvmclock_fill_wall(&page, time_realtime_offset() - vcpu->vm->clock_offset);
-    vm_write_guest(vcpu->vm, gpa, &page, sizeof(page));
+    vcpu_write_guest(vcpu, gpa, &page, sizeof(page));
 }

@@ -46,8 +46,9 @@ void dirty_log_destroy(struct dirty_log *log) {
     heap_free(log);
 }
 
-void dirty_log_mark(struct dirty_log *log, uint64_t page) {
-    atomic_fetch_or(&log->words[page / WORD_PAGES], 1ull << (page % WORD_PAGES));
+void dirty_log_mark(struct vcpu *vcpu, const struct memslot *slot, uint64_t page) {
+    (void)vcpu;
+    atomic_fetch_or(&slot->dirty->words[page / WORD_PAGES], 1ull << (page % WORD_PAGES));
 }
 
 bool dirty_log_test(const struct dirty_log *log, uint64_t page) {
@@ -60,14 +61,14 @@ static uint64_t take(struct vm *vm, const struct memslot *slot, uint64_t index, 
     uint64_t taken = atomic_fetch_and(&slot->dirty->words[index], ~wanted) & wanted;
     for (uint64_t bits = taken; bits; bits &= bits - 1) {
         uint64_t page = index * WORD_PAGES + (unsigned)__builtin_ctzll(bits);
-        page_walker_protect(virt->stage2_format, vm->virt.stage2_root, slot->gpa + page * PAGE_SIZE,
-                            PAGING_EXECUTE | PAGING_USER);
+        page_walker_protect(virt->stage2_format, stage2_root(vm, slot->gpa),
+                            slot->gpa + page * PAGE_SIZE, PAGING_EXECUTE | PAGING_USER);
     }
     return taken;
 }
 
 static int find_logged(struct vm *vm, uint32_t id, struct memslot *slot) {
-    if (id >= MEMSLOT_COUNT)
+    if ((id & 0xffff) >= MEMSLOT_COUNT || id >> 16 >= MEMSLOT_SPACES)
         return -EINVAL;
     return memslot_by_id(vm, id, slot) && slot->dirty ? 0 : -ENOENT;
 }

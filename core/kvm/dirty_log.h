@@ -7,12 +7,16 @@
 #include <linux/kvm.h>
 
 struct vm;
+struct vcpu;
+struct memslot;
 struct dirty_log;
 
 // NULL: no memory (a log covers at most 64 GiB). All dirty at first where user space asked for it.
 struct dirty_log *dirty_log_create(struct vm *vm, uint64_t pages);
 void dirty_log_destroy(struct dirty_log *log);
-void dirty_log_mark(struct dirty_log *log, uint64_t page);
+// A page of a logged slot was written; also into the vCPU's dirty ring if there is one. By the
+// vCPU's thread or whoever holds it.
+void dirty_log_mark(struct vcpu *vcpu, const struct memslot *slot, uint64_t page);
 // With vm->mmu_lock held.
 bool dirty_log_test(const struct dirty_log *log, uint64_t page);
 // KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG. 0, -EINVAL, -ENOENT (slot not logged), -EFAULT. No lock

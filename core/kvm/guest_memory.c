@@ -1,25 +1,63 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Guest memory by guest-linear address: page walks over the VM's slots.
+// A vCPU's guest memory: by guest-physical address, and by guest-linear address through page walks.
 #include "core/kvm/guest_memory.h"
+#include <asm/errno.h>
 #include "core/kvm/memslot.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
 
-static bool walk_read(void *context, uint64_t gpa, void *data, uint32_t size) {
-    return vm_read_guest(context, gpa, data, size) == 0;
+// Splits a guest-physical range at slot borders.
+static int copy_guest(struct vcpu *vcpu, uint64_t gpa, char *data, uint64_t size, bool write) {
+    while (size) {
+        struct memslot slot;
+        if (!memslot_find(vcpu->vm, gpa, &slot) || (write && (slot.flags & KVM_MEM_READONLY)))
+            return -EFAULT;
+        uint64_t offset = gpa - slot.gpa, user = slot.user_address + offset;
+        uint64_t piece = slot.size - offset < size ? slot.size - offset : size;
+        if (write ? copy_to_user(user, data, piece) : copy_from_user(data, user, piece))
+            return -EFAULT;
+        if (write)
+            memslot_mark_dirty(vcpu, gpa, piece);
+        gpa += piece;
+        data += piece;
+        size -= piece;
+    }
+    return 0;
 }
 
-static bool walk_exchange(void *context, uint64_t gpa, uint64_t old_value, uint64_t new_value,
-                          uint32_t size) {
+int vcpu_read_guest(struct vcpu *vcpu, uint64_t gpa, void *to, uint64_t size) {
+    return copy_guest(vcpu, gpa, to, size, false);
+}
+
+int vcpu_write_guest(struct vcpu *vcpu, uint64_t gpa, const void *from, uint64_t size) {
+    return copy_guest(vcpu, gpa, (char *)(uintptr_t)from, size, true);
+}
+
+int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uint64_t new_value,
+                        uint32_t size, bool *exchanged) {
     struct memslot slot;
     uint64_t found;
-    if (!memslot_find(context, gpa, &slot) || (slot.flags & KVM_MEM_READONLY))
-        return false;
-    if (user_compare_exchange_64(slot.user_address + (gpa - slot.gpa), old_value, new_value, &found,
+    if (!memslot_find(vcpu->vm, gpa, &slot) || (slot.flags & KVM_MEM_READONLY) ||
+        user_compare_exchange_64(slot.user_address + (gpa - slot.gpa), old_value, new_value, &found,
                                  size))
-        return false;
-    return found == old_value;
+        return -EFAULT;
+    *exchanged = found == old_value;
+    if (*exchanged)
+        memslot_mark_dirty(vcpu, gpa, size);
+    return 0;
+}
+
+static bool walk_read(void *vcpu, uint64_t gpa, void *data, uint32_t size) {
+    return vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), data, size) == 0;
+}
+
+static bool walk_exchange(void *vcpu, uint64_t gpa, uint64_t old_value, uint64_t new_value,
+                          uint32_t size) {
+    bool exchanged;
+    return !vcpu_exchange_guest(vcpu, gpa | vcpu_space(vcpu), old_value, new_value, size,
+                                &exchanged) &&
+           exchanged;
 }
 
 const struct guest_walk_ops guest_memory_walk = {.read = walk_read, .exchange = walk_exchange};
@@ -30,7 +68,7 @@ int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, 
     struct guest_translation translation;
     virt->get_paging(&vcpu->virt, &paging);
     int error =
-        guest_walk(&paging, &guest_memory_walk, vcpu->vm, linear, access, &translation, exception);
+        guest_walk(&paging, &guest_memory_walk, vcpu, linear, access, &translation, exception);
     if (!error)
         *gpa = translation.gpa;
     return error;
@@ -44,7 +82,7 @@ unsigned guest_memory_fetch(struct vcpu *vcpu, uint64_t linear, uint8_t *bytes, 
         unsigned piece = left < size - done ? (unsigned)left : size - done;
         if (guest_memory_translate(vcpu, linear + done, GUEST_FETCH, &gpa, exception))
             break;
-        if (vm_read_guest(vcpu->vm, gpa, bytes + done, piece))
+        if (vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), bytes + done, piece))
             break;
         done += piece;
     }
@@ -56,9 +94,8 @@ void guest_translate(struct vcpu *vcpu, struct kvm_translation *translation) {
     struct guest_translation result;
     struct guest_exception exception;
     virt->get_paging(&vcpu->virt, &paging);
-    translation->valid =
-        !guest_walk(&paging, &guest_memory_walk, vcpu->vm, translation->linear_address,
-                    GUEST_NO_CHECK | GUEST_NO_SET_AD, &result, &exception);
+    translation->valid = !guest_walk(&paging, &guest_memory_walk, vcpu, translation->linear_address,
+                                     GUEST_NO_CHECK | GUEST_NO_SET_AD, &result, &exception);
     translation->physical_address = translation->valid ? result.gpa : ~0ull;
     translation->writeable = 1;
     translation->usermode = 0;

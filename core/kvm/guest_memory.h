@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Guest memory by guest-linear address: page walks over the VM's slots.
+// A vCPU's guest memory: by guest-physical address, and by guest-linear address through page walks.
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include <linux/kvm.h>
 #include "arch/x86/guest/guest_exception.h"
 #include "arch/x86/guest/guest_walk.h"
 
 struct vcpu;
-extern const struct guest_walk_ops guest_memory_walk; // context: struct vm *
+extern const struct guest_walk_ops guest_memory_walk; // context: struct vcpu *
+
+// Guest-physical memory (of the second address space with MEMSLOT_SMM in gpa) through the current
+// address space, which must be the VM's. Writes go into the dirty log. 0, or -EFAULT: no slot, a
+// read-only one for a write, or a host fault.
+int vcpu_read_guest(struct vcpu *vcpu, uint64_t gpa, void *to, uint64_t size);
+int vcpu_write_guest(struct vcpu *vcpu, uint64_t gpa, const void *from, uint64_t size);
+// Writes new_value atomically if the memory holds old_value. 0, or -EFAULT as above.
+int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uint64_t new_value,
+                        uint32_t size, bool *exchanged);
 
 // Guest-physical address of linear for access (enum guest_access). 0, or -1 with the exception to
 // raise.

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include "core/kvm/dirty_log.h"
 #include "core/kvm/stage2.h"
-#include "core/kvm/vm.h"
+#include "core/kvm/vcpu.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/string.h"
@@ -48,23 +48,24 @@ bool memslot_by_id(struct vm *vm, uint32_t id, struct memslot *slot) {
     return found != NULL;
 }
 
-void memslot_mark_dirty(struct vm *vm, uint64_t gpa, uint64_t size) {
-    const struct memslot_table *table = atomic_load(&vm->memslots);
+void memslot_mark_dirty(struct vcpu *vcpu, uint64_t gpa, uint64_t size) {
+    const struct memslot_table *table = atomic_load(&vcpu->vm->memslots);
     for (uint64_t page = gpa & PAGE_MASK; page < gpa + size; page += PAGE_SIZE) {
         const struct memslot *slot = table_find(table, page);
         if (slot && slot->dirty)
-            dirty_log_mark(slot->dirty, (page - slot->gpa) / PAGE_SIZE);
+            dirty_log_mark(vcpu, slot, (page - slot->gpa) / PAGE_SIZE);
     }
 }
 
-// The limits of Documentation/virt/kvm/api.rst, 4.35.
+// The limits of Documentation/virt/kvm/api.rst, 4.35; four levels of tables reach 48 bits.
 static int region_check(const struct kvm_userspace_memory_region *region) {
     uint64_t end = region->guest_phys_addr + region->memory_size;
-    if ((region->flags & ~MEMSLOT_FLAGS) || region->slot >= MEMSLOT_COUNT)
+    if ((region->flags & ~MEMSLOT_FLAGS) || (region->slot & 0xffff) >= MEMSLOT_COUNT ||
+        region->slot >> 16 >= MEMSLOT_SPACES)
         return -EINVAL;
     if ((region->memory_size | region->guest_phys_addr | region->userspace_addr) & ~PAGE_MASK)
         return -EINVAL;
-    if (end < region->guest_phys_addr || end > 1ull << 52)
+    if (end < region->guest_phys_addr || end > 1ull << 48)
         return -EINVAL;
     uint64_t user_end = region->userspace_addr + region->memory_size;
     if (user_end < region->userspace_addr || user_end > USER_END)
@@ -140,16 +141,17 @@ static int memslot_change(struct vm *vm, const struct kvm_userspace_memory_regio
     struct memslot_table *old_table = atomic_load(&vm->memslots);
     const struct memslot *found = table_by_id(old_table, region->slot);
     struct memslot old = found ? *found : (struct memslot){0};
+    uint64_t gpa = region->guest_phys_addr | (region->slot >> 16 ? MEMSLOT_SMM : 0);
     if (!region->memory_size && !found)
         return -EINVAL;
     if (region->memory_size) {
         int error = found ? change_check(found, region) : 0;
         if (error)
             return error;
-        if (overlaps(old_table, region->slot, region->guest_phys_addr, region->memory_size))
+        if (overlaps(old_table, region->slot, gpa, region->memory_size))
             return -EEXIST;
     }
-    struct memslot slot = {.gpa = region->guest_phys_addr,
+    struct memslot slot = {.gpa = gpa,
                            .size = region->memory_size,
                            .user_address = region->userspace_addr,
                            .id = region->slot,

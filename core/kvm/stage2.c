@@ -7,7 +7,7 @@
 #include "arch/x86/mm/page_walker.h"
 #include "core/kvm/dirty_log.h"
 #include "core/kvm/memslot.h"
-#include "core/kvm/vm.h"
+#include "core/kvm/vcpu.h"
 #include "core/mm/page.h"
 #include "core/sched/thread.h"
 
@@ -36,7 +36,7 @@ void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size) {
         uint64_t chunk = end - gpa < ZAP_CHUNK ? end - gpa : ZAP_CHUNK;
         spin_lock(&vm->mmu_lock);
         vm->mmu_sequence++;
-        any |= page_walker_zap(virt->stage2_format, vm->virt.stage2_root, gpa, chunk, &tables);
+        any |= page_walker_zap(virt->stage2_format, stage2_root(vm, gpa), gpa, chunk, &tables);
         spin_unlock(&vm->mmu_lock);
         gpa += chunk;
     }
@@ -58,7 +58,7 @@ static void stage2_invalidate(struct address_space_listener *listener, uint64_t 
         uint64_t low = start > slot->user_address ? start : slot->user_address;
         uint64_t slot_end = slot->user_address + slot->size, high = end < slot_end ? end : slot_end;
         if (low < high)
-            any |= page_walker_zap(virt->stage2_format, vm->virt.stage2_root,
+            any |= page_walker_zap(virt->stage2_format, stage2_root(vm, slot->gpa),
                                    slot->gpa + (low - slot->user_address), high - low, &tables);
     }
     spin_unlock(&vm->mmu_lock);
@@ -68,9 +68,14 @@ static void stage2_invalidate(struct address_space_listener *listener, uint64_t 
 }
 
 int stage2_init(struct vm *vm) {
-    vm->virt.stage2_root = page_walker_create(virt->stage2_format);
-    if (vm->virt.stage2_root == PHYSICAL_NONE)
+    for (unsigned i = 0; i < MEMSLOT_SPACES; i++) {
+        vm->virt.stage2_root[i] = page_walker_create(virt->stage2_format);
+        if (vm->virt.stage2_root[i] != PHYSICAL_NONE)
+            continue;
+        if (i)
+            page_put(vm->virt.stage2_root[0]);
         return -ENOMEM;
+    }
     vm->listener.invalidate = stage2_invalidate;
     address_space_listen(vm->space, &vm->listener);
     return 0;
@@ -78,7 +83,8 @@ int stage2_init(struct vm *vm) {
 
 void stage2_destroy(struct vm *vm) {
     address_space_unlisten(vm->space, &vm->listener);
-    page_walker_destroy(virt->stage2_format, vm->virt.stage2_root);
+    for (unsigned i = 0; i < MEMSLOT_SPACES; i++)
+        page_walker_destroy(virt->stage2_format, vm->virt.stage2_root[i]);
 }
 
 // The largest page that is aligned alike in guest-physical, user and physical space and lies inside
@@ -99,36 +105,38 @@ static uint64_t stage2_page_size(const struct memslot *slot, uint64_t gpa,
 }
 
 // A logged page becomes writable when its bit is set: by this write, or since it was cleared last.
-static bool may_write(const struct memslot *slot, uint64_t gpa, bool write) {
+static bool may_write(struct vcpu *vcpu, const struct memslot *slot, uint64_t gpa, bool write) {
     uint64_t page = (gpa - slot->gpa) / PAGE_SIZE;
     if (slot->flags & KVM_MEM_READONLY)
         return false;
     if (!slot->dirty)
         return true;
     if (write)
-        dirty_log_mark(slot->dirty, page);
+        dirty_log_mark(vcpu, slot, page);
     return dirty_log_test(slot->dirty, page);
 }
 
-static int stage2_map(struct vm *vm, const struct memslot *slot, uint64_t gpa,
+static int stage2_map(struct vcpu *vcpu, const struct memslot *slot, uint64_t gpa,
                       const struct user_page *page, bool write) {
     uint64_t size = stage2_page_size(slot, gpa, page);
     uint64_t user = slot->user_address + (gpa - slot->gpa);
     uint64_t physical = (page->physical + (user & (page->size - 1))) & ~(size - 1);
     unsigned flags = PAGING_EXECUTE | PAGING_USER;
-    if (page->writable && may_write(slot, gpa, write))
+    if (page->writable && may_write(vcpu, slot, gpa, write))
         flags |= PAGING_WRITE;
-    int error = page_walker_map(virt->stage2_format, vm->virt.stage2_root, gpa & ~(size - 1),
-                                physical, size, flags);
+    uint64_t root = stage2_root(vcpu->vm, gpa);
+    int error =
+        page_walker_map(virt->stage2_format, root, gpa & ~(size - 1), physical, size, flags);
     if (error != -EEXIST)
         return error;
-    return page_walker_map(virt->stage2_format, vm->virt.stage2_root, gpa & PAGE_MASK,
+    return page_walker_map(virt->stage2_format, root, gpa & PAGE_MASK,
                            (page->physical + (user & (page->size - 1))) & PAGE_MASK, PAGE_SIZE,
                            flags);
 }
 
-int stage2_fault(struct vm *vm, uint64_t gpa, bool write, bool fetch) {
-    (void)fetch; // guest memory may be executed whatever the process's own right, as in KVM
+// Guest memory may be executed whatever the process's own right, as in KVM.
+int stage2_fault(struct vcpu *vcpu, uint64_t gpa, bool write) {
+    struct vm *vm = vcpu->vm;
     for (;;) {
         uint64_t sequence = *(volatile uint64_t *)&vm->mmu_sequence;
         struct memslot slot;
@@ -141,7 +149,7 @@ int stage2_fault(struct vm *vm, uint64_t gpa, bool write, bool fetch) {
             return error == -ENXIO ? -EFAULT : error;
         spin_lock(&vm->mmu_lock);
         bool stale = sequence != vm->mmu_sequence;
-        error = stale ? 0 : stage2_map(vm, &slot, gpa, &page, write);
+        error = stale ? 0 : stage2_map(vcpu, &slot, gpa, &page, write);
         spin_unlock(&vm->mmu_lock);
         if (!stale)
             return error ? error : STAGE2_MAPPED;

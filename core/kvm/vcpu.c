@@ -3,6 +3,7 @@
 #include "core/kvm/vcpu.h"
 #include <asm/errno.h>
 #include "core/kvm/coalesced_mmio.h"
+#include "core/kvm/guest_memory.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_ioctl.h"
 #include "core/kvm/vcpu_ioctl.h"
@@ -81,7 +82,8 @@ void vcpu_set_cr8(struct vcpu *vcpu, uint64_t cr8) {
 }
 
 static bool read_physical(struct virt_vcpu *virt_vcpu, uint64_t gpa, void *data, uint32_t size) {
-    return vm_read_guest(vcpu_of(virt_vcpu)->vm, gpa, data, size) == 0;
+    struct vcpu *vcpu = vcpu_of(virt_vcpu);
+    return vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), data, size) == 0;
 }
 
 static const struct lapic_ops lapic_ops = {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "arch/x86/guest/emulator.h"
 #include "arch/x86/virt.h"
+#include "core/kvm/memslot.h"
 #include "core/kvm/vm.h"
 #include "core/sched/timer.h"
 #include "core/sched/wait.h"
@@ -56,6 +57,11 @@ struct vcpu {
 
 static inline struct vcpu *vcpu_of(struct virt_vcpu *virt_vcpu) {
     return (struct vcpu *)virt_vcpu;
+}
+
+// What stands for the vCPU's address space in guest-physical addresses given to memslot_find.
+static inline uint64_t vcpu_space(const struct vcpu *vcpu) {
+    return vcpu->virt.in_smm ? MEMSLOT_SMM : 0;
 }
 
 // A new vCPU fd. -EEXIST, -EINVAL, -ENOMEM.

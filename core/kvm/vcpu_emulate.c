@@ -27,26 +27,28 @@ static int emulation_translate(void *context, uint64_t linear, unsigned access, 
 
 static enum emulated_access emulation_read(void *context, uint64_t gpa, void *data, uint32_t size) {
     struct vcpu *vcpu = context;
+    uint64_t space = vcpu_space(vcpu);
     struct memslot slot;
     if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa) && size <= 8) {
         lapic_mmio_read(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
         return ACCESS_DONE;
     }
-    if (memslot_find(vcpu->vm, gpa, &slot))
-        return vm_read_guest(vcpu->vm, gpa, data, size) ? ACCESS_FAILED : ACCESS_DONE;
+    if (memslot_find(vcpu->vm, gpa | space, &slot))
+        return vcpu_read_guest(vcpu, gpa | space, data, size) ? ACCESS_FAILED : ACCESS_DONE;
     return irqchip_mmio(vcpu->vm, gpa, size, false, data) ? ACCESS_DONE : ACCESS_MMIO;
 }
 
 static enum emulated_access emulation_write(void *context, uint64_t gpa, const void *data,
                                             uint32_t size) {
     struct vcpu *vcpu = context;
+    uint64_t space = vcpu_space(vcpu);
     struct memslot slot;
     if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa) && size <= 8) {
         lapic_mmio_write(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
         return ACCESS_DONE;
     }
-    if (memslot_find(vcpu->vm, gpa, &slot) && !(slot.flags & KVM_MEM_READONLY))
-        return vm_write_guest(vcpu->vm, gpa, data, size) ? ACCESS_FAILED : ACCESS_DONE;
+    if (memslot_find(vcpu->vm, gpa | space, &slot) && !(slot.flags & KVM_MEM_READONLY))
+        return vcpu_write_guest(vcpu, gpa | space, data, size) ? ACCESS_FAILED : ACCESS_DONE;
     uint8_t copy[8];
     if (size > sizeof(copy))
         return ACCESS_MMIO;
@@ -61,17 +63,13 @@ static enum emulated_access emulation_write(void *context, uint64_t gpa, const v
 static enum emulated_access emulation_exchange(void *context, uint64_t gpa, uint64_t old_value,
                                                uint64_t new_value, uint32_t size, bool *exchanged) {
     struct vcpu *vcpu = context;
+    uint64_t space = vcpu_space(vcpu);
     struct memslot slot;
-    uint64_t found;
-    if (!memslot_find(vcpu->vm, gpa, &slot) || (slot.flags & KVM_MEM_READONLY))
+    if (!memslot_find(vcpu->vm, gpa | space, &slot) || (slot.flags & KVM_MEM_READONLY))
         return ACCESS_MMIO;
-    if (user_compare_exchange_64(slot.user_address + (gpa - slot.gpa), old_value, new_value, &found,
-                                 size))
-        return ACCESS_FAILED;
-    *exchanged = found == old_value;
-    if (*exchanged)
-        memslot_mark_dirty(vcpu->vm, gpa, size);
-    return ACCESS_DONE;
+    return vcpu_exchange_guest(vcpu, gpa | space, old_value, new_value, size, exchanged)
+               ? ACCESS_FAILED
+               : ACCESS_DONE;
 }
 
 static void emulation_segment(void *context, enum segment_register which,

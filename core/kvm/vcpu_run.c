@@ -72,8 +72,7 @@ static int exit_emulate(struct vcpu *vcpu) {
 
 static int exit_stage2(struct vcpu *vcpu) {
     vcpu->virt.statistics.stage2_faults++;
-    int result = stage2_fault(vcpu->vm, vcpu->exit.stage2.gpa, vcpu->exit.stage2.write,
-                              vcpu->exit.stage2.fetch);
+    int result = stage2_fault(vcpu, vcpu->exit.stage2.gpa | vcpu_space(vcpu), vcpu->exit.stage2.write);
     if (result == STAGE2_MAPPED)
         return VCPU_RESUME;
     return result < 0 ? result : vcpu_emulate(vcpu);

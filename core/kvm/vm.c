@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A virtual machine: its life, its guest-physical memory, and its fd.
+// A virtual machine: its life and its fd.
 #include "core/kvm/vm.h"
 #include <asm/errno.h>
 #include "core/kvm/coalesced_mmio.h"
@@ -12,7 +12,6 @@
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vm_ioctl.h"
 #include "core/mm/heap.h"
-#include "core/mm/user_copy.h"
 #include "core/process/process.h"
 #include "core/sched/thread.h"
 
@@ -120,44 +119,4 @@ int vm_create_fd(void) {
     if (fd < 0)
         vm_put(vm);
     return fd;
-}
-
-// Splits a guest-physical range at slot borders and hands each piece to copy.
-static int for_each_piece(struct vm *vm, uint64_t gpa, char *data, uint64_t size,
-                          int (*copy)(uint64_t user, char *data, uint64_t size)) {
-    while (size) {
-        struct memslot slot;
-        if (!memslot_find(vm, gpa, &slot))
-            return -EFAULT;
-        uint64_t offset = gpa - slot.gpa,
-                 piece = slot.size - offset < size ? slot.size - offset : size;
-        if (copy(slot.user_address + offset, data, piece))
-            return -EFAULT;
-        gpa += piece;
-        data += piece;
-        size -= piece;
-    }
-    return 0;
-}
-
-static int piece_in(uint64_t user, char *data, uint64_t size) {
-    return copy_from_user(data, user, size);
-}
-
-static int piece_out(uint64_t user, char *data, uint64_t size) {
-    return copy_to_user(user, data, size);
-}
-
-int vm_read_guest(struct vm *vm, uint64_t gpa, void *to, uint64_t size) {
-    return for_each_piece(vm, gpa, to, size, piece_in);
-}
-
-int vm_write_guest(struct vm *vm, uint64_t gpa, const void *from, uint64_t size) {
-    struct memslot slot;
-    if (memslot_find(vm, gpa, &slot) && (slot.flags & KVM_MEM_READONLY))
-        return -EFAULT;
-    int error = for_each_piece(vm, gpa, (char *)(uintptr_t)from, size, piece_out);
-    if (!error)
-        memslot_mark_dirty(vm, gpa, size);
-    return error;
 }

@@ -99,8 +99,3 @@ void kvm_synchronize(void);
 // held.
 void vm_change_begin(struct vm *vm);
 void vm_change_end(struct vm *vm);
-
-// Guest-physical memory through the current address space (must be the VM's). 0, or -EFAULT when no
-// slot or a host fault.
-int vm_read_guest(struct vm *vm, uint64_t gpa, void *to, uint64_t size);
-int vm_write_guest(struct vm *vm, uint64_t gpa, const void *from, uint64_t size);

@@ -9,7 +9,7 @@
 #include "core/kvm/dirty_log.h"
 #include "core/kvm/memslot.h"
 #include "core/kvm/stage2.h"
-#include "core/kvm/vm.h"
+#include "core/kvm/vcpu.h"
 #include "core/mm/page.h"
 #include "tests/unit/fake_memory.h"
 
@@ -18,6 +18,7 @@
 
 static const struct virt_ops ops = {.stage2_format = &ept_format_1g};
 static struct vm vm;
+static struct vcpu vcpu = {.vm = &vm};
 static struct memslot slot;
 static unsigned flushes;
 
@@ -41,14 +42,14 @@ void vm_change_end(struct vm *of) {
 }
 
 static void map(uint64_t page) {
-    ck_assert_int_eq(page_walker_map(&ept_format_1g, vm.virt.stage2_root, GPA + page * PAGE_SIZE,
+    ck_assert_int_eq(page_walker_map(&ept_format_1g, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE,
                                      0x100000 + page * PAGE_SIZE, PAGE_SIZE,
                                      PAGING_WRITE | PAGING_EXECUTE | PAGING_USER),
                      0);
 }
 
 static bool writable(uint64_t page) {
-    return page_walker_lookup(&ept_format_1g, vm.virt.stage2_root, GPA + page * PAGE_SIZE).flags &
+    return page_walker_lookup(&ept_format_1g, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE).flags &
            PAGING_WRITE;
 }
 
@@ -56,7 +57,7 @@ static void start(uint64_t manual) {
     fake_memory_start();
     memset(&vm, 0, sizeof(vm));
     flushes = 0;
-    vm.virt.stage2_root = page_walker_create(&ept_format_1g);
+    vm.virt.stage2_root[0] = page_walker_create(&ept_format_1g);
     ck_assert_int_eq(dirty_log_set_manual(&vm, manual), 0);
     slot = (struct memslot){.gpa = GPA, .size = PAGES * PAGE_SIZE, .id = 3};
     slot.dirty = dirty_log_create(&vm, PAGES);
@@ -73,8 +74,8 @@ static void fetch(uint64_t bits[2]) {
 START_TEST(getting_clears_and_protects) {
     uint64_t bits[2] = {~0ull, ~0ull};
     start(0);
-    dirty_log_mark(slot.dirty, 5);
-    dirty_log_mark(slot.dirty, 69);
+    dirty_log_mark(&vcpu, &slot, 5);
+    dirty_log_mark(&vcpu, &slot, 69);
     fetch(bits);
     ck_assert_uint_eq(bits[0], 1ull << 5);
     ck_assert_uint_eq(bits[1], 1ull << 5);
@@ -92,9 +93,9 @@ START_TEST(manual_protection_clears_what_is_asked) {
     const struct kvm_clear_dirty_log rest = {
         .slot = 3, .first_page = 64, .num_pages = 6, .dirty_bitmap = &asked};
     start(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
-    dirty_log_mark(slot.dirty, 0);
-    dirty_log_mark(slot.dirty, 5);
-    dirty_log_mark(slot.dirty, 69);
+    dirty_log_mark(&vcpu, &slot, 0);
+    dirty_log_mark(&vcpu, &slot, 5);
+    dirty_log_mark(&vcpu, &slot, 69);
     fetch(bits);
     ck_assert(writable(5) && writable(69));
     ck_assert_int_eq(dirty_log_clear(&vm, &first), 0);

@@ -55,7 +55,7 @@ int vmcb_create(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
     vmcb->io_map = svm_io_map;
     vmcb->msr_map = svm_msr_map;
     vmcb->nested_control = NESTED_PAGING;
-    vmcb->nested_cr3 = vcpu->vm->stage2_root;
+    vmcb->nested_cr3 = vcpu->vm->stage2_root[0];
     vmcb->interrupt_control = V_INTR_MASKING | (svm.virtual_nmi ? V_NMI_ENABLE : 0);
     return 0;
 }

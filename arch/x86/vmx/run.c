@@ -82,7 +82,8 @@ static bool prepare_entry(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
 
 static void flush_stage2(struct virt_vm *vm, uint64_t *seen, uint64_t generation) {
     *seen = generation;
-    vmx_invept(INVALIDATE_ONE, vm->stage2_root | vmx.ept_pointer_bits);
+    for (unsigned i = 0; i < sizeof(vm->stage2_root) / sizeof(vm->stage2_root[0]); i++)
+        vmx_invept(INVALIDATE_ONE, vm->stage2_root[i] | vmx.ept_pointer_bits);
 }
 
 // Reasons without a row: a failed entry, or an exit that no control of ours asks for.

@@ -121,7 +121,7 @@ static void write_controls(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
     vmwrite(VMCS_ENTRY_INTERRUPTION, 0);
     vmwrite(VMCS_MSR_BITMAP, vmx_msr_bitmap);
     vmwrite(VMCS_VPID, v->vpid);
-    vmwrite(VMCS_EPT_POINTER, vcpu->vm->stage2_root | vmx.ept_pointer_bits);
+    vmwrite(VMCS_EPT_POINTER, vcpu->vm->stage2_root[0] | vmx.ept_pointer_bits);
     vmwrite(VMCS_LINK_POINTER, UINT64_MAX);
     if (vmx.xsaves)
         vmwrite(VMCS_XSS_EXITING_BITMAP, 0);
