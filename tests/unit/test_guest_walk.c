@@ -216,6 +216,8 @@ START_TEST(pae) {
     ck_assert_uint_eq(entry_at(0x8038), 0x9001); // a PDPTE has no accessed bit
     ck_assert_int_eq(walk(0xfffff123, GUEST_FETCH), -1);
     ck_assert_uint_eq(fault.error_code, 0x11);
+    put(0x8020 + 3 * 8, 0x9021); // but a processor that sets it is no fault of the guest's
+    ck_assert_int_eq(walk(0xfffff123, GUEST_READ), 0);
     put(0x8020 + 3 * 8, 0x9003);
     ck_assert_int_eq(walk(0xfffff123, GUEST_READ), -1);
     ck_assert_uint_eq(fault.error_code, 9);
