@@ -46,6 +46,9 @@ struct address_space {
 };
 
 struct address_space *address_space_create(void); // NULL: no memory
+// A copy for fork(2): private pages are shared until either side writes to them. NULL: no memory,
+// or killed.
+struct address_space *address_space_fork(struct address_space *space);
 void address_space_get(struct address_space *space);
 void address_space_put(
     struct address_space *space); // last one tears it down (in chunks: no lock held)

@@ -12,7 +12,15 @@
 
 // What one look under the lock found missing; the next look finds it there, or that it is no longer
 // needed.
-enum need { NEED_NOTHING, NEED_PAGE, NEED_OBJECT_PAGE, NEED_DROP, NEED_CHANGE_END };
+enum need {
+    NEED_NOTHING,
+    NEED_PAGE,
+    NEED_OBJECT_PAGE,
+    NEED_DROP,
+    NEED_CUT,
+    NEED_COPY,
+    NEED_CHANGE_END
+};
 
 struct fault {
     struct address_space *space;
@@ -79,7 +87,8 @@ static bool wants_huge(const struct mapping *mapping) {
 
 // True: the spare is of the order wanted.
 static bool have_page(struct fault *fault, unsigned order, bool zeroed) {
-    if (fault->spare != PHYSICAL_NONE && fault->spare_order == order)
+    if (fault->spare != PHYSICAL_NONE && fault->spare_order == order &&
+        (fault->wanted_zeroed || !zeroed)) // as it was wanted then
         return true;
     fault->need = NEED_PAGE;
     fault->wanted_order = order;
@@ -147,6 +156,13 @@ static int fault_present(struct fault *fault, const struct mapping *mapping,
     unsigned flags = leaf_flags(mapping, entry->physical);
     if (leaf_allows(flags, fault->access)) {
         page_table_protect(fault->space->page_table, fault->address, flags);
+        return 0;
+    }
+    if (page_use(entry->physical) == PAGE_ANONYMOUS) { // first write to it since a fork
+        if (entry->size > PAGE_SIZE)
+            fault->need = NEED_CUT;
+        else if (have_page(fault, 0, false))
+            fault->need = NEED_COPY;
         return 0;
     }
     // First write to a page of the object in a private mapping. Everyone must forget the old page
@@ -237,6 +253,13 @@ static int provide(struct fault *fault) {
         break;
     case NEED_DROP:
         leaves_drop(fault->space, fault->drop_start, fault->drop_end, true);
+        break;
+    case NEED_CUT:
+        error = leaves_cut(fault->space, (fault->address & ~(HUGE_SIZE - 1)) + PAGE_SIZE);
+        break;
+    case NEED_COPY:
+        leaf_copy(fault->space, fault->address, fault->spare);
+        release_spare(fault);
         break;
     case NEED_CHANGE_END:
         error = mapping_change_wait(fault->space) ? -EFAULT : 0;

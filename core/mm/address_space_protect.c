@@ -116,10 +116,9 @@ static int drop(struct address_space *space, uint64_t start, uint64_t end, bool 
     return error ? error : whole ? 0 : -ENOMEM;
 }
 
-static int set_huge(struct address_space *space, uint64_t start, uint64_t end, bool huge) {
-    struct attributes attributes = {.prot = -1,
-                                    .set_flags = huge ? MAPPING_HUGE : MAPPING_NO_HUGE,
-                                    .clear_flags = huge ? MAPPING_NO_HUGE : MAPPING_HUGE};
+static int set_flags(struct address_space *space, uint64_t start, uint64_t end, uint8_t set,
+                     uint8_t clear) {
+    struct attributes attributes = {.prot = -1, .set_flags = set, .clear_flags = clear};
     struct mapping_change change;
     int error = mapping_change_begin(&change, space);
     if (error)
@@ -131,33 +130,43 @@ static int set_huge(struct address_space *space, uint64_t start, uint64_t end, b
     return error ? error : whole ? 0 : -ENOMEM;
 }
 
+// Advice that is kept in a mapping.
+static const struct {
+    int advice;
+    uint8_t set, clear;
+} flag_advice[] = {
+    {MADV_HUGEPAGE, MAPPING_HUGE, MAPPING_NO_HUGE},
+    {MADV_NOHUGEPAGE, MAPPING_NO_HUGE, MAPPING_HUGE},
+    {MADV_DONTFORK, MAPPING_DONT_FORK, 0},
+    {MADV_DOFORK, 0, MAPPING_DONT_FORK},
+    {MADV_WIPEONFORK, MAPPING_WIPE_ON_FORK, 0},
+    {MADV_KEEPONFORK, 0, MAPPING_WIPE_ON_FORK},
+};
+
 int address_space_advise(struct address_space *space, uint64_t address, uint64_t size, int advice) {
     if (address & (PAGE_SIZE - 1))
         return -EINVAL;
     int error = check_range(address, size);
     uint64_t end = address + page_up(size);
+    for (unsigned i = 0; i < sizeof flag_advice / sizeof *flag_advice; i++)
+        if (advice == flag_advice[i].advice)
+            return error || !size
+                       ? error
+                       : set_flags(space, address, end, flag_advice[i].set, flag_advice[i].clear);
     switch (advice) {
     case MADV_DONTNEED:
     case MADV_FREE: // allowed to keep the content, but not bound to
         return error || !size ? error : drop(space, address, end, advice == MADV_FREE);
-    case MADV_HUGEPAGE:
-    case MADV_NOHUGEPAGE:
-        return error || !size ? error : set_huge(space, address, end, advice == MADV_HUGEPAGE);
     case MADV_POPULATE_READ:
     case MADV_POPULATE_WRITE:
         return error ? error
                      : populate(space, address, end,
                                 advice == MADV_POPULATE_WRITE ? ACCESS_WRITE : ACCESS_READ);
-    // Hints about paging, dumps, forks and page sharing: there is nothing here that they would
-    // change.
+    // Hints about paging, dumps and page sharing: there is nothing here that they would change.
     case MADV_NORMAL:
     case MADV_RANDOM:
     case MADV_SEQUENTIAL:
     case MADV_WILLNEED:
-    case MADV_DONTFORK:
-    case MADV_DOFORK:
-    case MADV_WIPEONFORK:
-    case MADV_KEEPONFORK:
     case MADV_MERGEABLE:
     case MADV_UNMERGEABLE:
     case MADV_DONTDUMP:

@@ -30,9 +30,10 @@ unsigned leaf_flags(const struct mapping *mapping, uint64_t physical) {
     unsigned flags = PAGING_USER;
     if (mapping->prot & PROT_EXEC)
         flags |= PAGING_EXECUTE;
-    // A private mapping may write only to its own copy.
-    if ((mapping->prot & PROT_WRITE) && (!mapping->object || (mapping->flags & MAPPING_SHARED) ||
-                                         page_use(physical) == PAGE_ANONYMOUS))
+    // A private mapping may write only to its own copy, and after a fork only when no other has it.
+    if ((mapping->prot & PROT_WRITE) &&
+        ((mapping->flags & MAPPING_SHARED) ||
+         (page_use(physical) == PAGE_ANONYMOUS && page_references(physical) == 1)))
         flags |= PAGING_WRITE;
     return flags;
 }
@@ -186,9 +187,14 @@ static int demote(struct address_space *space, uint64_t address,
         return 0;
     }
     int error = page_table_split(space->page_table, address);
-    if (!error)
+    if (error)
+        return error;
+    if (page_references(entry->physical) == 1)
         page_split(entry->physical, PAGE_ORDER_2M);
-    return error;
+    else // another address space has it since a fork: it stays one block, with a reference a leaf
+        for (unsigned i = 1; i < HUGE_SIZE / PAGE_SIZE; i++)
+            page_get(entry->physical);
+    return 0;
 }
 
 int leaves_cut(struct address_space *space, uint64_t address) {
@@ -255,4 +261,63 @@ int leaves_move(struct address_space *space, uint64_t from, uint64_t to, uint64_
             thread_preemption_point();
     }
     return error;
+}
+
+// Lock held. One chunk of leaves_share.
+static int share_chunk(struct address_space *space, struct address_space *child,
+                       const struct mapping *mapping, uint64_t *at, struct leaf_batch *batch) {
+    for (unsigned step = 0; *at < mapping->end && step < CHUNK_STEPS; step++) {
+        struct page_table_entry entry = page_table_lookup(space->page_table, *at);
+        if (!entry.size) {
+            *at = past_hole(*at, entry.hole_size, mapping->end);
+            continue;
+        }
+        if (page_use(entry.physical) == PAGE_ANONYMOUS) {
+            page_get(entry.physical);
+            unsigned flags = leaf_flags(mapping, entry.physical);
+            int error = page_table_map(child->page_table, *at, entry.physical, entry.size, flags);
+            if (error) {
+                page_put(entry.physical);
+                return error;
+            }
+            page_table_protect(space->page_table, *at, flags);
+            batch->changed |= entry.flags & PAGING_WRITE;
+        }
+        *at += entry.size;
+    }
+    return 0;
+}
+
+int leaves_share(struct address_space *space, struct address_space *child,
+                 const struct mapping *mapping) {
+    struct leaf_batch batch;
+    int error = 0;
+    for (uint64_t at = mapping->start; at < mapping->end && !error;) {
+        uint64_t from = at;
+        batch_begin(&batch);
+        spin_lock(&space->lock);
+        error = share_chunk(space, child, mapping, &at, &batch);
+        batch_seal(space, &batch);
+        spin_unlock(&space->lock);
+        batch_finish(space, &batch, from, at);
+        thread_preemption_point();
+    }
+    return error;
+}
+
+void leaf_copy(struct address_space *space, uint64_t address, uint64_t copy) {
+    struct leaf_batch batch;
+    batch_begin(&batch);
+    spin_lock(&space->lock);
+    struct page_table_entry entry = page_table_lookup(space->page_table, address);
+    if (entry.size == PAGE_SIZE && page_use(entry.physical) == PAGE_ANONYMOUS &&
+        page_references(entry.physical) > 1) {
+        page_copy(page_to_virtual(copy), page_to_virtual(entry.physical), PAGE_SIZE);
+        page_get(copy);
+        page_table_map(space->page_table, address, copy, PAGE_SIZE, entry.flags & ~PAGING_WRITE);
+        batch_take(&batch, &entry);
+    }
+    batch_seal(space, &batch);
+    spin_unlock(&space->lock);
+    batch_finish(space, &batch, address, address + PAGE_SIZE);
 }

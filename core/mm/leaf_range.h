@@ -20,7 +20,15 @@ void leaves_protect(struct address_space *space, uint64_t start, uint64_t end);
 // *moved bytes done.
 int leaves_move(struct address_space *space, uint64_t from, uint64_t to, uint64_t size,
                 uint64_t *moved);
-// Makes sure no leaf straddles `address`. 0 or -ENOMEM.
+// Makes sure no leaf straddles `address`. Faults may call it too. 0 or -ENOMEM.
 int leaves_cut(struct address_space *space, uint64_t address);
+// The private pages of a mapping become the child's too, nobody's to write to. No other CPU knows
+// the child. 0 or -ENOMEM.
+int leaves_share(struct address_space *space, struct address_space *child,
+                 const struct mapping *mapping);
+// A fault's: puts `copy` in the place of a page of 4 KiB that others share, with its content. It
+// cannot be written to before the caller drops its own reference on it: by then nobody sees the old
+// page here.
+void leaf_copy(struct address_space *space, uint64_t address, uint64_t copy);
 // PAGING_* of a leaf of this mapping that shows `physical`.
 unsigned leaf_flags(const struct mapping *mapping, uint64_t physical);

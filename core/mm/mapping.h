@@ -15,6 +15,8 @@ enum mapping_flags {
     MAPPING_NO_HUGE = 8, // MADV_NOHUGEPAGE
     MAPPING_NO_WRITE =
         16, // shared view of a file that is not open for writing: PROT_WRITE is refused
+    MAPPING_DONT_FORK = 32,    // MADV_DONTFORK
+    MAPPING_WIPE_ON_FORK = 64, // MADV_WIPEONFORK
 };
 
 struct mapping {

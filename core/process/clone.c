@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// clone(2), clone3(2), vfork(2): threads, and processes that share the address space until they
-// exec. A process with a copy of the address space (fork) is not made: ENOSYS.
+// clone(2), clone3(2), fork(2), vfork(2): threads, and processes with a copy of the address space
+// or that share it until they exec.
 #include <asm/errno.h>
 #include <asm/siginfo.h>
 #include <asm/signal.h>
@@ -36,8 +36,6 @@ static int check(const struct clone_request *request) {
         (flags & CLONE_SIGHAND && !(flags & CLONE_VM)) ||
         (flags & CLONE_SIGHAND && flags & CLONE_CLEAR_SIGHAND))
         return -EINVAL;
-    if (!(flags & CLONE_VM))
-        return -ENOSYS;
     // Separate processes have their own signal actions here.
     if (flags & CLONE_SIGHAND && !(flags & CLONE_THREAD))
         return -ENOSYS;
@@ -46,19 +44,29 @@ static int check(const struct clone_request *request) {
     return 0;
 }
 
+static void drop_process(struct process *child) {
+    if (child->files)
+        fd_table_put(child->files);
+    if (child->space)
+        address_space_put(child->space);
+    process_put(child);
+}
+
 static struct process *new_process(const struct clone_request *request) {
     struct process *parent = process_current(), *child = process_create(parent);
     if (!child)
         return NULL;
-    child->files = request->flags & CLONE_FILES ? parent->files : fd_table_clone(parent->files);
-    if (!child->files) {
-        process_put(child);
+    bool shares_files = request->flags & CLONE_FILES, shares_space = request->flags & CLONE_VM;
+    child->files = shares_files ? parent->files : fd_table_clone(parent->files);
+    if (shares_files)
+        fd_table_get(child->files);
+    child->space = shares_space ? parent->space : address_space_fork(parent->space);
+    if (shares_space)
+        address_space_get(child->space);
+    if (!child->files || !child->space) {
+        drop_process(child);
         return NULL;
     }
-    if (request->flags & CLONE_FILES)
-        fd_table_get(child->files);
-    address_space_get(parent->space);
-    child->space = parent->space;
     child->shares_space = true;
     child->exit_signal = request->exit_signal;
     if (!(request->flags & CLONE_CLEAR_SIGHAND)) {
@@ -67,12 +75,6 @@ static struct process *new_process(const struct clone_request *request) {
         spin_unlock(&parent->lock);
     }
     return child;
-}
-
-static void drop_process(struct process *child) {
-    fd_table_put(child->files);
-    address_space_put(child->space);
-    process_put(child);
 }
 
 static struct thread *new_thread(const struct clone_request *request) {
@@ -93,6 +95,11 @@ static struct thread *new_thread(const struct clone_request *request) {
         child->signals.alternate_stack = parent->signals.alternate_stack;
         child->signals.alternate_size = parent->signals.alternate_size;
         child->signals.alternate_flags = parent->signals.alternate_flags;
+    }
+    if (!(request->flags & CLONE_VM)) {
+        child->rseq = parent->rseq;
+        child->rseq_signature = parent->rseq_signature;
+        child->rseq_cpu = parent->rseq_cpu;
     }
     memcpy(child->affinity, parent->affinity, sizeof child->affinity);
     memcpy(child->name, parent->name, sizeof child->name);
@@ -180,6 +187,12 @@ int64_t sys_clone(const uint64_t *a) {
         .tls = a[4],
         .exit_signal = a[0] & CSIGNAL,
     };
+    return clone(&request);
+}
+
+int64_t sys_fork(const uint64_t *a) {
+    (void)a;
+    struct clone_request request = {.exit_signal = SIGCHLD};
     return clone(&request);
 }
 

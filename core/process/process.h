@@ -43,7 +43,7 @@ struct process {
     struct wait_queue child_exited;
     struct wait_queue threads_changed; // execve waits here for the others to end
     struct wait_queue vfork_done;      // the parent of a vfork child waits here ...
-    bool shares_space;                 // ... until this is false
+    bool shares_space;                 // ... until this is false: it has exec'ed or ended
     unsigned exit_signal;              // sent to the parent at the end; 0: none
     int exit_status;                   // as wait4 reports it
     bool exiting, zombie;

@@ -15,6 +15,7 @@
 #include "tests/unit/fake_process.h"
 
 // Sources: core/file/root.c core/file/cpio.c core/file/device.c core/file/open_calls.c
+// Sources: core/file/text_file.c
 // Sources: core/file/path_calls.c core/file/directory.c core/file/status.c core/file/node.c
 // Sources: core/file/file.c core/file/fd_table.c core/file/read_write_calls.c core/format.c
 // Sources: tests/unit/fake_process.c tests/unit/fake_memory.c
