@@ -12,25 +12,28 @@ static const struct { // NOLINT(clang-analyzer-optin.performance.Padding)
     enum mode mode;
     struct svm_instruction expected;
 } parsed[] = {
-    {"cpuid", {0x0f, 0xa2}, 2, MODE_64, {SVM_OTHER, 0, 0, 0, 0}},
-    {"data16 rex.W cpuid", {0x66, 0x48, 0x0f, 0xa2}, 4, MODE_64, {SVM_OTHER, 2, 0, 0, 0}},
-    {"inc ax is no prefix", {0x40, 0x0f, 0xa2}, 3, MODE_32, {SVM_OTHER, 0, 0, 0, 0}},
-    {"pause", {0xf3, 0x90}, 2, MODE_64, {SVM_OTHER, 1, 0, 0, 0}},
-    {"mov cr0, rbx", {0x0f, 0x22, 0xc3}, 3, MODE_64, {SVM_MOVE_TO, 0, 3, 3, 0}},
-    {"mov r12, cr8", {0x45, 0x0f, 0x20, 0xc4}, 4, MODE_64, {SVM_MOVE_FROM, 1, 4, 12, 0}},
-    {"mov dr7, rsp", {0x0f, 0x23, 0xfc}, 3, MODE_64, {SVM_MOVE_TO, 0, 3, 4, 0}},
+    {"cpuid", {0x0f, 0xa2}, 2, MODE_64, {SVM_OTHER, 0, 0, 0, 0, 0}},
+    {"data16 rex.W cpuid", {0x66, 0x48, 0x0f, 0xa2}, 4, MODE_64, {SVM_OTHER, 2, 0, 0, 0, 0}},
+    {"inc ax is no prefix", {0x40, 0x0f, 0xa2}, 3, MODE_32, {SVM_OTHER, 0, 0, 0, 0, 0}},
+    {"pause", {0xf3, 0x90}, 2, MODE_64, {SVM_OTHER, 1, 0, 0, 0, 0}},
+    {"mov cr0, rbx", {0x0f, 0x22, 0xc3}, 3, MODE_64, {SVM_MOVE_TO, 0, 3, 3, 0, 0}},
+    {"mov r12, cr8", {0x45, 0x0f, 0x20, 0xc4}, 4, MODE_64, {SVM_MOVE_FROM, 1, 4, 12, 0, 0}},
+    {"mov dr7, rsp", {0x0f, 0x23, 0xfc}, 3, MODE_64, {SVM_MOVE_TO, 0, 3, 4, 0, 0}},
     {"rex before a legacy prefix",
      {0x41, 0x66, 0x0f, 0x22, 0xc3},
      5,
      MODE_64,
-     {SVM_MOVE_TO, 2, 5, 3, 0}},
-    {"clts", {0x0f, 0x06}, 2, MODE_32, {SVM_CLTS, 0, 2, 0, 0}},
-    {"lmsw ax", {0x0f, 0x01, 0xf0}, 3, MODE_16, {SVM_LMSW, 0, 3, 0, 0}},
-    {"lmsw [rax]", {0x0f, 0x01, 0x30}, 3, MODE_64, {SVM_MEMORY, 0, 3, 0, 0}},
-    {"smsw cx", {0x0f, 0x01, 0xe1}, 3, MODE_16, {SVM_SMSW, 0, 3, 1, 2}},
-    {"smsw ecx", {0x0f, 0x01, 0xe1}, 3, MODE_32, {SVM_SMSW, 0, 3, 1, 4}},
-    {"smsw r9", {0x49, 0x0f, 0x01, 0xe1}, 4, MODE_64, {SVM_SMSW, 1, 4, 9, 8}},
-    {"vmcall", {0x0f, 0x01, 0xc1}, 3, MODE_64, {SVM_VMCALL, 0, 3, 1, 0}},
+     {SVM_MOVE_TO, 2, 5, 3, 0, 0}},
+    {"clts", {0x0f, 0x06}, 2, MODE_32, {SVM_CLTS, 0, 2, 0, 0, 0}},
+    {"lmsw ax", {0x0f, 0x01, 0xf0}, 3, MODE_16, {SVM_LMSW, 0, 3, 0, 0, 0}},
+    {"lmsw [rax]", {0x0f, 0x01, 0x30}, 3, MODE_64, {SVM_MEMORY, 0, 3, 0, 0, 0}},
+    {"smsw cx", {0x0f, 0x01, 0xe1}, 3, MODE_16, {SVM_SMSW, 0, 3, 1, 2, 0}},
+    {"smsw ecx", {0x0f, 0x01, 0xe1}, 3, MODE_32, {SVM_SMSW, 0, 3, 1, 4, 0}},
+    {"smsw r9", {0x49, 0x0f, 0x01, 0xe1}, 4, MODE_64, {SVM_SMSW, 1, 4, 9, 8, 0}},
+    {"vmcall", {0x0f, 0x01, 0xc1}, 3, MODE_64, {SVM_VMCALL, 0, 3, 1, 0, 0}},
+    {"int3", {0xcc}, 1, MODE_64, {SVM_INT3, 0, 1, 0, 0, 4}},
+    {"int 0x80", {0xcd, 0x80}, 2, MODE_32, {SVM_INT, 0, 2, 0, 0, 0x80}},
+    {"into", {0x66, 0xce}, 2, MODE_16, {SVM_INT, 1, 2, 0, 0, 4}},
 };
 
 START_TEST(parses) {
@@ -41,9 +44,10 @@ START_TEST(parses) {
                   "%s", parsed[_i].name);
     const struct svm_instruction *expected = &parsed[_i].expected;
     ck_assert_msg(seen.operation == expected->operation && seen.prefixes == expected->prefixes &&
-                      seen.length == expected->length && seen.size == expected->size,
-                  "%s: operation %u prefixes %u length %u size %u", parsed[_i].name, seen.operation,
-                  seen.prefixes, seen.length, seen.size);
+                      seen.length == expected->length && seen.size == expected->size &&
+                      seen.vector == expected->vector,
+                  "%s: operation %u prefixes %u length %u size %u vector %u", parsed[_i].name,
+                  seen.operation, seen.prefixes, seen.length, seen.size, seen.vector);
     if (expected->operation != SVM_OTHER)
         ck_assert_msg(seen.gpr == expected->gpr, "%s: register %u", parsed[_i].name, seen.gpr);
 }
@@ -55,6 +59,7 @@ START_TEST(too_short) {
     for (unsigned count = 0; count < sizeof(move); count++)
         ck_assert(!svm_instruction_parse(move, count, true, false, &seen));
     ck_assert(svm_instruction_parse(move, sizeof(move), true, false, &seen));
+    ck_assert(!svm_instruction_parse((const uint8_t[]){0xcd}, 1, true, false, &seen));
 }
 END_TEST
 

@@ -5,6 +5,7 @@
 #include <asm/svm.h>
 #include "arch/x86/guest/vcpu_debug.h"
 #include "arch/x86/svm/vcpu.h"
+#include "core/mm/address_space.h"
 
 void svm_debug_changed(struct virt_vcpu *vcpu) {
     struct svm_vcpu *v = svm_of(vcpu);
@@ -14,16 +15,35 @@ void svm_debug_changed(struct virt_vcpu *vcpu) {
     // VMCALL is #UD here.
     uint32_t exceptions = vcpu_debug_exceptions(vcpu) | EXCEPTION_BIT(GUEST_UD);
     v->vmcb->intercepts[INTERCEPT_EXCEPTIONS] = exceptions;
+    vmcb_intercept(v, SVM_EXIT_SWINT, exceptions & EXCEPTION_BIT(VECTOR_BP));
     vmcb_dirty(v->vmcb, CLEAN_DEBUG | CLEAN_INTERCEPTS);
     v->vmcb->rflags = vcpu_step_rflags(vcpu, v->vmcb->rflags);
 }
 
+static void write_dr7(uint64_t value) {
+    __asm__ volatile("mov %0, %%dr7" ::"r"(value));
+}
+
+// VMRUN loads DR7 from the VMCB, but a processor may need a write of DR7 to find its breakpoints
+// (QEMU TCG does). So the host's is written too, unless the host itself could meet one: it touches
+// no user address before the guest does.
 void svm_load_debug_registers(struct virt_vcpu *vcpu) {
     const uint64_t *values = vcpu_breakpoints(vcpu);
+    uint64_t control = svm_of(vcpu)->vmcb->dr7;
     __asm__ volatile("mov %0, %%dr0" ::"r"(values[0]));
     __asm__ volatile("mov %0, %%dr1" ::"r"(values[1]));
     __asm__ volatile("mov %0, %%dr2" ::"r"(values[2]));
     __asm__ volatile("mov %0, %%dr3" ::"r"(values[3]));
+    for (unsigned i = 0; i < 4; i++)
+        if ((control >> 2 * i & 3) && values[i] >= USER_END)
+            return;
+    write_dr7(control);
+    svm_of(vcpu)->breakpoints = true;
+}
+
+void svm_disarm_breakpoints(struct svm_vcpu *v) {
+    write_dr7(DR7_FIXED);
+    v->breakpoints = false;
 }
 
 static enum exit_action to_debugger(struct virt_vcpu *vcpu, struct virt_exit *exit,
@@ -130,4 +150,19 @@ enum exit_action svm_exit_breakpoint(struct virt_vcpu *vcpu, struct svm_vcpu *v,
                                      struct virt_exit *exit) {
     (void)v;
     return to_debugger(vcpu, exit, VECTOR_BP, vcpu->dr6);
+}
+
+// INT3 is an exception's exit, except on processors (QEMU TCG) to which it is an INT n.
+enum exit_action svm_exit_software_interrupt(struct virt_vcpu *vcpu, struct svm_vcpu *v,
+                                             struct virt_exit *exit) {
+    struct svm_instruction what;
+    if (!svm_instruction_fetch(vcpu, &what))
+        return EXIT_RESUME; // gone from memory meanwhile: the processor tries again
+    if (what.operation == SVM_INT3)
+        return svm_exit_breakpoint(vcpu, v, exit);
+    vcpu->events.interrupt_injected = vcpu->events.interrupt_soft = true;
+    vcpu->events.interrupt_vector = what.vector;
+    vcpu->events.soft_length = what.length;
+    v->recheck_events = true;
+    return EXIT_RESUME;
 }

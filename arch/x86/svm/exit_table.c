@@ -228,6 +228,7 @@ const struct exit_row svm_exit_table[SVM_EXIT_ROWS] = {
     [SVM_EXIT_CR0_SEL_WRITE] = {svm_exit_control_register, 0, true},
     [SVM_EXIT_RDPMC] = {exit_rdpmc, 0, true},
     [SVM_EXIT_CPUID] = {exit_cpuid, 2, true},
+    [SVM_EXIT_SWINT] = {svm_exit_software_interrupt, 0, false},
     [SVM_EXIT_IRET] = {exit_iret, 0, false},
     [SVM_EXIT_INVD] = {exit_skip, 2, true},
     [SVM_EXIT_PAUSE] = {exit_pause, 1, true},

@@ -58,6 +58,20 @@ static void parse_group_7(uint8_t modrm, const struct prefixes *prefixes, bool w
     }
 }
 
+// INT3, INT n and INTO; other opcodes of one byte stay SVM_OTHER. False: too few bytes.
+static bool parse_one_byte(const uint8_t *bytes, unsigned count,
+                           struct svm_instruction *instruction) {
+    bool has_vector = bytes[0] == 0xcd;
+    if (bytes[0] < 0xcc || bytes[0] > 0xce)
+        return true;
+    if (has_vector && count < 2)
+        return false;
+    instruction->operation = bytes[0] == 0xcc ? SVM_INT3 : SVM_INT;
+    instruction->vector = has_vector ? bytes[1] : 4;
+    instruction->length = (uint8_t)(instruction->prefixes + 1 + has_vector);
+    return true;
+}
+
 bool svm_instruction_parse(const uint8_t *bytes, unsigned count, bool code_64, bool code_32,
                            struct svm_instruction *instruction) {
     struct prefixes prefixes = parse_prefixes(bytes, count, code_64);
@@ -67,7 +81,7 @@ bool svm_instruction_parse(const uint8_t *bytes, unsigned count, bool code_64, b
     if (!count)
         return false;
     if (bytes[0] != 0x0f)
-        return true;
+        return parse_one_byte(bytes, count, instruction);
     if (count < 2)
         return false;
     if (bytes[1] == 0x06) {

@@ -16,6 +16,8 @@ enum svm_operation {
     SVM_SMSW,
     SVM_VMCALL, // Intel's hypercall instruction: #UD on AMD
     SVM_MEMORY, // LMSW or SMSW with a memory operand
+    SVM_INT3,
+    SVM_INT, // INT n, INTO
 };
 
 struct svm_instruction {
@@ -24,6 +26,7 @@ struct svm_instruction {
     uint8_t length;    // of the whole, for all but SVM_OTHER and SVM_MEMORY
     uint8_t gpr;       // the general register, hardware order
     uint8_t size;      // SMSW: bytes of the register that are written
+    uint8_t vector;    // INT n, INTO
 };
 
 // Parses count bytes of 64-bit code or, where code_64 is false, of code_32 or 16-bit code. False:

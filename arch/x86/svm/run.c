@@ -97,11 +97,15 @@ static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct svm_vcpu *v,
     uint64_t code = v->vmcb->exit_code;
     vcpu->statistics.exits++;
     if (unlikely((uint32_t)code == (uint32_t)SVM_EXIT_ERR)) {
+        if (v->breakpoints)
+            svm_disarm_breakpoints(v);
         svm_entry_failed(vcpu, exit);
         return EXIT_LEAVE;
     }
     v->stepped = false;
     if (unlikely(v->after_exit)) {
+        if (v->breakpoints)
+            svm_disarm_breakpoints(v);
         if (v->iret_pending || v->nmi_step)
             nmi_exit(v);
         svm_events_exit(vcpu, v);

@@ -27,6 +27,7 @@ struct svm_vcpu {
             bool injected;     // the last entry injected an event
             bool iret_pending; // NMIs are unmasked by the IRET at iret_rip
             bool nmi_step;     // TF is ours for this entry: an NMI waits for one instruction
+            bool breakpoints;  // the host's DR7 may have the guest's breakpoints on
         };
         uint32_t after_exit;
     };
@@ -135,6 +136,7 @@ void svm_reset(struct virt_vcpu *vcpu, bool init);
 // -- debug_registers.c --
 void svm_debug_changed(struct virt_vcpu *vcpu);
 void svm_load_debug_registers(struct virt_vcpu *vcpu);
+void svm_disarm_breakpoints(struct svm_vcpu *v); // after the exit
 
 // -- events.c --
 // After an exit: what was injected is delivered, or waits for its second try.
@@ -178,6 +180,8 @@ enum exit_action svm_exit_debug_exception(struct virt_vcpu *vcpu, struct svm_vcp
                                           struct virt_exit *exit);
 enum exit_action svm_exit_breakpoint(struct virt_vcpu *vcpu, struct svm_vcpu *v,
                                      struct virt_exit *exit);
+enum exit_action svm_exit_software_interrupt(struct virt_vcpu *vcpu, struct svm_vcpu *v,
+                                             struct virt_exit *exit);
 // A step that became due between two entries: true if it belongs to the debugger in user space.
 bool svm_step_due(struct virt_vcpu *vcpu, struct virt_exit *exit);
 enum exit_action svm_internal_error(struct virt_exit *exit, uint32_t suberror, uint64_t first,

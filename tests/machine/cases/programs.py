@@ -3,7 +3,6 @@
 
 import os
 
-import emulator
 from harness import case
 
 TIMEOUT = 600
@@ -13,12 +12,10 @@ SELFTESTS = ("cpuid_test", "set_sregs_test", "userspace_io_test", "cr4_cpuid_syn
              "sync_regs_test")
 # Files a program finds in its working directory, below the build directory.
 FILES = {"linuxpair": ("guest/vmlinuz", "guest/initrd.img")}
-# Not passing on AMD-V in QEMU TCG yet: modes stops at PAE paging there.
-ONLY_VT_X = ("modes",)
 
 
 def add(name, directory, program):
-    @case(f"{name}: {program}", emulator.with_vmx() if program in ONLY_VT_X else "")
+    @case(f"{name}: {program}")
     def run(test):
         files = [os.path.join(test.out, name) for name in FILES.get(program, ())]
         test.boot(program=os.path.join(test.out, directory, program), files=files)
