@@ -11,7 +11,7 @@ SHELL := /bin/bash
 # Every Debian package that building, running and testing need.
 PACKAGES := gcc libc6-dev linux-libc-dev binutils nasm gnu-efi python3 mtools cpio xz-utils \
 	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 \
-	check pkg-config libasan8 libubsan1 clang clang-format clang-tidy cppcheck
+	check pkg-config libasan8 libubsan1 clang clang-format clang-tidy cppcheck libzydis-dev
 
 CC := gcc
 NASM := nasm
@@ -249,8 +249,9 @@ $(OUT)/fuzz-obj/$(1)/%.o: %.c | $(DEPS)
 $(OUT)/fuzz/$(1): $(patsubst %.c,$(OUT)/fuzz-obj/$(1)/%.o,tests/fuzz/$(1).c $(call sources_of,tests/fuzz/$(1).c))
 	@mkdir -p $$(@D)
 	$$(call say,CLANG,$$@)
-	$$(Q)clang -fsanitize=fuzzer,address,undefined $$^ -o $$@
+	$$(Q)clang -fsanitize=fuzzer,address,undefined $$^ $$(FUZZ_LIBRARIES) -o $$@
 endef
+$(OUT)/fuzz/fuzz_decoder_oracle: FUZZ_LIBRARIES := -lZydis
 $(foreach fuzzer,$(FUZZERS),$(eval $(call fuzz_rule,$(notdir $(fuzzer)))))
 
 fuzz: $(FUZZERS)

@@ -190,7 +190,8 @@ static void provide_sysfs(void) {
 
 static void load_module(const char *name, const char *parameters) {
     int fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || (syscall(SYS_finit_module, fd, parameters, 0) && errno != EOPNOTSUPP))
+    if (fd < 0 ||
+        (syscall(SYS_finit_module, fd, parameters, 0) && errno != EOPNOTSUPP && errno != EEXIST))
         perror(name);
     close(fd);
 }
@@ -208,8 +209,8 @@ static void become_init(void) {
         perror("/work");
     load_module("irqbypass.ko", "");
     load_module("kvm.ko", "");
-    // One of them has its processor; EOPNOTSUPP from the other. Nested virtualization is off, as
-    // Ashlar has none.
+    // One of them has its processor; the other gets EOPNOTSUPP or EEXIST. Nested virtualization is
+    // off, as Ashlar has none.
     load_module("kvm-intel.ko", "nested=0");
     load_module("kvm-amd.ko", "nested=0");
 }

@@ -47,6 +47,7 @@ static const struct sample samples[] = {
     {CODE_64, 3, {0x0f, 0xa3, 0x07}, OP_BT, 4, OPERAND_MEMORY, OPERAND_REGISTER},
     {CODE_64, 2, {0xff, 0x37}, OP_PUSH, 8, OPERAND_NONE, OPERAND_MEMORY},
     {CODE_64, 2, {0x8f, 0x07}, OP_POP, 8, OPERAND_MEMORY, OPERAND_NONE},
+    {CODE_64, 4, {0x66, 0x48, 0x8f, 0x07}, OP_POP, 8, OPERAND_MEMORY, OPERAND_NONE},
     {CODE_32, 2, {0xff, 0x37}, OP_PUSH, 4, OPERAND_NONE, OPERAND_MEMORY},
     {CODE_64, 2, {0xf3, 0xa5}, OP_MOVS, 4, OPERAND_NONE, OPERAND_NONE},
     {CODE_64, 3, {0xf3, 0x48, 0xab}, OP_STOS, 8, OPERAND_NONE, OPERAND_NONE},
@@ -177,6 +178,9 @@ START_TEST(vector_details) {
     ck_assert(instruction.vex);
     ck_assert_uint_eq(instruction.operand_size, 16);
     ck_assert_int_eq(DECODE(CODE_64, 0xc5, 0xf0, 0x16, 0x07), DECODE_UNKNOWN); // merges vvvv
+    // VEX.B names no register outside 64-bit code.
+    ck_assert_int_eq(DECODE(CODE_32, 0xc4, 0xc1, 0x7a, 0x6f, 0x07), DECODED);
+    ck_assert_int_eq(instruction.base, 7);
 }
 END_TEST
 

@@ -355,7 +355,6 @@ static void set_mandatory(struct cursor *cursor) {
 static bool take_vex(struct cursor *cursor, uint8_t escape) {
     uint8_t first = (uint8_t)take(cursor, 1), last = first;
     uint8_t map = 1;
-    bool wide = false;
 
     if (cursor->rex || cursor->operand_prefix || cursor->instruction->repeat ||
         cursor->instruction->lock) {
@@ -367,9 +366,11 @@ static bool take_vex(struct cursor *cursor, uint8_t escape) {
         map = first & 0x1f;
         cursor->rex |= (first & 0x40 ? 0 : 2) | (first & 0x20 ? 0 : 1);
         last = (uint8_t)take(cursor, 1);
-        wide = last & 0x80;
-        cursor->rex |= wide ? 8 : 0;
+        cursor->rex |= last & 0x80 ? 8 : 0;
     }
+    // Outside 64-bit code there are eight registers, and none of 64 bits.
+    if (cursor->instruction->mode != CODE_64)
+        cursor->rex = 0x40;
     cursor->vex = true;
     cursor->vex_256 = last & 4;
     cursor->mandatory = last & 3;
@@ -517,7 +518,7 @@ static uint8_t stack_size(const struct cursor *cursor, uint8_t size) {
         return size;
     if (cursor->instruction->operation == OP_CALL || cursor->instruction->operation == OP_JMP)
         return 8;
-    return cursor->operand_prefix ? 2 : 8;
+    return cursor->operand_prefix && !rex_bit(cursor, 3) ? 2 : 8;
 }
 
 static void lay_out(struct cursor *cursor, enum layout layout) {
