@@ -21,6 +21,7 @@ struct cpu {
                             // mode
     unsigned index;
     uint32_t apic_id;
+    unsigned node; // NUMA
     struct thread *idle;
     struct run_queue *run_queue; // core/sched
     struct timer_queue *timers;  // core/sched

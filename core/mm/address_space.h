@@ -92,6 +92,14 @@ struct user_page {
 int address_space_page(struct address_space *space, uint64_t address, enum access access,
                        struct user_page *page);
 
+// mbind(2) of whole pages: where those to come are taken from. 0; -EFAULT: a hole; -EIO: strict, and
+// a page is already elsewhere.
+int address_space_bind(struct address_space *space, uint64_t start, uint64_t end,
+                       struct numa_policy policy, bool strict);
+// The policy of the mapping at an address; *policy stays as it is where it has none. 0 or -EFAULT.
+int address_space_policy(struct address_space *space, uint64_t address,
+                         struct numa_policy *policy);
+
 // Unlisten returns when the listener is not being called and will not be. No lock held.
 void address_space_listen(struct address_space *space, struct address_space_listener *listener);
 void address_space_unlisten(struct address_space *space, struct address_space_listener *listener);

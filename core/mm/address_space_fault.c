@@ -36,6 +36,7 @@ struct fault {
     uint64_t object_index;
     bool object_made;
     uint64_t drop_start, drop_end; // NEED_DROP
+    struct numa_policy policy;     // of the mapping
 };
 
 static bool leaf_allows(unsigned flags, enum access access) {
@@ -184,6 +185,7 @@ static int look(struct fault *fault, struct user_page *page) {
     }
     if (!mapping || !mapping_allows(mapping, fault->access))
         return -EFAULT;
+    fault->policy = mapping->policy;
     struct page_table_entry entry = page_table_lookup(space->page_table, fault->address);
     if (!entry.size || !leaf_allows(entry.flags, fault->access)) {
         int error;
@@ -211,7 +213,9 @@ static void release_spare(struct fault *fault) {
 static int get_page(struct fault *fault) {
     uint64_t size = PAGE_SIZE << fault->wanted_order;
     release_spare(fault);
+    numa_fault_begin(fault->policy, fault->address / size);
     fault->spare = page_alloc_for(fault->wanted_order, PAGE_ANONYMOUS);
+    numa_fault_end();
     if (fault->spare == PHYSICAL_NONE)
         return -ENOMEM;
     fault->spare_order = fault->wanted_order;
@@ -230,7 +234,9 @@ static void release_object(struct fault *fault) {
 static int make_object_page(struct fault *fault) {
     uint64_t physical;
     unsigned order;
+    numa_fault_begin(fault->policy, fault->object_index);
     int error = fault->object->ops->page(fault->object, fault->object_index, &physical, &order);
+    numa_fault_end();
     fault->object_made = !error;
     return error == -EFAULT ? -ENXIO : error;
 }

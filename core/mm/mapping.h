@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/list.h"
+#include "core/mm/numa.h"
 
 struct memory_object;
 
@@ -30,6 +31,7 @@ struct mapping {
     uint8_t prot;                 // PROT_*
     uint8_t flags;                // enum mapping_flags
     int8_t height;
+    struct numa_policy policy; // mbind(2)
 };
 
 struct mapping_tree {

@@ -108,6 +108,7 @@ int mapping_change_cut(struct mapping_change *change, uint64_t address) {
     high->offset = low->offset + (address - low->start);
     high->prot = low->prot;
     high->flags = low->flags;
+    high->policy = low->policy;
     if (high->object)
         memory_object_get(high->object);
     spin_lock(&space->lock);
@@ -160,7 +161,8 @@ int mapping_change_unmap(struct mapping_change *change, uint64_t start, uint64_t
 
 static bool joinable(const struct mapping *low, const struct mapping *high) {
     return low->end == high->start && low->prot == high->prot && low->flags == high->flags &&
-           low->object == high->object &&
+           low->object == high->object && low->policy.mode == high->policy.mode &&
+           low->policy.nodes == high->policy.nodes &&
            (!low->object || low->offset + (low->end - low->start) == high->offset);
 }
 

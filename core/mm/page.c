@@ -7,6 +7,7 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "core/mm/heap.h"
+#include "core/mm/numa.h"
 #include "core/sched/spinlock.h"
 #include "core/sched/thread.h"
 
@@ -23,12 +24,17 @@ struct page {
 };
 _Static_assert(sizeof(struct page) == 8, "the page array is sized by this");
 
+struct zone { // of a NUMA node
+    struct list free[ORDERS];
+    uint32_t nonempty; // bit per order
+    size_t free_bytes;
+};
+
 static struct {
     struct spinlock lock;
     struct page *pages;
     uint64_t count;
-    struct list free[ORDERS];
-    uint32_t nonempty; // bit per order
+    struct zone zone[NUMA_NODES];
     size_t total, free_bytes, user_bytes;
 } ram;
 
@@ -40,9 +46,12 @@ void page_init(uint64_t highest_physical, uint64_t array_physical) {
     ram.pages = page_to_virtual(array_physical);
     ram.count = highest_physical >> PAGE_SHIFT;
     page_clear(ram.pages, page_array_size(highest_physical));
-    for (unsigned order = 0; order < ORDERS; order++)
-        list_init(&ram.free[order]);
-    ram.nonempty = 0;
+    numa_init();
+    for (unsigned node = 0; node < NUMA_NODES; node++) {
+        ram.zone[node] = (struct zone){0};
+        for (unsigned order = 0; order < ORDERS; order++)
+            list_init(&ram.zone[node].free[order]);
+    }
     ram.total = ram.free_bytes = ram.user_bytes = 0;
     kernel_memory_add(page_array_size(highest_physical));
 }
@@ -68,31 +77,38 @@ static struct list *free_node(uint64_t pfn) {
     return page_to_virtual(pfn << PAGE_SHIFT);
 }
 
-static void free_push(uint64_t pfn, unsigned order) {
-    tag_set(pfn, PAGE_FREE, order);
-    list_push_front(&ram.free[order], free_node(pfn));
-    ram.nonempty |= 1u << order;
+static struct zone *zone_of(uint64_t pfn) {
+    return &ram.zone[numa_nodes() > 1 ? numa_node_of(pfn << PAGE_SHIFT, NULL) : 0];
 }
 
-static void free_take(uint64_t pfn, unsigned order) {
+static void free_push(struct zone *zone, uint64_t pfn, unsigned order) {
+    tag_set(pfn, PAGE_FREE, order);
+    list_push_front(&zone->free[order], free_node(pfn));
+    zone->nonempty |= 1u << order;
+}
+
+static void free_take(struct zone *zone, uint64_t pfn, unsigned order) {
     list_remove(free_node(pfn));
     tag_set(pfn, PAGE_NONE, 0);
-    if (list_empty(&ram.free[order]))
-        ram.nonempty &= ~(1u << order);
+    if (list_empty(&zone->free[order]))
+        zone->nonempty &= ~(1u << order);
 }
 
-// Lock held. Joins the block with its free buddies.
+// Lock held. Joins the block with its free buddies of the same node.
 static void block_free(uint64_t pfn, unsigned order) {
+    struct zone *zone = zone_of(pfn);
     ram.free_bytes += PAGE_SIZE << order;
+    zone->free_bytes += PAGE_SIZE << order;
     tag_set(pfn, PAGE_NONE, 0);
     for (; order < PAGE_ORDER_1G; order++) {
         uint64_t buddy = pfn ^ (1ull << order);
-        if (buddy >= ram.count || tag_of(buddy) != (PAGE_FREE << 8 | order))
+        if (buddy >= ram.count || tag_of(buddy) != (PAGE_FREE << 8 | order) ||
+            zone_of(buddy) != zone)
             break;
-        free_take(buddy, order);
+        free_take(zone, buddy, order);
         pfn &= ~(1ull << order);
     }
-    free_push(pfn, order);
+    free_push(zone, pfn, order);
 }
 
 void page_add_free(uint64_t base, uint64_t size) {
@@ -117,6 +133,39 @@ void page_add_free(uint64_t base, uint64_t size) {
     spin_unlock(&ram.lock);
 }
 
+// Lock held. A block that lies in several nodes is made smaller.
+static void sort_block(uint64_t pfn, unsigned order) {
+    uint64_t end;
+    numa_node_of(pfn << PAGE_SHIFT, &end);
+    if (!order || end >= (pfn + (1ull << order)) << PAGE_SHIFT) {
+        block_free(pfn, order);
+        return;
+    }
+    sort_block(pfn, order - 1);
+    sort_block(pfn + (1ull << (order - 1)), order - 1);
+}
+
+void page_sort_nodes(void) {
+    struct list all;
+    struct zone *zone = &ram.zone[0];
+    list_init(&all);
+    spin_lock(&ram.lock);
+    for (unsigned order = 0; order < ORDERS; order++)
+        while (!list_empty(&zone->free[order])) {
+            struct list *node = zone->free[order].next;
+            uint64_t pfn = virtual_to_page(node) >> PAGE_SHIFT;
+            free_take(zone, pfn, order);
+            tag_set(pfn, PAGE_NONE, order);
+            list_push_back(&all, node);
+        }
+    ram.free_bytes = zone->free_bytes = 0;
+    list_for_each_safe(node, &all) {
+        uint64_t pfn = virtual_to_page(node) >> PAGE_SHIFT;
+        sort_block(pfn, tag_order(tag_of(pfn)));
+    }
+    spin_unlock(&ram.lock);
+}
+
 static void uncharge(unsigned owner, uint16_t tag) {
     account_uncharge(account_of_id(owner), PAGE_SIZE << tag_order(tag),
                      tag_state(tag) == PAGE_KERNEL);
@@ -129,19 +178,31 @@ static size_t floor_for(const struct memory_account *account, enum page_use use)
     return use == PAGE_KERNEL ? page_reserve() / 2 : page_reserve();
 }
 
+// Lock held. The nearest zone that has a block of this order; NULL: none.
+static struct zone *find_zone(unsigned order, const struct numa_place *place) {
+    unsigned nodes = numa_nodes();
+    for (unsigned rank = 0; rank < nodes; rank++) {
+        unsigned node = nodes > 1 ? numa_nearest(place->first, rank) : 0;
+        if ((nodes == 1 || place->allowed >> node & 1) && ram.zone[node].nonempty >> order)
+            return &ram.zone[node];
+    }
+    return NULL;
+}
+
 // Lock held. The block's owner is yet to be set.
-static uint64_t block_take(unsigned order, enum page_use use) {
-    uint32_t enough = ram.nonempty >> order << order;
-    if (!enough)
+static uint64_t block_take(unsigned order, enum page_use use, const struct numa_place *place) {
+    struct zone *zone = find_zone(order, place);
+    if (!zone)
         return PHYSICAL_NONE;
-    unsigned found = (unsigned)__builtin_ctz(enough);
-    uint64_t physical = virtual_to_page(ram.free[found].next), pfn = physical >> PAGE_SHIFT;
-    free_take(pfn, found);
+    unsigned found = (unsigned)__builtin_ctz(zone->nonempty >> order << order);
+    uint64_t physical = virtual_to_page(zone->free[found].next), pfn = physical >> PAGE_SHIFT;
+    free_take(zone, pfn, found);
     while (found > order) {
         found--;
-        free_push(pfn + (1ull << found), found);
+        free_push(zone, pfn + (1ull << found), found);
     }
     ram.free_bytes -= PAGE_SIZE << order;
+    zone->free_bytes -= PAGE_SIZE << order;
     if (use != PAGE_KERNEL)
         ram.user_bytes += PAGE_SIZE << order;
     atomic_store_explicit(&ram.pages[pfn].references, 1, memory_order_relaxed);
@@ -154,8 +215,13 @@ uint64_t page_alloc_for(unsigned order, enum page_use use) {
     size_t size = PAGE_SIZE << order, least = floor_for(account, use) + size;
     if (order > PAGE_ORDER_1G || account_charge(account, size, use == PAGE_KERNEL))
         return PHYSICAL_NONE;
+    struct numa_place place = {0, UINT32_MAX};
+    if (numa_nodes() > 1)
+        place = numa_place_of_caller();
+    if (use == PAGE_KERNEL) // a policy says where a program's own memory is
+        place.allowed = UINT32_MAX;
     spin_lock(&ram.lock);
-    uint64_t physical = ram.free_bytes < least ? PHYSICAL_NONE : block_take(order, use);
+    uint64_t physical = ram.free_bytes < least ? PHYSICAL_NONE : block_take(order, use, &place);
     if (physical != PHYSICAL_NONE)
         atomic_store_explicit(&ram.pages[physical >> PAGE_SHIFT].owner,
                               (uint16_t)account_id(account), memory_order_relaxed);
@@ -284,6 +350,10 @@ size_t page_reserve(void) {
 
 size_t page_free_bytes(void) {
     return ram.free_bytes;
+}
+
+size_t page_node_free_bytes(unsigned node) {
+    return ram.zone[node].free_bytes;
 }
 
 size_t page_user_bytes(void) {

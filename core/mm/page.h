@@ -19,6 +19,8 @@
 void page_init(uint64_t highest_physical, uint64_t array_physical);
 size_t page_array_size(uint64_t highest_physical); // bytes
 void page_add_free(uint64_t base, uint64_t size);
+// The nodes are known now (numa.h): each gets the free memory that is its own. Once.
+void page_sort_nodes(void);
 
 // 2^order contiguous, naturally aligned pages with reference count 1 each as one block; physical
 // address or PHYSICAL_NONE.
@@ -51,6 +53,7 @@ void page_disown(void);
 size_t page_total(void);   // bytes of RAM given to the allocator
 size_t page_reserve(void); // of these, for user pages of programs without a limit only
 size_t page_free_bytes(void);
+size_t page_node_free_bytes(unsigned node); // of a NUMA node (numa.h)
 size_t page_user_bytes(void); // in blocks that are PAGE_SHARED or PAGE_ANONYMOUS
 
 // size: a multiple of 8 bytes. String instructions: the fastest way in every machine and emulator

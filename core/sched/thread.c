@@ -34,6 +34,7 @@ struct thread *thread_create(void) {
         thread->affinity[word] = UINT64_MAX;
     run_entity_init(&thread->entity, RUN_WEIGHT_DEFAULT);
     timer_init(&thread->wait_timer, thread_wait_expired);
+    thread->memory_policy = thread_current()->memory_policy;
     list_init(&thread->process_node);
     list_init(&thread->table_node);
     signal_state_init(&thread->signals);

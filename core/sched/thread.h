@@ -7,6 +7,7 @@
 #include "arch/x86/context.h"
 #include "arch/x86/cpu.h"
 #include "core/list.h"
+#include "core/mm/numa.h"
 #include "core/sched/run_queue.h"
 #include "core/sched/timer.h"
 #include "core/process/signal.h"
@@ -55,6 +56,9 @@ struct thread {
     unsigned rseq_cpu;       // the number it shows
     bool restart;            // the system call just made returned a restart code ...
     uint64_t restart_number; // ... and was this one
+    struct numa_policy memory_policy; // set_mempolicy(2)
+    struct numa_policy fault_policy;  // of the mapping that a page is being made for ...
+    uint64_t fault_index;             // ... and that page's index
     void (*start_entry)(void *argument);
     void *start_argument;
     char name[16];

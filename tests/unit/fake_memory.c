@@ -10,6 +10,7 @@
 #include "arch/x86/paging.h"
 #include "core/log.h"
 #include "core/mm/address_space.h"
+#include "core/mm/numa.h"
 #include "core/mm/page.h"
 #include "core/sched/thread.h"
 #include "core/sched/wait.h"
@@ -34,6 +35,20 @@ FAKE struct memory_account *fake_account;
 
 FAKE struct memory_account *account_of_caller(void) {
     return fake_account;
+}
+
+FAKE struct numa_place fake_place = {0, UINT32_MAX};
+
+FAKE struct numa_place numa_place_of_caller(void) {
+    return fake_place;
+}
+
+FAKE void numa_fault_begin(struct numa_policy policy, uint64_t index) {
+    (void)policy;
+    (void)index;
+}
+
+FAKE void numa_fault_end(void) {
 }
 
 FAKE uint64_t page_table_create(void) {

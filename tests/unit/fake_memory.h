@@ -11,6 +11,8 @@ enum { FAKE_RAM_SIZE = 64 << 20 };
 // The allocator over fresh RAM. Each test runs in a process of its own.
 void fake_memory_start(void);
 extern struct memory_account *fake_account; // who allocates; NULL: the kernel
+struct numa_place;
+extern struct numa_place fake_place; // where it wants pages
 // TLB shootdowns asked for so far, and the range of the last.
 struct fake_flush {
     unsigned count;

@@ -14,7 +14,9 @@ enum {
     MADT = 0x200,
     FADT = 0x600,
     HPET = 0x900,
-    DSDT = 0xa00
+    DSDT = 0xa00,
+    SRAT = 0xc00,
+    SLIT = 0xe00,
 };
 
 static uint8_t memory[MEMORY];
@@ -53,11 +55,11 @@ static void build_rsdp(unsigned revision) {
 }
 
 static void build_root(bool extended) {
-    static const uint64_t addresses[] = {MADT, FADT, HPET};
+    static const uint64_t addresses[] = {MADT, FADT, HPET, SRAT, SLIT};
     size_t size = extended ? 8 : 4;
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 5; i++)
         put(ROOT + 36 + i * size, addresses[i], size);
-    finish_table(ROOT, extended ? "XSDT" : "RSDT", (uint32_t)(36 + 3 * size));
+    finish_table(ROOT, extended ? "XSDT" : "RSDT", (uint32_t)(36 + 5 * size));
 }
 
 static size_t madt_entry(size_t at, const uint8_t *bytes, size_t size) {
@@ -75,6 +77,24 @@ static void build_madt(void) {
     at = madt_entry(at, (uint8_t[]){2, 10, 0, 0, 2, 0, 0, 0, 0xd, 0}, 10);
     at = madt_entry(at, (uint8_t[]){0x7f, 3, 0}, 3); // a kind of its own
     finish_table(MADT, "APIC", (uint32_t)(at - MADT));
+}
+
+static void build_srat(void) {
+    size_t at = SRAT + 48;
+    at = madt_entry(at, (uint8_t[16]){0, 16, 1, 3, 1}, 16); // APIC ID 3 in domain 1
+    at = madt_entry(at, (uint8_t[16]){0, 16, 2, 5}, 16);    // not enabled
+    at = madt_entry(at, (uint8_t[24]){2, 24, [4] = 2, [8] = 0x2c, [9] = 1, [12] = 1}, 24);
+    uint8_t range[40] = {1, 40, 1, [28] = 1};
+    range[8 + 4] = 1;  // base 4 GiB
+    range[16 + 3] = 2; // 32 MiB
+    at = madt_entry(at, range, sizeof range);
+    finish_table(SRAT, "SRAT", (uint32_t)(at - SRAT));
+}
+
+static void build_slit(void) {
+    put(SLIT + 36, 2, 8);
+    memcpy(memory + SLIT + 44, (uint8_t[]){10, 21, 22, 10}, 4);
+    finish_table(SLIT, "SLIT", 48);
 }
 
 static void build_fadt(void) {
@@ -106,6 +126,8 @@ static void build(bool extended) {
     build_madt();
     build_fadt();
     build_dsdt();
+    build_srat();
+    build_slit();
     put(HPET + 40, 0, 1);
     put(HPET + 44, 0xfed00000, 8);
     finish_table(HPET, "HPET", 56);
@@ -124,6 +146,17 @@ START_TEST(reads_everything) {
     ck_assert_uint_eq(machine.override[0].gsi, 2);
     ck_assert_uint_eq(machine.override[0].flags, 0xd);
     ck_assert_uint_eq(machine.hpet, 0xfed00000);
+    ck_assert_uint_eq(machine.cpu_domain_count, 2);
+    ck_assert_uint_eq(machine.cpu_domain[0].apic_id, 3);
+    ck_assert_uint_eq(machine.cpu_domain[0].domain, 1);
+    ck_assert_uint_eq(machine.cpu_domain[1].apic_id, 300);
+    ck_assert_uint_eq(machine.cpu_domain[1].domain, 2);
+    ck_assert_uint_eq(machine.node_range_count, 1);
+    ck_assert_uint_eq(machine.node_range[0].base, 1ull << 32);
+    ck_assert_uint_eq(machine.node_range[0].size, 32 << 20);
+    ck_assert_uint_eq(machine.node_range[0].domain, 1);
+    ck_assert_uint_eq(machine.distance[0][1], 21);
+    ck_assert_uint_eq(machine.distance[1][0], 22);
     ck_assert_uint_eq(machine.pm_timer_port, 0x608);
     ck_assert(machine.pm_timer_32);
     ck_assert_uint_eq(machine.pm1a_control, 0x604);

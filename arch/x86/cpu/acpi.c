@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// ACPI 6.4 chapter 5: root pointer, root table, MADT, FADT, HPET table, and \_S5 in the DSDT.
+// ACPI 6.4 chapter 5: root pointer, root table, MADT, FADT, HPET table, SRAT, SLIT, and \_S5 in the
+// DSDT.
 #include "arch/x86/cpu/acpi.h"
 #ifdef __STDC_HOSTED__
 #if __STDC_HOSTED__
@@ -90,14 +91,21 @@ static void read_madt_entry(struct acpi_machine *machine, const struct acpi_head
     }
 }
 
-static void read_madt(struct reader *reader, const struct acpi_header *madt) {
-    for (size_t at = MADT_ENTRIES; at + 2 <= madt->length;) {
-        size_t length = field(madt, at + 1, 1);
-        if (length < 2 || at + length > madt->length)
+// The entries of a MADT or SRAT: kind, length, then what `read` knows.
+static void read_entries(struct reader *reader, const struct acpi_header *table, size_t at,
+                         void (*read)(struct acpi_machine *machine, const struct acpi_header *table,
+                                      size_t at)) {
+    while (at + 2 <= table->length) {
+        size_t length = field(table, at + 1, 1);
+        if (length < 2 || at + length > table->length)
             return;
-        read_madt_entry(reader->machine, madt, at);
+        read(reader->machine, table, at);
         at += length;
     }
+}
+
+static void read_madt(struct reader *reader, const struct acpi_header *madt) {
+    read_entries(reader, madt, MADT_ENTRIES, read_madt_entry);
 }
 
 // The number an AML constant stands for, and the bytes it takes; 0 bytes: not a small constant
@@ -183,10 +191,57 @@ static void read_hpet(struct reader *reader, const struct acpi_header *hpet) {
         reader->machine->hpet = field(hpet, 44, 8);
 }
 
+enum { SRAT_ENTRIES = 48, SRAT_CPU = 0, SRAT_MEMORY = 1, SRAT_CPU_X2APIC = 2 };
+enum { SLIT_COUNT = 36, SLIT_DISTANCES = 44 };
+
+static void add_cpu_domain(struct acpi_machine *machine, uint64_t apic_id, uint64_t domain) {
+    if (machine->cpu_domain_count == ACPI_MAX_CPUS)
+        return;
+    machine->cpu_domain[machine->cpu_domain_count].apic_id = (uint32_t)apic_id;
+    machine->cpu_domain[machine->cpu_domain_count++].domain = (uint32_t)domain;
+}
+
+static void read_srat_entry(struct acpi_machine *machine, const struct acpi_header *srat,
+                            size_t at) {
+    switch (field(srat, at, 1)) {
+    case SRAT_CPU:
+        if (field(srat, at + 4, 4) & CPU_ENABLED)
+            add_cpu_domain(machine, field(srat, at + 3, 1),
+                           field(srat, at + 2, 1) | field(srat, at + 9, 3) << 8);
+        break;
+    case SRAT_CPU_X2APIC:
+        if (field(srat, at + 12, 4) & CPU_ENABLED)
+            add_cpu_domain(machine, field(srat, at + 8, 4), field(srat, at + 4, 4));
+        break;
+    case SRAT_MEMORY:
+        if ((field(srat, at + 28, 4) & CPU_ENABLED) &&
+            machine->node_range_count < ACPI_MAX_NODE_RANGES)
+            machine->node_range[machine->node_range_count++] = (struct acpi_node_range){
+                field(srat, at + 8, 8), field(srat, at + 16, 8), (uint32_t)field(srat, at + 2, 4)};
+        break;
+    }
+}
+
+static void read_srat(struct reader *reader, const struct acpi_header *srat) {
+    read_entries(reader, srat, SRAT_ENTRIES, read_srat_entry);
+}
+
+static void read_slit(struct reader *reader, const struct acpi_header *slit) {
+    uint64_t count = field(slit, SLIT_COUNT, 8);
+    for (uint64_t i = 0; i < count && i < ACPI_MAX_DOMAINS; i++)
+        for (uint64_t j = 0; j < count && j < ACPI_MAX_DOMAINS; j++)
+            reader->machine->distance[i][j] =
+                (uint8_t)field(slit, SLIT_DISTANCES + i * count + j, 1);
+}
+
 static const struct {
     char signature[5];
     void (*read)(struct reader *reader, const struct acpi_header *table);
-} tables[] = {{"APIC", read_madt}, {"FACP", read_fadt}, {"HPET", read_hpet}};
+} tables[] = {{"APIC", read_madt},
+              {"FACP", read_fadt},
+              {"HPET", read_hpet},
+              {"SRAT", read_srat},
+              {"SLIT", read_slit}};
 
 static void read_table(struct reader *reader, uint64_t physical) {
     const struct acpi_header *table = open_table(reader, physical);

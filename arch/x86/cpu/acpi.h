@@ -6,7 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ACPI_MAX_CPUS = 256, ACPI_MAX_IO_APICS = 16, ACPI_MAX_OVERRIDES = 24 };
+enum {
+    ACPI_MAX_CPUS = 256,
+    ACPI_MAX_IO_APICS = 16,
+    ACPI_MAX_OVERRIDES = 24,
+    ACPI_MAX_NODE_RANGES = 64,
+    ACPI_MAX_DOMAINS = 16, // proximity domains
+};
+
+struct acpi_node_range { // memory of a proximity domain
+    uint64_t base, size;
+    uint32_t domain;
+};
 
 struct acpi_io_apic {
     uint64_t address;
@@ -31,10 +42,17 @@ struct acpi_machine {
     unsigned io_apic_count;
     struct acpi_override override[ACPI_MAX_OVERRIDES];
     unsigned override_count;
-    uint64_t hpet;                       // physical address; 0: none
-    uint16_t pm_timer_port;              // 0: none
-    bool pm_timer_32;                    // counts 32 bits, not 24
-    uint16_t pm1a_control, pm1b_control; // ports; 0: none
+    struct acpi_node_range node_range[ACPI_MAX_NODE_RANGES];
+    unsigned node_range_count;
+    struct {
+        uint32_t apic_id, domain;
+    } cpu_domain[ACPI_MAX_CPUS];
+    unsigned cpu_domain_count;
+    uint8_t distance[ACPI_MAX_DOMAINS][ACPI_MAX_DOMAINS]; // 0: not told
+    uint64_t hpet;                                        // physical address; 0: none
+    uint16_t pm_timer_port;                               // 0: none
+    bool pm_timer_32;                                     // counts 32 bits, not 24
+    uint16_t pm1a_control, pm1b_control;                  // ports; 0: none
     uint16_t smi_command;
     uint8_t acpi_enable;
     bool soft_off; // \_S5 found: these go to SLP_TYP

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Turning the machine off and on again.
+// The machine as ACPI describes it: NUMA nodes, turning it off and on again.
 #include "arch/x86/cpu/machine.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/console.h"
@@ -8,6 +8,8 @@
 #include "arch/x86/paging.h"
 #include "boot/boot_info.h"
 #include "core/log.h"
+#include "core/mm/numa.h"
+#include "core/mm/page.h"
 
 enum {
     PM1_SCI_ENABLE = 1,
@@ -21,9 +23,28 @@ enum {
 
 static struct acpi_machine machine;
 
+static void nodes_init(void) {
+    for (unsigned i = 0; i < machine.node_range_count; i++)
+        numa_add_memory(machine.node_range[i].domain, machine.node_range[i].base,
+                        machine.node_range[i].size);
+    for (unsigned i = 0; i < ACPI_MAX_DOMAINS * ACPI_MAX_DOMAINS; i++)
+        numa_set_distance(i / ACPI_MAX_DOMAINS, i % ACPI_MAX_DOMAINS,
+                          machine.distance[i / ACPI_MAX_DOMAINS][i % ACPI_MAX_DOMAINS]);
+    if (numa_nodes() > 1)
+        page_sort_nodes();
+}
+
+unsigned machine_node_of_cpu(uint32_t apic_id) {
+    for (unsigned i = 0; i < machine.cpu_domain_count; i++)
+        if (machine.cpu_domain[i].apic_id == apic_id && machine.cpu_domain[i].domain < NUMA_NODES)
+            return machine.cpu_domain[i].domain;
+    return 0;
+}
+
 const struct acpi_machine *machine_init(const struct boot_info *info) {
     if (info->acpi_rsdp && !acpi_read(&machine, info->acpi_rsdp, kernel_space_physical))
         log_line("warning: the ACPI tables are damaged; going on without");
+    nodes_init();
     return &machine;
 }
 

@@ -5,5 +5,7 @@
 
 struct boot_info;
 
-// Reads ACPI, if there is any.
+// Reads ACPI, if there is any, and tells the page allocator of NUMA nodes.
 const struct acpi_machine *machine_init(const struct boot_info *info);
+// The NUMA node of a CPU.
+unsigned machine_node_of_cpu(uint32_t apic_id);

@@ -2,6 +2,7 @@
 // INIT-SIPI-SIPI (SDM 3A 9.4.4), one CPU after the other, through the trampoline of
 // start_entry.asm.
 #include "arch/x86/cpu/other_cpus.h"
+#include "arch/x86/cpu/machine.h"
 #include <stddef.h>
 #include "arch/x86/cpu/acpi.h"
 #include "arch/x86/cpu/cpu_area.h"
@@ -50,6 +51,7 @@ void cpu_set_up(struct cpu *cpu) {
     fpu_cpu_init();
     local_apic_init();
     cpu->apic_id = local_apic_id();
+    cpu->node = machine_node_of_cpu(cpu->apic_id);
 }
 
 // First C code on another CPU: interrupts off, on its own stack, trampoline's page table.
