@@ -198,7 +198,7 @@ image: $(SYSTEM) $(GUEST_IMAGE)
 	$(PYTHON) tests/machine/image.py $(OUT)/ashlar.img
 
 bench: $(SYSTEM) $(BENCH)
-	@PROGRAM=$(BENCH) $(PYTHON) tests/machine/run.py
+	@COUNT_INSTRUCTIONS=yes PROGRAM=$(BENCH) $(PYTHON) tests/machine/run.py
 
 # --- tests -----------------------------------------------------------------------------------------------------------
 

@@ -158,6 +158,8 @@ def run(directory, out):
     kind = emulator.choose(setting("MACHINE"))
     machine = kind(directory, prepare(directory, out), number("CPUS", 2, 1, 64),
                    number("MEMORY", 512, 64, 1 << 20))
+    if setting("COUNT_INSTRUCTIONS"):
+        machine.count_instructions()
     timeout = number("TIMEOUT", 0, 0, 1 << 30)
     with session.SlotLock(), Terminal() as terminal, Output() as output:
         leave = ", Ctrl-A x leaves" if terminal.raw else ""
