@@ -103,7 +103,11 @@ static struct thread *new_thread(const struct clone_request *request) {
     }
     memcpy(child->affinity, parent->affinity, sizeof child->affinity);
     memcpy(child->name, parent->name, sizeof child->name);
-    child->entity.weight = parent->entity.weight;
+    child->entity.group = parent->entity.group;
+    if (parent->entity.policy.policy != SCHED_DEADLINE) { // a reservation is one thread's alone
+        run_entity_set_policy(&child->entity, &parent->entity.policy);
+        memcpy(child->entity.allowed, parent->entity.allowed, sizeof child->entity.allowed);
+    }
     if (request->flags & CLONE_CHILD_CLEARTID)
         child->clear_child_tid = request->child_tid;
     return child;

@@ -1,8 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// EEVDF on a treap ordered by virtual deadline, each node knowing the least virtual time below it:
-// the earliest deadline among the eligible is found in one descent.
+// What a CPU runs next: three trees, of the fair ones by virtual deadline, the urgent ones by
+// deadline or priority, and those parked until a budget is refilled.
+#include <linux/sched.h>
 #include <stddef.h>
+#include "core/list.h"
 #include "core/sched/run_queue.h"
+
+#define LAG_SLICES  3  // bound on the lag that an entity keeps when it leaves
+#define BATCH       16 // parked or released in one pick; more wait for the next, which comes at once
+#define EVENT_LEAST 100000       // ns; a timer closer than this costs more than it gains
+#define CHARGE_MOST (1ull << 40) // ns; charged at once to virtual time, against overflow
+// Urgent keys: deadlines of reservations in ns come before these, by priority and sequence.
+#define FIXED_KEY       (1ull << 62)
+#define FIXED_KEY_SHIFT 54
+
+static struct run_entity *entity_of(struct run_node *node) {
+    return node ? container_of(node, struct run_entity, node) : NULL;
+}
+
+static bool is_reserved(const struct run_entity *entity) {
+    return entity->policy.policy == SCHED_DEADLINE;
+}
+
+static bool is_urgent(const struct run_entity *entity) {
+    return entity->policy.priority || is_reserved(entity);
+}
+
+// -- virtual time --
 
 static int64_t scaled(uint64_t ns, uint32_t weight) {
     return (int64_t)(ns * RUN_WEIGHT_DEFAULT / weight);
@@ -12,92 +36,7 @@ static int64_t slice_of(const struct run_entity *entity) {
     return scaled(entity->slice, entity->weight);
 }
 
-static bool before(const struct run_entity *a, const struct run_entity *b) {
-    int64_t difference = (int64_t)(a->virtual_deadline - b->virtual_deadline);
-    return difference ? difference < 0 : (uintptr_t)a < (uintptr_t)b;
-}
-
-static void update_least(struct run_entity *node) {
-    uint64_t least = node->virtual_time;
-    if (node->left && (int64_t)(node->left->least_virtual_time - least) < 0)
-        least = node->left->least_virtual_time;
-    if (node->right && (int64_t)(node->right->least_virtual_time - least) < 0)
-        least = node->right->least_virtual_time;
-    node->least_virtual_time = least;
-}
-
-static void split(struct run_entity *root, const struct run_entity *key, struct run_entity **less,
-                  struct run_entity **greater) {
-    if (!root) {
-        *less = *greater = NULL;
-        return;
-    }
-    if (before(root, key)) {
-        split(root->right, key, &root->right, greater);
-        *less = root;
-    } else {
-        split(root->left, key, less, &root->left);
-        *greater = root;
-    }
-    update_least(root);
-}
-
-static struct run_entity *merge(struct run_entity *less, struct run_entity *greater) {
-    if (!less || !greater)
-        return less ? less : greater;
-    if (less->priority > greater->priority) {
-        less->right = merge(less->right, greater);
-        update_least(less);
-        return less;
-    }
-    greater->left = merge(less, greater->left);
-    update_least(greater);
-    return greater;
-}
-
-static struct run_entity *insert(struct run_entity *root, struct run_entity *node) {
-    if (!root || node->priority > root->priority) {
-        split(root, node, &node->left, &node->right);
-        update_least(node);
-        return node;
-    }
-    if (before(node, root))
-        root->left = insert(root->left, node);
-    else
-        root->right = insert(root->right, node);
-    update_least(root);
-    return root;
-}
-
-static struct run_entity *erase(struct run_entity *root, const struct run_entity *node) {
-    if (!root) // not reached: node is in the tree
-        return NULL;
-    if (root == node)
-        return merge(root->left, root->right);
-    if (before(node, root))
-        root->left = erase(root->left, node);
-    else
-        root->right = erase(root->right, node);
-    update_least(root);
-    return root;
-}
-
-static void tree_add(struct run_queue *queue, struct run_entity *entity) {
-    queue->random = queue->random * 1664525u + 1013904223u;
-    entity->priority = queue->random;
-    entity->left = entity->right = NULL;
-    queue->root = insert(queue->root, entity);
-    entity->queued = true;
-    queue->queued++;
-}
-
-static void tree_remove(struct run_queue *queue, struct run_entity *entity) {
-    queue->root = erase(queue->root, entity);
-    entity->queued = false;
-    queue->queued--;
-}
-
-// Moves `base` to the average so that the products of weights and offsets stay small.
+// Moves `base` to the average again.
 static void rebase(struct run_queue *queue) {
     if (!queue->weight) {
         queue->weighted_offset = 0;
@@ -108,125 +47,473 @@ static void rebase(struct run_queue *queue) {
     queue->weighted_offset -= step * (int64_t)queue->weight;
 }
 
-static void count(struct run_queue *queue, struct run_entity *entity) {
-    queue->weight += entity->weight;
-    queue->weighted_offset += (int64_t)(entity->virtual_time - queue->base) * entity->weight;
-    queue->counted++;
-    entity->counted = true;
-    rebase(queue);
-}
-
-static void uncount(struct run_queue *queue, struct run_entity *entity) {
-    queue->weight -= entity->weight;
-    queue->weighted_offset -= (int64_t)(entity->virtual_time - queue->base) * entity->weight;
-    queue->counted--;
-    entity->counted = false;
+static void count(struct run_queue *queue, struct run_entity *entity, bool in) {
+    int64_t weighted = (int64_t)(entity->virtual_time - queue->base) * entity->weight;
+    queue->weight += in ? entity->weight : -(uint64_t)entity->weight;
+    queue->weighted_offset += in ? weighted : -weighted;
+    queue->counted += in ? 1u : -1u;
     rebase(queue);
 }
 
 // virtual_time <= average, without dividing.
 static bool eligible(const struct run_queue *queue, uint64_t virtual_time) {
-    return queue->weighted_offset >= (int64_t)(virtual_time - queue->base) * (int64_t)queue->weight;
+    return (__int128)queue->weighted_offset >=
+           (__int128)(int64_t)(virtual_time - queue->base) * (__int128)queue->weight;
 }
 
-void run_entity_init(struct run_entity *entity, uint32_t weight) {
-    *entity = (struct run_entity){.weight = weight, .slice = RUN_SLICE_DEFAULT};
+static int64_t bounded_lag(const struct run_entity *entity, int64_t lag) {
+    int64_t most = LAG_SLICES * slice_of(entity);
+    return lag > most ? most : lag < -most ? -most : lag;
 }
 
-void run_queue_init(struct run_queue *queue) {
-    *queue = (struct run_queue){.random = 0x9e3779b9u};
-}
-
-void run_queue_add(struct run_queue *queue, struct run_entity *entity) {
-    // Joining moves the average towards the newcomer; its lag is enlarged so that it is left with
-    // what it had.
-    int64_t lag = entity->lag;
+// Into the averages by `lag`. Joining moves the average towards the newcomer; the lag is enlarged
+// so that it is left with what it had.
+static void join_average(struct run_queue *queue, struct run_entity *entity, int64_t lag) {
     if (queue->weight)
-        lag = lag * (int64_t)(queue->weight + entity->weight) / (int64_t)queue->weight;
+        lag += lag * (int64_t)entity->weight / (int64_t)queue->weight;
     entity->virtual_time = queue->base - (uint64_t)lag;
-    entity->virtual_deadline = entity->virtual_time + (uint64_t)slice_of(entity);
-    count(queue, entity);
-    tree_add(queue, entity);
+    count(queue, entity, true);
 }
 
-void run_queue_remove(struct run_queue *queue, struct run_entity *entity) {
-    if (entity->queued)
-        tree_remove(queue, entity);
+static int64_t leave_average(struct run_queue *queue, struct run_entity *entity) {
     // Bounded, so that neither a long sleep nor a long run is paid back at once.
-    int64_t most = 2 * slice_of(entity);
-    int64_t lag = (int64_t)(queue->base - entity->virtual_time);
-    entity->lag = lag > most ? most : lag < -most ? -most : lag;
-    uncount(queue, entity);
+    int64_t lag = bounded_lag(entity, (int64_t)(queue->base - entity->virtual_time));
+    count(queue, entity, false);
+    return lag;
 }
 
-struct run_entity *run_queue_pick(struct run_queue *queue) {
-    struct run_entity *node = queue->root, *first = node;
-    while (node) {
-        if (node->left && eligible(queue, node->left->least_virtual_time)) {
-            node = node->left;
-        } else if (eligible(queue, node->virtual_time)) {
-            first = node;
-            break;
-        } else {
-            node = node->right;
-        }
+// The share of the current one in its group may have changed; what it has to get stays the same.
+static void refresh_weight(struct run_queue *queue, struct run_entity *entity) {
+    uint32_t before = entity->weight;
+    if (!entity->group || run_group_weight(entity->group, entity->own_weight) == before)
+        return;
+    int64_t left = (int64_t)(entity->virtual_deadline - entity->virtual_time);
+    int64_t lag = leave_average(queue, entity);
+    entity->weight = run_group_weight(entity->group, entity->own_weight);
+    join_average(queue, entity, lag * before / entity->weight);
+    entity->virtual_deadline =
+        entity->virtual_time + (uint64_t)(left * (int64_t)before / (int64_t)entity->weight);
+}
+
+// -- the trees --
+
+static void enqueue(struct run_queue *queue, struct run_entity *entity) {
+    entity->place = RUN_QUEUED;
+    queue->queued++;
+    entity->node.value = entity->virtual_time;
+    if (is_urgent(entity)) {
+        run_tree_insert(&queue->urgent, &entity->node);
+    } else {
+        entity->node.key = entity->virtual_deadline;
+        run_tree_insert(&queue->fair, &entity->node);
     }
-    if (!node) // none: the average is pulled down by one that is not in the tree
-        while (first && first->left)
-            first = first->left;
-    if (first)
-        tree_remove(queue, first);
-    return first;
 }
 
-void run_queue_put(struct run_queue *queue, struct run_entity *entity) {
-    tree_add(queue, entity);
+static void dequeue(struct run_queue *queue, struct run_entity *entity) {
+    run_tree_erase(is_urgent(entity) ? &queue->urgent : &queue->fair, &entity->node);
+    queue->queued--;
+    if (queue->next == entity)
+        queue->next = NULL;
 }
 
-bool run_queue_account(struct run_queue *queue, struct run_entity *entity, uint64_t ns) {
-    int64_t advance = scaled(ns, entity->weight);
-    entity->run_time += ns;
-    entity->virtual_time += (uint64_t)advance;
-    queue->weighted_offset += advance * entity->weight;
-    rebase(queue);
-    if ((int64_t)(entity->virtual_time - entity->virtual_deadline) < 0)
-        return false;
+// Behind those of its priority.
+static void set_fixed_key(struct run_queue *queue, struct run_entity *entity) {
+    entity->node.key =
+        FIXED_KEY + ((uint64_t)(99 - entity->policy.priority) << FIXED_KEY_SHIFT) + queue->sequence;
+    queue->sequence++;
+    entity->budget = entity->slice;
+}
+
+static void enter_fair(struct run_queue *queue, struct run_entity *entity) {
+    run_group_join(entity->group, entity->own_weight);
+    entity->weight = run_group_weight(entity->group, entity->own_weight);
+    join_average(queue, entity, entity->lag);
     entity->virtual_deadline = entity->virtual_time + (uint64_t)slice_of(entity);
+}
+
+static void leave_fair(struct run_queue *queue, struct run_entity *entity) {
+    entity->lag = leave_average(queue, entity);
+    run_group_leave(entity->group, entity->own_weight);
+}
+
+static void park(struct run_queue *queue, struct run_entity *entity, uint64_t release) {
+    entity->place = RUN_PARKED;
+    entity->node.key = entity->node.value = release;
+    run_tree_insert(&queue->parked, &entity->node);
+}
+
+// -- reservations: a constant-bandwidth server each (Abeni and Buttazzo 1998) --
+
+static void new_instance(struct run_entity *entity, uint64_t start) {
+    int64_t runtime = (int64_t)entity->policy.runtime;
+    entity->budget = entity->budget < 0 ? entity->budget + runtime : runtime;
+    entity->deadline = start + entity->policy.deadline;
+    entity->refill = start + entity->policy.period;
+}
+
+// It wakes, and may use the rest of its budget before its deadline if that is no more than its
+// share. False: it has to wait for its next period.
+static bool resume_reservation(struct run_entity *entity, uint64_t now) {
+    if (now < entity->refill && (entity->budget <= 0 || entity->deadline <= now))
+        return false;
+    if (now >= entity->refill ||
+        (unsigned __int128)(uint64_t)entity->budget * entity->policy.deadline >
+            (unsigned __int128)entity->policy.runtime * (entity->deadline - now)) {
+        entity->budget = 0;
+        new_instance(entity, now);
+    }
     return true;
 }
 
-void run_queue_yield(struct run_queue *queue, struct run_entity *entity) {
+// -- limits of groups --
+
+// Hands back what the entity that leaves the CPU has not used.
+static void settle(struct run_entity *entity, uint64_t now) {
+    if (is_urgent(entity) || !entity->group || entity->refill == RUN_NEVER)
+        return;
+    if (entity->budget < 0 || now < entity->refill)
+        run_group_return(entity->group, entity->budget);
+    entity->budget = 0;
+    entity->refill = RUN_NEVER;
+}
+
+// Whether a fair entity may use the CPU; if not, `refill` says when to ask again.
+static bool funded(struct run_entity *entity, uint64_t now) {
+    if (!entity->group || (entity->budget > 0 && now < entity->refill))
+        return true;
+    settle(entity, now);
+    uint64_t until = RUN_NEVER;
+    uint64_t granted = run_group_take(entity->group, entity->slice, now, &until);
+    entity->budget = (int64_t)granted;
+    entity->refill = until;
+    return granted > 0;
+}
+
+// -- arrival and departure --
+
+void run_entity_init(struct run_entity *entity) {
+    static const struct run_policy normal = {.policy = SCHED_NORMAL};
+    *entity = (struct run_entity){.node.random = (uint32_t)(uintptr_t)entity};
+    for (unsigned word = 0; word < RUN_CPU_WORDS; word++)
+        entity->allowed[word] = UINT64_MAX;
+    run_entity_set_policy(entity, &normal);
+}
+
+void run_entity_set_policy(struct run_entity *entity, const struct run_policy *policy) {
+    entity->policy = *policy;
+    bool fair = !is_urgent(entity);
+    entity->own_weight =
+        policy->policy == SCHED_IDLE ? RUN_WEIGHT_IDLE : run_nice_weight(policy->nice);
+    entity->weight = entity->own_weight;
+    entity->slice = fair && policy->runtime ? (uint32_t)policy->runtime : RUN_SLICE_DEFAULT;
+    entity->budget = 0;
+    entity->refill = policy->policy == SCHED_DEADLINE ? 0 : RUN_NEVER;
+    entity->lag = 0;
+}
+
+void run_queue_init(struct run_queue *queue, unsigned cpu) {
+    *queue = (struct run_queue){.cpu = cpu};
+}
+
+// Whether a queued entity should run in place of the current one.
+static bool preempts(const struct run_queue *queue, const struct run_entity *entity) {
+    const struct run_entity *current = queue->current;
+    if (!current)
+        return true;
+    if (is_urgent(entity) || is_urgent(current))
+        return is_urgent(entity) &&
+               (!is_urgent(current) || (int64_t)(entity->node.key - current->node.key) < 0);
+    return eligible(queue, entity->virtual_time) &&
+           (int64_t)(entity->virtual_deadline - current->virtual_deadline) < 0;
+}
+
+// Key, deadline and place among the others of one that is to be queued or is current.
+static void enter(struct run_queue *queue, struct run_entity *entity) {
+    if (is_reserved(entity))
+        entity->node.key = entity->deadline;
+    else if (is_urgent(entity))
+        set_fixed_key(queue, entity);
+    else
+        enter_fair(queue, entity);
+}
+
+bool run_queue_add(struct run_queue *queue, struct run_entity *entity, uint64_t now) {
+    run_queue_charge(queue, now);
+    entity->cpu = queue->cpu;
+    if (!entity->ready_since)
+        entity->ready_since = now;
+    if (is_reserved(entity) && !resume_reservation(entity, now)) {
+        park(queue, entity, entity->refill);
+        return true;
+    }
+    enter(queue, entity);
+    enqueue(queue, entity);
+    // The first to queue behind the current one starts the timer of its slice.
+    return queue->queued == 1 || preempts(queue, entity);
+}
+
+void run_queue_remove(struct run_queue *queue, struct run_entity *entity, uint64_t now) {
+    bool parked = entity->place == RUN_PARKED;
+    if (parked)
+        run_tree_erase(&queue->parked, &entity->node);
+    else if (entity->place == RUN_QUEUED)
+        dequeue(queue, entity);
+    else
+        queue->current = NULL;
+    settle(entity, now);
+    if (!parked && !is_urgent(entity))
+        leave_fair(queue, entity);
+    entity->place = RUN_NOWHERE;
+}
+
+void run_queue_change(struct run_queue *queue, struct run_entity *entity,
+                      const struct run_policy *policy, struct run_group *group, uint64_t now) {
+    uint8_t place = entity->place;
+    run_queue_charge(queue, now);
+    if (place != RUN_NOWHERE)
+        run_queue_remove(queue, entity, now);
+    run_entity_set_policy(entity, policy);
+    entity->group = group;
+    if (place == RUN_CURRENT) {
+        if (is_reserved(entity))
+            new_instance(entity, now);
+        enter(queue, entity);
+        entity->place = RUN_CURRENT;
+        queue->current = entity;
+    } else if (place != RUN_NOWHERE) {
+        run_queue_add(queue, entity, now);
+    }
+}
+
+// -- the current one --
+
+void run_queue_charge(struct run_queue *queue, uint64_t now) {
+    struct run_entity *entity = queue->current;
+    uint64_t ns = now - queue->accounted;
+    if ((int64_t)ns <= 0)
+        return;
+    queue->accounted = now;
+    if (!entity)
+        return;
+    entity->run_time += ns;
+    entity->budget -= (int64_t)ns;
+    run_group_charge(entity->group, ns);
+    if (is_urgent(entity))
+        return;
+    int64_t advance = scaled(ns < CHARGE_MOST ? ns : CHARGE_MOST, entity->weight);
+    entity->virtual_time += (uint64_t)advance;
+    queue->weighted_offset += advance * entity->weight;
+    rebase(queue);
+}
+
+// Parked ones whose time has come join again.
+static void release(struct run_queue *queue, uint64_t now) {
+    for (unsigned i = 0; i < BATCH; i++) {
+        struct run_entity *entity = entity_of(run_tree_first(queue->parked));
+        if (!entity || entity->node.key > now)
+            return;
+        run_tree_erase(&queue->parked, &entity->node);
+        if (is_reserved(entity)) {
+            // On time, unless nobody looked for a whole period.
+            uint64_t due = entity->node.key;
+            new_instance(entity, now - due < entity->policy.deadline ? due : now);
+        } else {
+            run_group_charge_wait(entity->group, now - entity->parked_since);
+        }
+        enter(queue, entity);
+        enqueue(queue, entity);
+    }
+}
+
+static void park_fair(struct run_queue *queue, struct run_entity *entity, uint64_t now) {
+    if (entity == queue->current) {
+        queue->current = NULL;
+        entity->ready_since = now;
+    } else {
+        dequeue(queue, entity);
+    }
+    leave_fair(queue, entity);
+    entity->parked_since = now;
+    park(queue, entity, entity->refill);
+}
+
+// Whether the current one may go on if nobody preempts it: a new slice has to be earned.
+static bool review_current(struct run_queue *queue, uint64_t now) {
+    struct run_entity *entity = queue->current;
+    if (!entity)
+        return false;
+    if (is_reserved(entity)) {
+        if (entity->budget > 0)
+            return true;
+        queue->current = NULL;
+        entity->ready_since = now;
+        park(queue, entity, entity->refill);
+        return false;
+    }
+    if (is_urgent(entity)) {
+        if (entity->policy.policy == SCHED_RR && entity->budget <= 0)
+            set_fixed_key(queue, entity);
+        return true;
+    }
+    if ((int64_t)(entity->virtual_time - entity->virtual_deadline) < 0)
+        return true;
+    refresh_weight(queue, entity);
+    entity->virtual_deadline = entity->virtual_time + (uint64_t)slice_of(entity);
+    return eligible(queue, entity->virtual_time);
+}
+
+// The queued one of the earliest deadline among the eligible.
+static struct run_entity *earliest(const struct run_queue *queue) {
+    struct run_node *node = queue->fair;
+    while (node) {
+        run_step();
+        if (node->left && eligible(queue, node->left->least))
+            node = node->left;
+        else if (eligible(queue, node->value))
+            return entity_of(node);
+        else
+            node = node->right;
+    }
+    // None: the average is pulled down by one that is not in the tree.
+    return entity_of(run_tree_first(queue->fair));
+}
+
+static struct run_entity *best(const struct run_queue *queue, bool may_go_on) {
+    struct run_entity *current = queue->current, *next = queue->next;
+    struct run_entity *urgent = entity_of(run_tree_first(queue->urgent));
+    if (urgent)
+        return preempts(queue, urgent) ? urgent : current;
+    if (current && (is_urgent(current) || !queue->fair))
+        return current;
+    if (!may_go_on && next && eligible(queue, next->virtual_time))
+        return next;
+    struct run_entity *first = earliest(queue);
+    return may_go_on && !preempts(queue, first) ? current : first;
+}
+
+struct run_entity *run_queue_pick(struct run_queue *queue, uint64_t now) {
+    run_queue_charge(queue, now);
+    release(queue, now);
+    bool may_go_on = review_current(queue, now);
+    struct run_entity *picked = NULL;
+    for (unsigned i = 0; i < BATCH; i++) {
+        picked = best(queue, may_go_on);
+        if (!picked || is_urgent(picked) || funded(picked, now))
+            break;
+        may_go_on &= picked != queue->current;
+        park_fair(queue, picked, now);
+        picked = NULL;
+    }
+    struct run_entity *previous = queue->current;
+    if (picked == previous)
+        return picked;
+    if (previous) {
+        settle(previous, now);
+        previous->ready_since = now;
+        enqueue(queue, previous);
+    }
+    queue->current = picked;
+    if (picked) {
+        dequeue(queue, picked);
+        picked->place = RUN_CURRENT;
+        picked->run_delay += now - picked->ready_since;
+        picked->ready_since = 0;
+        if (!is_urgent(picked))
+            refresh_weight(queue, picked);
+    }
+    return picked;
+}
+
+void run_queue_yield(struct run_queue *queue, uint64_t now) {
+    struct run_entity *entity = queue->current;
+    run_queue_charge(queue, now);
+    if (is_urgent(entity)) {
+        entity->budget = 0;
+        if (!is_reserved(entity))
+            set_fixed_key(queue, entity);
+        return;
+    }
     int64_t left = (int64_t)(entity->virtual_deadline - entity->virtual_time);
-    entity->virtual_time += (uint64_t)left;
+    if (left <= 0)
+        return;
+    entity->virtual_time = entity->virtual_deadline;
     queue->weighted_offset += left * entity->weight;
     rebase(queue);
-    entity->virtual_deadline = entity->virtual_time + (uint64_t)slice_of(entity);
 }
 
-bool run_queue_preempts(const struct run_queue *queue, const struct run_entity *entity,
-                        const struct run_entity *running) {
-    return eligible(queue, entity->virtual_time) &&
-           (int64_t)(entity->virtual_deadline - running->virtual_deadline) < 0;
+uint64_t run_queue_next_event(struct run_queue *queue) {
+    uint64_t event = queue->parked ? run_tree_first(queue->parked)->key : RUN_NEVER;
+    const struct run_entity *current = queue->current;
+    if (!current) // more than a batch was parked at once
+        return queue->queued ? queue->accounted : event;
+    int64_t left = INT64_MAX;
+    if (is_reserved(current)) {
+        left = current->budget;
+    } else if (is_urgent(current)) {
+        if (queue->urgent)
+            left = current->policy.policy == SCHED_RR ? current->budget : current->slice;
+    } else {
+        if (queue->queued)
+            left = (int64_t)(current->virtual_deadline - current->virtual_time) *
+                   (int64_t)current->weight / RUN_WEIGHT_DEFAULT;
+        if (current->refill != RUN_NEVER) {
+            left = current->budget < left ? current->budget : left;
+            event = current->refill < event ? current->refill : event;
+        }
+    }
+    if (left == INT64_MAX)
+        return event;
+    uint64_t end = queue->accounted + (left < EVENT_LEAST ? EVENT_LEAST : (uint64_t)left);
+    return end < event ? end : event;
 }
 
-uint64_t run_queue_slice_left(const struct run_entity *entity) {
-    int64_t left = (int64_t)(entity->virtual_deadline - entity->virtual_time);
-    return left > 0 ? (uint64_t)left * entity->weight / RUN_WEIGHT_DEFAULT : 0;
+// -- between queues --
+
+struct candidate {
+    unsigned cpu, looks;
+    struct run_entity *found;
+};
+
+static void look(struct run_node *node, struct candidate *candidate) {
+    if (!node || !candidate->looks)
+        return;
+    look(node->left, candidate);
+    if (!candidate->looks)
+        return;
+    candidate->looks--;
+    run_step();
+    struct run_entity *entity = entity_of(node), *found = candidate->found;
+    if ((entity->allowed[candidate->cpu / 64] >> candidate->cpu % 64 & 1) &&
+        (!found || (int64_t)(node->value - found->node.value) < 0))
+        candidate->found = entity;
+    look(node->right, candidate);
 }
 
-static struct run_entity *find(struct run_entity *node, unsigned *most,
-                               bool (*wanted)(struct run_entity *, void *), void *argument) {
-    if (!node || !*most)
-        return NULL;
-    struct run_entity *found = find(node->right, most, wanted, argument);
-    if (found || !*most)
-        return found;
-    --*most;
-    return wanted(node, argument) ? node : find(node->left, most, wanted, argument);
+struct run_entity *run_queue_candidate(const struct run_queue *queue, unsigned cpu,
+                                       unsigned looks) {
+    struct candidate candidate = {.cpu = cpu, .looks = looks};
+    look(queue->urgent, &candidate);
+    if (!candidate.found)
+        look(queue->fair, &candidate);
+    return candidate.found;
 }
 
-struct run_entity *run_queue_find(const struct run_queue *queue, unsigned most,
-                                  bool (*wanted)(struct run_entity *entity, void *argument),
-                                  void *argument) {
-    return find(queue->root, &most, wanted, argument);
+int64_t run_queue_behind(const struct run_queue *queue, const struct run_queue *other) {
+    return (int64_t)(other->base + other->shift - queue->base - queue->shift);
+}
+
+void run_queue_follow(struct run_queue *queue, const struct run_queue *other) {
+    if (!queue->counted)
+        queue->shift = other->base + other->shift - queue->base;
+}
+
+bool run_queue_move(struct run_queue *from, struct run_queue *to, struct run_entity *entity,
+                    uint64_t now) {
+    run_queue_follow(to, from);
+    int64_t lag =
+        bounded_lag(entity, (int64_t)(to->base + to->shift - entity->virtual_time - from->shift));
+    run_queue_remove(from, entity, now);
+    // What run_queue_add will enlarge.
+    entity->lag = lag - lag * (int64_t)entity->weight / (int64_t)(to->weight + entity->weight);
+    return run_queue_add(to, entity, now);
 }

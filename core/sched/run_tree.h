@@ -12,7 +12,17 @@ struct run_node {
     uint32_t random; // the heap's key
 };
 
-// Each returns the new root; NULL is the empty tree.
-struct run_node *run_tree_insert(struct run_node *root, struct run_node *node);
-struct run_node *run_tree_erase(struct run_node *root, struct run_node *node);
+// The simulator counts the nodes that are looked at.
+#ifdef RUN_STEPS
+extern uint64_t run_steps;
+#define run_step() run_steps++
+#else
+#define run_step() (void)0
+#endif
+
+// The node is in no tree; `key` and `value` are set.
+void run_tree_insert(struct run_node **root, struct run_node *node);
+// The node is in this tree.
+void run_tree_erase(struct run_node **root, const struct run_node *node);
+// The one with the least key; NULL: the tree is empty.
 struct run_node *run_tree_first(struct run_node *root);

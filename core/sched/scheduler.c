@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Which thread runs on which CPU: placement at wake-up, switching, balancing by idle CPUs, time
-// slices.
+// Threads on CPUs: switching, waking, the timer behind the run queues, and the controls. Who runs
+// and where is decided in run_queue.c and run_domain.c.
 //
 // A CPU's run-queue lock is held across context_switch and released by the thread switched to. So a
 // waker, which takes the lock of the CPU the thread ran on last, never meets a thread that is half
@@ -13,25 +13,26 @@
 #include "core/mm/heap.h"
 #include "core/process/process.h"
 #include "core/process/rseq.h"
+#include "core/sched/run_domain.h"
 #include "core/sched/scheduler.h"
 #include "core/sched/spinlock.h"
 #include "core/sched/wait.h"
-
-#define PULL_LOOKS  16      // queued threads looked at for one that may move
-#define SLICE_LEAST 100000u // ns; a timer closer than this costs more than it gains
+#include "core/string.h"
 
 struct scheduler_cpu {
     struct run_queue queue; // first: cpu->run_queue points here
-    struct spinlock lock;
     struct cpu *cpu;
     struct thread *current, *idle;
     struct thread *previous; // switched away from, for the one switched to
-    struct timer slice_timer;
-    uint64_t accounted; // time_now() up to which current has been charged
-    uint64_t slice_end; // when to reschedule, 0: nobody else wants this CPU
+    struct timer timer;
+    uint64_t armed;      // when the timer is to fire; RUN_NEVER: it is off
+    uint64_t idle_since; // 0: it does not idle
+    struct scheduler_counts counts;
 };
 
-static _Atomic uint64_t online_cpus[CPU_MAX / 64], idle_cpus[CPU_MAX / 64];
+_Static_assert(RUN_CPUS == CPU_MAX, "a bit for each CPU");
+
+static struct run_domain domain;
 
 static struct scheduler_cpu *scheduler_of(struct cpu *cpu) {
     return (struct scheduler_cpu *)cpu->run_queue;
@@ -41,78 +42,26 @@ static struct thread *thread_of(struct run_entity *entity) {
     return container_of(entity, struct thread, entity);
 }
 
-static bool mask_has(const uint64_t mask[4], unsigned cpu) {
+static bool mask_has(const uint64_t mask[RUN_CPU_WORDS], unsigned cpu) {
     return mask[cpu / 64] >> cpu % 64 & 1;
 }
 
-static void account_current(struct scheduler_cpu *here) {
-    uint64_t now = time_now(), spent = now - here->accounted;
-    here->accounted = now;
-    if (here->current != here->idle && here->current->entity.counted)
-        run_queue_account(&here->queue, &here->current->entity, spent);
+static void request_reschedule(struct run_queue *queue) {
+    struct cpu *cpu = cpu_at(queue->cpu);
+    atomic_store(&cpu->reschedule, true);
+    if (cpu != this_cpu())
+        cpu_kick(cpu);
 }
 
-static void request_reschedule(struct scheduler_cpu *there) {
-    atomic_store(&there->cpu->reschedule, true);
-    if (there->cpu != this_cpu())
-        cpu_kick(there->cpu);
-}
-
-// An idle CPU of the mask; NULL: none.
-static struct scheduler_cpu *find_idle(const uint64_t mask[4]) {
-    for (unsigned word = 0; word < CPU_MAX / 64; word++) {
-        uint64_t idle = atomic_load_explicit(&idle_cpus[word], memory_order_relaxed) & mask[word];
-        if (idle)
-            return scheduler_of(cpu_at(word * 64 + (unsigned)__builtin_ctzll(idle)));
-    }
-    return NULL;
-}
-
-// The CPU of the mask with the fewest runnable threads; if none of it is up, this one.
-static struct scheduler_cpu *find_least_loaded(const uint64_t mask[4]) {
-    struct scheduler_cpu *least = NULL;
-    for (unsigned i = 0; i < cpu_count(); i++) {
-        struct scheduler_cpu *there = scheduler_of(cpu_at(i));
-        if (!there || !(atomic_load(&online_cpus[i / 64]) & mask[i / 64] & 1ull << i % 64))
-            continue;
-        if (!least || there->queue.counted < least->queue.counted)
-            least = there;
-    }
-    return least ? least : scheduler_of(this_cpu());
-}
-
-// The CPU a thread is woken on: where it ran if that idles (its cache may be warm), else an idle
-// one, else where it ran.
-static struct scheduler_cpu *place(struct thread *thread) {
-    unsigned last = (unsigned)thread->cpu;
-    bool allowed =
-        mask_has(thread->affinity, last) && (atomic_load(&online_cpus[last / 64]) >> last % 64 & 1);
-    struct scheduler_cpu *there = scheduler_of(cpu_at(last));
-    if (allowed && there->current == there->idle && there->queue.queued == 0)
-        return there;
-    struct scheduler_cpu *idle = find_idle(thread->affinity);
-    if (idle)
-        return idle;
-    return allowed ? there : find_least_loaded(thread->affinity);
-}
-
-// The lock of `there` is held; the thread is READY, on no queue, and this caller's alone.
-static void enqueue(struct scheduler_cpu *there, struct thread *thread) {
-    thread->cpu = (int)there->cpu->index;
-    account_current(there);
-    if (!thread->ready_since)
-        thread->ready_since = there->accounted;
-    bool first = there->queue.queued == 0;
-    run_queue_add(&there->queue, &thread->entity);
-    // The first to queue behind a running thread makes it start its slice timer.
-    if (first || there->current == there->idle ||
-        run_queue_preempts(&there->queue, &thread->entity, &there->current->entity))
-        request_reschedule(there);
-}
-
-static void enqueue_at(struct scheduler_cpu *there, struct thread *thread) {
+// The thread is READY, on no queue, and this caller's alone.
+static void enqueue(struct thread *thread, bool created) {
+    struct run_queue *here = this_cpu()->run_queue;
+    struct run_queue *there = run_domain_place(&domain, &thread->entity, here, created);
     spin_lock(&there->lock);
-    enqueue(there, thread);
+    if (here->counted)
+        run_queue_follow(there, here);
+    if (run_queue_add(there, &thread->entity, time_now()))
+        request_reschedule(there);
     spin_unlock(&there->lock);
 }
 
@@ -122,11 +71,11 @@ bool scheduler_wake(struct thread *thread, enum wake_reason reason) {
     for (;;) {
         if (atomic_load(&thread->state) != THREAD_WAITING)
             return false;
-        int cpu = thread->cpu;
-        struct scheduler_cpu *there = scheduler_of(cpu_at((unsigned)cpu));
-        spin_lock(&there->lock);
-        if (thread->cpu != cpu) {
-            spin_unlock(&there->lock);
+        unsigned cpu = thread->entity.cpu;
+        struct scheduler_cpu *there = scheduler_of(cpu_at(cpu));
+        spin_lock(&there->queue.lock);
+        if (thread->entity.cpu != cpu) {
+            spin_unlock(&there->queue.lock);
             continue;
         }
         uint32_t expected = THREAD_WAITING;
@@ -136,9 +85,9 @@ bool scheduler_wake(struct thread *thread, enum wake_reason reason) {
         if (!woken)
             thread->wake_reason = before;
         bool off = woken && there->current != thread; // else schedule() finds it READY and keeps it
-        spin_unlock(&there->lock);
+        spin_unlock(&there->queue.lock);
         if (off)
-            enqueue_at(place(thread), thread);
+            enqueue(thread, false);
         return woken;
     }
 }
@@ -149,7 +98,7 @@ void thread_wake(struct thread *thread) {
 
 void scheduler_add(struct thread *thread) {
     thread->state = THREAD_READY;
-    enqueue_at(find_least_loaded(thread->affinity), thread);
+    enqueue(thread, true);
 }
 
 void thread_interrupt(struct thread *thread, uint32_t work) {
@@ -158,92 +107,61 @@ void thread_interrupt(struct thread *thread, uint32_t work) {
         scheduler_wake(thread, WAKE_INTERRUPT);
     // A thread not on a CPU looks at its work before it leaves the kernel; one in user or guest
     // mode must be told.
-    struct cpu *cpu = cpu_at((unsigned)thread->cpu);
+    struct cpu *cpu = cpu_at(thread->entity.cpu);
     if (cpu != this_cpu() && scheduler_of(cpu)->current == thread)
         cpu_kick(cpu);
 }
 
-static bool movable(struct run_entity *entity, void *argument) {
-    return mask_has(thread_of(entity)->affinity, *(unsigned *)argument);
-}
-
-// Fetches a thread that waits behind another on a busy CPU. No lock held.
-static void pull(struct scheduler_cpu *here) {
-    unsigned index = here->cpu->index, count = cpu_count();
-    for (unsigned step = 1; step < count; step++) {
-        struct scheduler_cpu *there = scheduler_of(cpu_at((index + step) % count));
-        // One that idles is about to run what it has.
-        if (!there || there->queue.queued == 0 || there->current == there->idle ||
-            !spin_trylock(&there->lock))
-            continue;
-        struct run_entity *entity = run_queue_find(&there->queue, PULL_LOOKS, movable, &index);
-        if (entity)
-            run_queue_remove(&there->queue, entity);
-        spin_unlock(&there->lock);
-        if (entity) {
-            spin_lock(&here->lock);
-            enqueue(here, thread_of(entity));
-            spin_unlock(&here->lock);
-            return;
-        }
-    }
-}
-
-static void mark_idle(struct scheduler_cpu *here, bool idle) {
-    uint64_t bit = 1ull << here->cpu->index % 64;
-    if (idle)
-        atomic_fetch_or(&idle_cpus[here->cpu->index / 64], bit);
-    else
-        atomic_fetch_and(&idle_cpus[here->cpu->index / 64], ~bit);
-}
-
-// Puts the thread that leaves the CPU back on the queue, or takes it off the averages: because it
-// waits or ends, or because it must go to another CPU (READY but not counted:
-// scheduler_finish_switch hands it on). Lock held.
-static void put_previous(struct scheduler_cpu *here, struct thread *thread) {
+// Takes the thread that leaves the CPU off the queue, because it waits or ends, or because it must
+// go to another CPU (READY but nowhere: scheduler_finish_switch hands it on). Lock held.
+static void put_previous(struct scheduler_cpu *here, struct thread *thread, uint64_t now) {
     if (thread == here->idle)
         return;
     uint32_t state = atomic_load(&thread->state);
     bool stays = state != THREAD_WAITING && state != THREAD_DEAD;
-    if (stays) {
+    if (stays)
         thread->state = THREAD_READY;
-        thread->ready_since = here->accounted;
-    }
-    if (stays && mask_has(thread->affinity, here->cpu->index))
-        run_queue_put(&here->queue, &thread->entity);
-    else
-        run_queue_remove(&here->queue, &thread->entity);
+    run_queue_charge(&here->queue, now);
+    if (!stays || !mask_has(thread->entity.allowed, here->cpu->index))
+        run_queue_remove(&here->queue, &thread->entity, now);
 }
 
-static struct thread *pick_next(struct scheduler_cpu *here) {
-    struct run_entity *entity = run_queue_pick(&here->queue);
+static struct thread *pick_next(struct scheduler_cpu *here, uint64_t now) {
+    struct run_entity *entity = run_queue_pick(&here->queue, now);
     struct thread *next = entity ? thread_of(entity) : here->idle;
     next->state = THREAD_RUNNING;
-    if (entity)
-        next->run_delay += here->accounted - next->ready_since;
-    next->ready_since = 0;
-    here->slice_end = 0;
-    if (entity && here->queue.queued) {
-        uint64_t left = run_queue_slice_left(entity);
-        here->slice_end = here->accounted + (left < SLICE_LEAST ? SLICE_LEAST : left);
-    }
     return next;
+}
+
+static void idle_changes(struct scheduler_cpu *here, uint64_t now) {
+    bool idle = here->current == here->idle;
+    run_domain_set_idle(&domain, here->cpu->index, idle);
+    if (!idle)
+        here->counts.idle += now - here->idle_since;
+    here->idle_since = idle ? now : 0;
+}
+
+// A timer that fires too soon costs less than one that is moved at each switch.
+static void arm(struct scheduler_cpu *here, uint64_t event) {
+    if (event >= here->armed)
+        return;
+    here->armed = event;
+    timer_start(&here->timer, event);
 }
 
 __attribute__((noinline)) void scheduler_finish_switch(void) {
     struct cpu *cpu = this_cpu();
     struct scheduler_cpu *here = scheduler_of(cpu);
     struct thread *previous = here->previous, *current = here->current;
-    uint64_t slice_end = here->slice_end;
+    uint64_t event = run_queue_next_event(&here->queue);
     bool dead = atomic_load(&previous->state) == THREAD_DEAD;
     // One that was READY but not allowed here any more is on no queue: ours to hand on, after the
     // lock.
-    bool homeless = atomic_load(&previous->state) == THREAD_READY && !previous->entity.counted &&
-                    previous != here->idle;
+    bool homeless = atomic_load(&previous->state) == THREAD_READY &&
+                    previous->entity.place == RUN_NOWHERE && previous != here->idle;
     here->previous = NULL;
-    spin_unlock(&here->lock);
-    if (slice_end)
-        timer_start(&here->slice_timer, slice_end);
+    spin_unlock(&here->queue.lock);
+    arm(here, event);
     // An idle CPU keeps the last space loaded: the next thread is likely to be of the same process.
     if (current->process && current->process->space != cpu->space)
         address_space_switch(current->process->space);
@@ -252,45 +170,46 @@ __attribute__((noinline)) void scheduler_finish_switch(void) {
         rseq_cpu_changed(current);
     }
     if (homeless)
-        enqueue_at(find_least_loaded(previous->affinity), previous);
-    if (dead)
+        enqueue(previous, false);
+    if (dead) {
+        run_domain_dismiss(&domain, &previous->entity);
         thread_put(previous);
+    }
 }
 
 __attribute__((noinline)) void schedule(void) {
     struct cpu *cpu = this_cpu();
     struct scheduler_cpu *here = scheduler_of(cpu);
     struct thread *previous = cpu->current;
+    uint64_t now = time_now();
     cpu->reschedule = false;
     if (here->queue.queued == 0 &&
         (previous == here->idle || atomic_load(&previous->state) >= THREAD_WAITING))
-        pull(here);
-    spin_lock(&here->lock);
-    cpu->reschedule = false; // enqueue by pull set it; what comes later waits for the lock
-    account_current(here);
-    put_previous(here, previous);
-    struct thread *next = pick_next(here);
+        run_domain_pull(&domain, &here->queue, now);
+    spin_lock(&here->queue.lock);
+    cpu->reschedule = false; // what comes later waits for the lock
+    put_previous(here, previous, now);
+    struct thread *next = pick_next(here, now);
     if (next == previous) {
-        uint64_t slice_end = here->slice_end;
-        spin_unlock(&here->lock);
-        if (slice_end)
-            timer_start(&here->slice_timer, slice_end);
+        uint64_t event = run_queue_next_event(&here->queue);
+        spin_unlock(&here->queue.lock);
+        arm(here, event);
         return;
     }
-    if (next == here->idle || previous == here->idle)
-        mark_idle(here, next == here->idle);
+    here->counts.switches++;
     here->current = next;
     here->previous = previous;
     cpu->current = next;
+    if (next == here->idle || previous == here->idle)
+        idle_changes(here, now);
     context_switch(previous, next);
     scheduler_finish_switch(); // perhaps on another CPU: nothing above is valid here
 }
 
 void scheduler_yield(void) {
-    struct scheduler_cpu *here = scheduler_of(this_cpu());
+    struct run_queue *here = this_cpu()->run_queue;
     spin_lock(&here->lock);
-    account_current(here);
-    run_queue_yield(&here->queue, &here->current->entity);
+    run_queue_yield(here, time_now());
     spin_unlock(&here->lock);
     schedule();
 }
@@ -305,61 +224,167 @@ void thread_preemption_point(void) {
         schedule();
 }
 
-// Gives one waiting thread to a CPU that has at least two fewer.
-static void push(struct scheduler_cpu *here) {
-    static const uint64_t any[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    struct scheduler_cpu *there = find_least_loaded(any);
-    if (there->queue.counted + 1 >= here->queue.counted)
+// The end of a slice, or of a budget or a park. Only a CPU on which threads wait has such events
+// all the time, so it is the one to look for a better balance.
+static void timer_expired(struct timer *timer) {
+    struct scheduler_cpu *here = container_of(timer, struct scheduler_cpu, timer);
+    uint64_t now = time_now();
+    spin_lock(&here->queue.lock);
+    uint64_t event = run_queue_next_event(&here->queue);
+    spin_unlock(&here->queue.lock);
+    here->counts.timer_interrupts++;
+    here->armed = RUN_NEVER;
+    if (event > now) {
+        arm(here, event);
         return;
-    spin_lock(&here->lock);
-    struct run_entity *entity =
-        run_queue_find(&here->queue, PULL_LOOKS, movable, &there->cpu->index);
-    if (entity)
-        run_queue_remove(&here->queue, entity);
-    spin_unlock(&here->lock);
-    if (entity)
-        enqueue_at(there, thread_of(entity));
-}
-
-// Only a CPU with threads waiting has this tick, so it is the one to look for a better balance.
-static void slice_expired(struct timer *timer) {
-    struct scheduler_cpu *here = container_of(timer, struct scheduler_cpu, slice_timer);
-    if (!here->queue.queued)
-        return;
-    here->cpu->reschedule = true;
-    push(here);
-}
-
-int scheduler_set_affinity(struct thread *thread, const uint64_t mask[4]) {
-    uint64_t allowed[4], all = 0;
-    for (unsigned word = 0; word < 4; word++)
-        all |= allowed[word] = mask[word] & atomic_load(&online_cpus[word]);
-    if (!all)
-        return -EINVAL;
-    for (unsigned word = 0; word < 4; word++)
-        thread->affinity[word] = allowed[word];
-    struct scheduler_cpu *there = scheduler_of(cpu_at((unsigned)thread->cpu));
-    if (!mask_has(allowed, there->cpu->index)) {
-        if (thread == thread_current())
-            schedule();
-        else if (there->current == thread)
-            request_reschedule(there);
-        // else it moves when it next leaves a CPU
     }
-    return 0;
+    here->cpu->reschedule = true;
+    struct run_queue *other =
+        here->queue.queued ? run_domain_push(&domain, &here->queue, now) : NULL;
+    if (other)
+        request_reschedule(other);
 }
 
-void scheduler_online(uint64_t mask[4]) {
-    for (unsigned word = 0; word < 4; word++)
-        mask[word] = atomic_load(&online_cpus[word]);
+void scheduler_online(uint64_t mask[RUN_CPU_WORDS]) {
+    for (unsigned word = 0; word < RUN_CPU_WORDS; word++)
+        mask[word] = atomic_load(&domain.online[word]);
+}
+
+void scheduler_counts(unsigned cpu, struct scheduler_counts *counts) {
+    struct scheduler_cpu *there = scheduler_of(cpu_at(cpu));
+    *counts = (struct scheduler_counts){0};
+    if (!there)
+        return;
+    spin_lock(&there->queue.lock);
+    *counts = there->counts;
+    if (there->idle_since)
+        counts->idle += time_now() - there->idle_since;
+    spin_unlock(&there->queue.lock);
 }
 
 uint64_t thread_run_time(struct thread *thread) {
     uint64_t time = thread->entity.run_time;
     if (thread == thread_current())
-        time += time_now() - scheduler_of(this_cpu())->accounted;
+        time += time_now() - this_cpu()->run_queue->accounted;
     return time;
 }
+
+// -- controls --
+
+// Locks the queue that the thread is in or was in last: it neither moves nor wakes then. It may be
+// on the way from one to another, which others' code, not to be interrupted, ends soon.
+static struct run_queue *lock_queue_of(struct thread *thread) {
+    for (;;) {
+        unsigned cpu = thread->entity.cpu;
+        struct run_queue *queue = cpu_at(cpu)->run_queue;
+        spin_lock(&queue->lock);
+        bool on_the_way = thread->entity.place == RUN_NOWHERE && thread->state == THREAD_READY;
+        if (thread->entity.cpu == cpu && !on_the_way)
+            return queue;
+        spin_unlock(&queue->lock);
+        __builtin_ia32_pause();
+    }
+}
+
+// After `allowed` has changed: a queued one goes at once, a running one at its next schedule().
+// Takes over the lock.
+static void leave_forbidden(struct run_queue *queue, struct thread *thread) {
+    bool forbidden = !mask_has(thread->entity.allowed, queue->cpu);
+    uint8_t place = thread->entity.place;
+    bool moves = forbidden && (place == RUN_QUEUED || place == RUN_PARKED);
+    if (moves)
+        run_queue_remove(queue, &thread->entity, time_now());
+    if (place != RUN_NOWHERE)
+        request_reschedule(queue);
+    spin_unlock(&queue->lock);
+    if (moves)
+        enqueue(thread, false);
+    else if (forbidden && thread == thread_current())
+        schedule();
+}
+
+// The CPUs of the user's wish that the group has; if none, the group's. False: none is up.
+static bool allowed_cpus(const uint64_t wish[RUN_CPU_WORDS], const struct run_group *group,
+                         uint64_t allowed[RUN_CPU_WORDS]) {
+    uint64_t both = 0, all = 0, cpus[RUN_CPU_WORDS];
+    for (unsigned word = 0; word < RUN_CPU_WORDS; word++) {
+        cpus[word] = atomic_load(&domain.online[word]) & (group ? group->cpus[word] : UINT64_MAX);
+        both |= cpus[word] & wish[word];
+        all |= cpus[word];
+    }
+    for (unsigned word = 0; word < RUN_CPU_WORDS; word++)
+        allowed[word] = both ? cpus[word] & wish[word] : cpus[word];
+    return all;
+}
+
+// Policy, group and CPUs together, for a reservation holds on one CPU only.
+static int change(struct thread *thread, const struct run_policy *wanted, struct run_group *group,
+                  const uint64_t wish[RUN_CPU_WORDS]) {
+    uint64_t allowed[RUN_CPU_WORDS];
+    struct run_policy policy = *wanted;
+    if (!allowed_cpus(wish, group, allowed))
+        return -EINVAL;
+    struct run_queue *queue = lock_queue_of(thread);
+    int error = run_domain_admit(&domain, &thread->entity, &policy, allowed);
+    if (error) {
+        spin_unlock(&queue->lock);
+        return error;
+    }
+    run_queue_change(queue, &thread->entity, &policy, group, time_now());
+    memcpy(thread->affinity, wish, sizeof thread->affinity);
+    leave_forbidden(queue, thread);
+    return 0;
+}
+
+int scheduler_set_policy(struct thread *thread, const struct run_policy *policy) {
+    int error = run_policy_check(policy);
+    return error ? error : change(thread, policy, thread->entity.group, thread->affinity);
+}
+
+int scheduler_set_group(struct thread *thread, struct run_group *group) {
+    return change(thread, &thread->entity.policy, group, thread->affinity);
+}
+
+int scheduler_update_cpus(struct thread *thread) {
+    return scheduler_set_group(thread, thread->entity.group);
+}
+
+int scheduler_set_affinity(struct thread *thread, const uint64_t mask[RUN_CPU_WORDS]) {
+    uint64_t any = 0;
+    for (unsigned word = 0; word < RUN_CPU_WORDS; word++)
+        any |= mask[word] & atomic_load(&domain.online[word]) &
+               (thread->entity.group ? thread->entity.group->cpus[word] : UINT64_MAX);
+    return any ? change(thread, &thread->entity.policy, thread->entity.group, mask) : -EINVAL;
+}
+
+int scheduler_set_bandwidth(struct run_group *group, uint64_t quota, uint64_t period) {
+    int error = run_group_set_bandwidth(group, quota, period);
+    for (unsigned cpu = 0; !error && cpu < cpu_count(); cpu++)
+        if (cpu_at(cpu)->run_queue)
+            request_reschedule(cpu_at(cpu)->run_queue);
+    return error;
+}
+
+bool scheduler_yield_to(struct thread *thread) {
+    struct run_queue *here = this_cpu()->run_queue, *there = lock_queue_of(thread);
+    bool waits = thread->entity.place == RUN_QUEUED, moves = waits && there != here;
+    if (moves && mask_has(thread->entity.allowed, here->cpu)) {
+        // Fetched: it ran there before others that were there too, so its turn is here now.
+        run_queue_remove(there, &thread->entity, time_now());
+        spin_unlock(&there->lock);
+        spin_lock(&here->lock);
+        run_queue_add(here, &thread->entity, time_now());
+        there = here;
+    }
+    if (waits && there == here) {
+        run_queue_yield(here, time_now());
+        here->next = &thread->entity;
+    }
+    spin_unlock(&there->lock);
+    return waits && there == here;
+}
+
+// -- start --
 
 int scheduler_cpu_init(struct cpu *cpu) {
     if (cpu->run_queue)
@@ -372,12 +397,13 @@ int scheduler_cpu_init(struct cpu *cpu) {
         return -ENOMEM;
     }
     idle->state = THREAD_RUNNING;
-    idle->cpu = (int)cpu->index;
     idle->references = 1;
-    run_entity_init(&idle->entity, RUN_WEIGHT_DEFAULT);
+    run_entity_init(&idle->entity);
+    idle->entity.cpu = cpu->index;
     timer_init(&idle->wait_timer, thread_wait_expired);
-    run_queue_init(&here->queue);
-    timer_init(&here->slice_timer, slice_expired);
+    run_queue_init(&here->queue, cpu->index);
+    timer_init(&here->timer, timer_expired);
+    here->armed = RUN_NEVER;
     here->cpu = cpu;
     here->idle = here->current = idle;
     cpu->idle = cpu->current = idle;
@@ -388,8 +414,8 @@ int scheduler_cpu_init(struct cpu *cpu) {
 _Noreturn void scheduler_idle(void) {
     struct cpu *cpu = this_cpu(); // an idle thread never moves
     struct scheduler_cpu *here = scheduler_of(cpu);
-    atomic_fetch_or(&online_cpus[cpu->index / 64], 1ull << cpu->index % 64);
-    mark_idle(here, true);
+    here->idle_since = time_now();
+    run_domain_join(&domain, &here->queue);
     for (;;) {
         if (cpu->reschedule || __atomic_load_n(&here->queue.queued, __ATOMIC_RELAXED))
             schedule();

@@ -37,18 +37,18 @@ int scheduler_set_policy(struct thread *thread, const struct run_policy *policy)
 // Moves it to a group (NULL: the root), with that group's `cpus`. The caller keeps the group alive
 // while a thread has it. 0, or -EBUSY: a reservation whose CPU is not in the group.
 int scheduler_set_group(struct thread *thread, struct run_group *group);
+// cpu.max as run_group_set_bandwidth takes it; members notice at once. 0 or -EINVAL.
+int scheduler_set_bandwidth(struct run_group *group, uint64_t quota, uint64_t period);
 // After group->cpus has changed: for each member.
 int scheduler_update_cpus(struct thread *thread);
-// Core scheduling (PR_SCHED_CORE): only threads of equal cookies run at once on the hyper-threads
-// of a core. 0: the cookie of those that never asked.
-void scheduler_set_cookie(struct thread *thread, uint64_t cookie);
 // Lets a thread that waits for a CPU run next on its CPU, in place of the current one if that is
 // this one: the caller goes on to schedule(). False: it waits for something else or runs already.
 bool scheduler_yield_to(struct thread *thread);
-// What /proc/stat and the tests count: on CPU `cpu` so far.
+// What CPU `cpu` has done so far.
 struct scheduler_counts {
-    uint64_t switches, slice_ends, migrations; // slice_ends: interrupts of the scheduler's timer
-    uint64_t idle;                             // ns
+    uint64_t switches, timer_interrupts; // of the scheduler's own timer: none while it idles or
+                                         // runs a single thread without a limit
+    uint64_t idle;                       // ns
 };
 void scheduler_counts(unsigned cpu, struct scheduler_counts *counts);
 void thread_wait_expired(struct timer *timer);

@@ -28,11 +28,11 @@ struct thread *thread_create(void) {
     thread->frame = (struct trap_frame *)(thread->kernel_stack + KERNEL_STACK_SIZE) - 1;
     *thread->frame = (struct trap_frame){0};
     thread->state = THREAD_READY;
-    thread->cpu = (int)this_cpu()->index;
     thread->references = 1;
     for (unsigned word = 0; word < CPU_MAX / 64; word++)
         thread->affinity[word] = UINT64_MAX;
-    run_entity_init(&thread->entity, RUN_WEIGHT_DEFAULT);
+    run_entity_init(&thread->entity);
+    thread->entity.cpu = this_cpu()->index;
     timer_init(&thread->wait_timer, thread_wait_expired);
     thread->memory_policy = thread_current()->memory_policy;
     list_init(&thread->process_node);

@@ -37,10 +37,7 @@ struct thread {
     _Atomic uint32_t work;     // enum thread_work
     _Atomic uint32_t state;    // enum thread_state
     struct run_entity entity;  // place in a run queue
-    _Atomic int cpu;           // where it runs or ran last; changes under that CPU's run-queue lock
-    uint64_t affinity[4];      // bit per CPU
-    uint64_t ready_since;      // time_now() when it last became READY; 0: it is not. Run-queue lock
-    uint64_t run_delay;        // ns it has been READY in all
+    uint64_t affinity[4];      // bit per CPU that the user wishes; entity.allowed is what holds
     struct timer wait_timer;
     enum wake_reason wake_reason; // of the last wake-up, written under the run-queue lock
     bool uninterruptible;         // waits for an event that only SIGKILL may cut short
