@@ -60,6 +60,8 @@ void node_put(struct node *node) {
         if (node->regular.view)
             memory_object_put(node->regular.view);
     }
+    if (node_is(node, S_IFLNK))
+        heap_free(node->object);
     if (node->text && node->text->release)
         node->text->release(node->object);
     file_locks_free(node);
@@ -83,32 +85,44 @@ static bool is_removed(const struct node *directory) {
     return directory != &root && !directory->entry;
 }
 
-int directory_add(struct node *directory, const char *name, size_t length, struct node *node) {
+struct directory_entry *directory_entry_create(const char *name, size_t length, struct node *node) {
     struct directory_entry *entry = heap_alloc(sizeof(*entry) + length + 1);
     if (!entry)
-        return -ENOMEM;
+        return NULL;
     memcpy(entry->name, name, length);
     entry->length = length;
-    entry->directory = directory;
     entry->node = node;
-    spin_lock(&tree_lock);
-    int error = is_removed(directory)                     ? -ENOENT
-                : directory_find(directory, name, length) ? -EEXIST
-                                                          : 0;
-    if (!error) {
-        entry->cookie = ++directory->directory.next_cookie;
-        list_push_back(&directory->directory.entries, &entry->link);
-        node->entry = entry;
-        node->links++;
-        if (node_is(node, S_IFDIR)) {
-            node->links++; // its own "."
-            directory->links++;
-        }
-        node_get(node);
+    node_get(node);
+    return entry;
+}
+
+int directory_insert(struct node *directory, struct directory_entry *entry) {
+    struct node *node = entry->node;
+    if (is_removed(directory))
+        return -ENOENT;
+    if (directory_find(directory, entry->name, entry->length))
+        return -EEXIST;
+    entry->directory = directory;
+    entry->cookie = ++directory->directory.next_cookie;
+    list_push_back(&directory->directory.entries, &entry->link);
+    node->entry = entry;
+    node->links++;
+    if (node_is(node, S_IFDIR)) {
+        node->links++; // its own "."
+        directory->links++;
     }
+    return 0;
+}
+
+int directory_add(struct node *directory, const char *name, size_t length, struct node *node) {
+    struct directory_entry *entry = directory_entry_create(name, length, node);
+    if (!entry)
+        return -ENOMEM;
+    spin_lock(&tree_lock);
+    int error = directory_insert(directory, entry);
     spin_unlock(&tree_lock);
     if (error)
-        heap_free(entry);
+        directory_entry_free(entry);
     else
         node_touch(directory);
     return error;

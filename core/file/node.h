@@ -48,7 +48,7 @@ struct node {
     struct list locks; // advisory record locks (file_lock.c)
     // A regular file's: its content is made by these (text_file.h) for `object`; else NULL.
     const struct text_file *text;
-    void *object;
+    void *object; // a symlink's: its text if that is on the heap
     union {
         struct {
             struct list entries;
@@ -83,6 +83,11 @@ struct node *node_parent(struct node *node); // of a directory; the root is its 
 void directory_entry_remove(struct directory_entry *entry); // unlinked; to be given to
                                                             // directory_entry_free without the lock
 
+// Links the entry into the directory. 0, -EEXIST, -ENOENT (the directory has been removed).
+int directory_insert(struct node *directory, struct directory_entry *entry);
+
+// A name yet without a place, with a reference on the node. NULL: no memory.
+struct directory_entry *directory_entry_create(const char *name, size_t length, struct node *node);
 void directory_entry_free(struct directory_entry *entry); // drops the node
 // Names a node (taking a reference on it). 0, -EEXIST, -ENOENT (directory has been removed),
 // -ENOMEM.

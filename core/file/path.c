@@ -234,3 +234,29 @@ int path_load(uint64_t address, char **path) {
     *path = NULL;
     return (int)length;
 }
+
+int user_path_load(struct user_path *user, int directory_fd, uint64_t address) {
+    int error = path_load(address, &user->path);
+    if (error)
+        return error;
+    error = path_start(directory_fd, user->path, &user->start, &user->directory);
+    if (error)
+        heap_free(user->path);
+    return error;
+}
+
+void user_path_free(struct user_path *user) {
+    if (user->directory)
+        file_put(user->directory);
+    heap_free(user->path);
+}
+
+int user_path_find(int directory_fd, uint64_t address, unsigned flags, struct node **node) {
+    struct user_path user;
+    int error = user_path_load(&user, directory_fd, address);
+    if (error)
+        return error;
+    error = path_find(user.start, user.path, flags, node);
+    user_path_free(&user);
+    return error;
+}

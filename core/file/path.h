@@ -31,3 +31,15 @@ int path_start(int directory_fd, const char *path, struct node **start, struct f
 // A user's path in a heap buffer of PATH_MAX bytes (heap_free). 0, -EFAULT, -ENAMETOOLONG, -ENOMEM.
 // Empty paths are the caller's to refuse.
 int path_load(uint64_t address, char **path);
+
+// A user's path and the node it starts from, for the *at calls.
+struct user_path {
+    char *path;
+    struct node *start;
+    struct file *directory;
+};
+// 0 or -errno; on success give it to user_path_free.
+int user_path_load(struct user_path *user, int directory_fd, uint64_t address);
+void user_path_free(struct user_path *user);
+// The node that a user's path leads to, with a reference. flags: enum path_flag. 0 or -errno.
+int user_path_find(int directory_fd, uint64_t address, unsigned flags, struct node **node);

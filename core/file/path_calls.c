@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// System calls that take paths and make no file: access, readlink, mkdir, unlink, the working
+// System calls that take paths and change no name: access, readlink, chmod, truncate, the working
 // directory, umask; and those on the size and safety of open files.
 #include <asm/fcntl.h>
 #include <linux/errno.h>
@@ -16,45 +16,13 @@
 
 #define ACCESS_EXECUTE_BIT 1 // X_OK; R_OK and W_OK are 4 and 2
 
-// A user's path and the node it starts from, for the *at calls.
-struct user_path {
-    char *path;
-    struct node *start;
-    struct file *directory;
-};
-
-static int user_path_load(struct user_path *user, int directory_fd, uint64_t address) {
-    int error = path_load(address, &user->path);
-    if (error)
-        return error;
-    error = path_start(directory_fd, user->path, &user->start, &user->directory);
-    if (error)
-        heap_free(user->path);
-    return error;
-}
-
-static void user_path_free(struct user_path *user) {
-    if (user->directory)
-        file_put(user->directory);
-    heap_free(user->path);
-}
-
-static int find_node(int directory_fd, uint64_t address, unsigned flags, struct node **node) {
-    struct user_path user;
-    int error = user_path_load(&user, directory_fd, address);
-    if (error)
-        return error;
-    error = path_find(user.start, user.path, flags, node);
-    user_path_free(&user);
-    return error;
-}
-
 // Every program is root: all may be read and written; executed only what has an x bit (access(2)).
 static int64_t access_call(int directory_fd, uint64_t path, unsigned mode, unsigned flags) {
     struct node *node;
     if (mode & ~7u)
         return -EINVAL;
-    int error = find_node(directory_fd, path, flags & AT_SYMLINK_NOFOLLOW ? 0 : PATH_FOLLOW, &node);
+    int error =
+        user_path_find(directory_fd, path, flags & AT_SYMLINK_NOFOLLOW ? 0 : PATH_FOLLOW, &node);
     if (error)
         return error;
     if (mode & ACCESS_EXECUTE_BIT && !node_is(node, S_IFDIR) && !(node->mode & 0111))
@@ -101,7 +69,7 @@ static int64_t readlink_call(int directory_fd, uint64_t path, uint64_t address, 
     struct node *node;
     if (size <= 0)
         return -EINVAL;
-    int error = find_node(directory_fd, path, 0, &node);
+    int error = user_path_find(directory_fd, path, 0, &node);
     if (error)
         return error;
     int64_t result = read_link(node, address, (uint64_t)size);
@@ -117,101 +85,11 @@ int64_t sys_readlinkat(const uint64_t *arguments) {
     return readlink_call((int)arguments[0], arguments[1], arguments[2], (int)arguments[3]);
 }
 
-static int64_t mkdir_call(int directory_fd, uint64_t path, unsigned mode) {
-    struct user_path user;
-    struct path_result result;
-    int error = user_path_load(&user, directory_fd, path);
-    if (error)
-        return error;
-    error = path_walk(user.start, user.path, PATH_CREATE, &result);
-    if (!error) {
-        struct node *node = NULL;
-        if (result.node)
-            error = -EEXIST;
-        else if (!(node = node_create(S_IFDIR |
-                                      (mode & 07777 & ~process_current()->files->file_mode_mask))))
-            error = -ENOMEM;
-        else
-            error = directory_add(result.directory, result.name, result.name_length, node);
-        if (node)
-            node_put(node);
-        path_result_free(&result);
-    }
-    user_path_free(&user);
-    return error;
-}
-
-int64_t sys_mkdir(const uint64_t *arguments) {
-    return mkdir_call(AT_FDCWD, arguments[0], (unsigned)arguments[1]);
-}
-
-int64_t sys_mkdirat(const uint64_t *arguments) {
-    return mkdir_call((int)arguments[0], arguments[1], (unsigned)arguments[2]);
-}
-
-static int remove_checked(struct path_result *result, bool directory,
-                          struct directory_entry **removed) {
-    struct directory_entry *entry =
-        directory_find(result->directory, result->name, result->name_length);
-    if (!entry)
-        return -ENOENT; // gone since the walk
-    bool is_directory = node_is(entry->node, S_IFDIR);
-    if (directory && !is_directory)
-        return -ENOTDIR;
-    if (!directory && is_directory)
-        return -EISDIR;
-    if (is_directory && !list_empty(&entry->node->directory.entries))
-        return -ENOTEMPTY;
-    directory_entry_remove(entry);
-    *removed = entry;
-    return 0;
-}
-
-static int64_t unlink_call(int directory_fd, uint64_t path, bool directory) {
-    struct user_path user;
-    struct path_result result;
-    int error = user_path_load(&user, directory_fd, path);
-    if (error)
-        return error;
-    error = path_walk(user.start, user.path, 0, &result);
-    if (!error && !result.directory) {
-        error = directory ? result.name_length == 1 ? -EINVAL : -EBUSY : -EISDIR;
-        path_result_free(&result);
-    } else if (!error) {
-        struct directory_entry *removed = NULL;
-        spin_lock(&tree_lock);
-        error = remove_checked(&result, directory, &removed);
-        spin_unlock(&tree_lock);
-        if (removed) {
-            node_touch(result.directory);
-            directory_entry_free(removed);
-        }
-        path_result_free(&result);
-    }
-    user_path_free(&user);
-    return error;
-}
-
-int64_t sys_unlink(const uint64_t *arguments) {
-    return unlink_call(AT_FDCWD, arguments[0], false);
-}
-
-int64_t sys_rmdir(const uint64_t *arguments) {
-    return unlink_call(AT_FDCWD, arguments[0], true);
-}
-
-int64_t sys_unlinkat(const uint64_t *arguments) {
-    unsigned flags = (unsigned)arguments[2];
-    if (flags & ~AT_REMOVEDIR)
-        return -EINVAL;
-    return unlink_call((int)arguments[0], arguments[1], flags & AT_REMOVEDIR);
-}
-
 int64_t sys_chdir(const uint64_t *arguments) {
     struct process *process = process_current();
     char directory[sizeof(process->working_directory)];
     struct node *node;
-    int error = find_node(AT_FDCWD, arguments[0], PATH_FOLLOW, &node);
+    int error = user_path_find(AT_FDCWD, arguments[0], PATH_FOLLOW, &node);
     if (error)
         return error;
     int64_t length =
@@ -242,6 +120,61 @@ int64_t sys_umask(const uint64_t *arguments) {
     unsigned old = table->file_mode_mask;
     table->file_mode_mask = (unsigned)arguments[0] & 0777;
     return old;
+}
+
+static void change_mode(struct node *node, uint64_t mode) {
+    spin_lock(&node->lock);
+    node->mode = (node->mode & S_IFMT) | ((uint32_t)mode & 07777);
+    spin_unlock(&node->lock);
+}
+
+static int64_t chmod_call(int directory_fd, uint64_t path, uint64_t mode) {
+    struct node *node;
+    int error = user_path_find(directory_fd, path, PATH_FOLLOW, &node);
+    if (error)
+        return error;
+    change_mode(node, mode);
+    node_put(node);
+    return 0;
+}
+
+int64_t sys_chmod(const uint64_t *arguments) {
+    return chmod_call(AT_FDCWD, arguments[0], arguments[1]);
+}
+
+int64_t sys_fchmodat(const uint64_t *arguments) {
+    return chmod_call((int)arguments[0], arguments[1], arguments[2]);
+}
+
+int64_t sys_fchmod(const uint64_t *arguments) {
+    struct file *file = fd_get((int)arguments[0]);
+    if (!file || file->flags & O_PATH) {
+        if (file)
+            file_put(file);
+        return -EBADF;
+    }
+    if (file->node)
+        change_mode(file->node, arguments[1]);
+    int64_t result = file->node ? 0 : -EINVAL;
+    file_put(file);
+    return result;
+}
+
+int64_t sys_truncate(const uint64_t *arguments) {
+    struct node *node;
+    if ((int64_t)arguments[1] < 0)
+        return -EINVAL;
+    int error = user_path_find(AT_FDCWD, arguments[0], PATH_FOLLOW, &node);
+    if (error)
+        return error;
+    if (node_is(node, S_IFDIR))
+        error = -EISDIR;
+    else if (!node_is(node, S_IFREG) || node->text)
+        error = -EINVAL;
+    else
+        error = regular_truncate(node, arguments[1]);
+    node_put(node);
+    return error;
 }
 
 int64_t sys_ftruncate(const uint64_t *arguments) {

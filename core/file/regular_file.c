@@ -211,16 +211,22 @@ static int regular_file_truncate(struct file *file, uint64_t size) {
 }
 
 int regular_allocate(struct node *node, int mode, uint64_t offset, uint64_t size) {
-    if (mode & ~FALLOC_FL_KEEP_SIZE)
+    bool punch = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+    if (!punch && mode & ~FALLOC_FL_KEEP_SIZE)
         return -EOPNOTSUPP;
     if (!size || (int64_t)offset < 0 || (int64_t)size < 0)
         return -EINVAL;
     if (offset > FILE_SIZE_MAX || size > FILE_SIZE_MAX - offset)
         return -EFBIG;
-    if (mode & FALLOC_FL_KEEP_SIZE) // pages come on first touch; room is not promised
+    if (punch && node->regular.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+        return -EPERM;
+    if (mode == FALLOC_FL_KEEP_SIZE) // pages come on first touch; room is not promised
         return 0;
     int error = regular_make_writable(node);
-    return error ? error : extend(node, offset + size);
+    if (error)
+        return error;
+    return punch ? shared_memory_punch(node->regular.memory, offset, size)
+                 : extend(node, offset + size);
 }
 
 // Pages never written are shown from the initrd; a shared writable mapping needs the RAM copy.

@@ -13,6 +13,6 @@ uint64_t regular_size(struct node *node); // bytes
 // long (preemption points).
 int regular_make_writable(struct node *node);
 int regular_truncate(struct node *node, uint64_t size); // 0, -EPERM (sealed), -ENOMEM, -EFBIG
-// fallocate(2) mode 0 and FALLOC_FL_KEEP_SIZE. 0 or -errno.
+// fallocate(2) modes 0, FALLOC_FL_KEEP_SIZE, and FALLOC_FL_PUNCH_HOLE with it. 0 or -errno.
 int regular_allocate(struct node *node, int mode, uint64_t offset, uint64_t size);
 int regular_add_seals(struct file *file, uint32_t seals); // F_ADD_SEALS: 0, -EPERM, -EBUSY

@@ -256,6 +256,8 @@ int root_init(const void *initrd, size_t size, const char *config, size_t config
     if (!error)
         error = add_directory("/run", 0755);
     if (!error)
+        error = add_directory("/dev/shm", 01777);
+    if (!error)
         error = add_resolved_symlink("/proc/self/exe", resolve_executable);
     return error ? error : add_cpu_lists();
 }

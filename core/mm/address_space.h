@@ -32,6 +32,7 @@ struct address_space_listener {
 // chunks. The spinlock guards tree and page table for each step; faults take only it.
 struct address_space {
     atomic_uint references;
+    struct list all; // in the list of all
     struct spinlock lock;
     struct mapping_tree mappings;
     struct mapping *cached; // last one that a fault found
@@ -80,6 +81,10 @@ int address_space_fault(struct address_space *space, uint64_t address, enum acce
 bool address_space_is_mapped(struct address_space *space,
                              uint64_t address); // SEGV_ACCERR or SEGV_MAPERR
 
+// Every address space drops what it shows of the object in [offset, end), bytes: the object has
+// taken these pages out. May wait; no lock held.
+void address_spaces_forget(const struct memory_object *object, uint64_t offset, uint64_t end);
+
 struct user_page {
     uint64_t physical; // of the page that contains address, aligned to size
     uint64_t
@@ -92,13 +97,12 @@ struct user_page {
 int address_space_page(struct address_space *space, uint64_t address, enum access access,
                        struct user_page *page);
 
-// mbind(2) of whole pages: where those to come are taken from. 0; -EFAULT: a hole; -EIO: strict, and
-// a page is already elsewhere.
+// mbind(2) of whole pages: where those to come are taken from. 0; -EFAULT: a hole; -EIO: strict,
+// and a page is already elsewhere.
 int address_space_bind(struct address_space *space, uint64_t start, uint64_t end,
                        struct numa_policy policy, bool strict);
 // The policy of the mapping at an address; *policy stays as it is where it has none. 0 or -EFAULT.
-int address_space_policy(struct address_space *space, uint64_t address,
-                         struct numa_policy *policy);
+int address_space_policy(struct address_space *space, uint64_t address, struct numa_policy *policy);
 
 // Unlisten returns when the listener is not being called and will not be. No lock held.
 void address_space_listen(struct address_space *space, struct address_space_listener *listener);

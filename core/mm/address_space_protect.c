@@ -5,6 +5,7 @@
 #include "core/mm/address_space.h"
 #include "core/mm/leaf_range.h"
 #include "core/mm/mapping_change.h"
+#include "core/mm/memory_object.h"
 #include "core/mm/page.h"
 #include "core/sched/thread.h"
 
@@ -116,6 +117,30 @@ static int drop(struct address_space *space, uint64_t start, uint64_t end, bool 
     return error ? error : whole ? 0 : -ENOMEM;
 }
 
+// Makes holes in what shared mappings show.
+static int remove_content(struct address_space *space, uint64_t start, uint64_t end) {
+    for (uint64_t at = start, next; at < end; at = next) {
+        spin_lock(&space->lock);
+        const struct mapping *mapping = mapping_tree_at_or_above(&space->mappings, at);
+        bool found = mapping && mapping->start <= at;
+        struct memory_object *object = found ? mapping->object : NULL;
+        uint64_t offset = found ? mapping->offset + (at - mapping->start) : 0;
+        bool allowed = object && (mapping->flags & MAPPING_SHARED) &&
+                       !(mapping->flags & MAPPING_NO_WRITE) && object->ops->punch;
+        next = found && mapping->end < end ? mapping->end : end;
+        if (allowed)
+            memory_object_get(object);
+        spin_unlock(&space->lock);
+        if (!allowed)
+            return !found ? -ENOMEM : object && !object->ops->punch ? -EINVAL : -EACCES;
+        int error = object->ops->punch(object, offset, next - at);
+        memory_object_put(object);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
 static int set_flags(struct address_space *space, uint64_t start, uint64_t end, uint8_t set,
                      uint8_t clear) {
     struct attributes attributes = {.prot = -1, .set_flags = set, .clear_flags = clear};
@@ -162,6 +187,8 @@ int address_space_advise(struct address_space *space, uint64_t address, uint64_t
         return error ? error
                      : populate(space, address, end,
                                 advice == MADV_POPULATE_WRITE ? ACCESS_WRITE : ACCESS_READ);
+    case MADV_REMOVE:
+        return error ? error : remove_content(space, address, end);
     // Hints about paging, dumps and page sharing: there is nothing here that they would change.
     case MADV_NORMAL:
     case MADV_RANDOM:

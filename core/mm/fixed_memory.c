@@ -59,7 +59,7 @@ static int fixed_memory_page(struct memory_object *object, uint64_t index, uint6
 
 static void fixed_memory_destroy(struct memory_object *object) {
     struct fixed_memory *memory = container_of(object, struct fixed_memory, object);
-    page_tree_truncate(&memory->copies, 0);
+    page_tree_remove(&memory->copies, 0, UINT64_MAX);
     heap_free(memory);
 }
 

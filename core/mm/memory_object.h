@@ -14,6 +14,8 @@ struct memory_object_ops {
     // (SIGBUS). No lock held by the caller but the address space's. *order: the block around it
     // that is contiguous and naturally aligned (0, 9 or 18).
     int (*page)(struct memory_object *object, uint64_t index, uint64_t *physical, unsigned *order);
+    // A hole of zeroes, bytes, in the object and wherever it is mapped; NULL: cannot. 0 or -errno.
+    int (*punch)(struct memory_object *object, uint64_t offset, uint64_t size);
     void (*destroy)(struct memory_object *object);
 };
 
@@ -39,6 +41,7 @@ int64_t shared_memory_write(struct memory_object *object, uint64_t offset, const
 int shared_memory_resize(struct memory_object *object, uint64_t size); // no lock held
 // Makes it at least this large; a lock may be held.
 int shared_memory_extend(struct memory_object *object, uint64_t size);
+int shared_memory_punch(struct memory_object *object, uint64_t offset, uint64_t size); // its .punch
 uint64_t shared_memory_size(struct memory_object *object);
 // Read-only pages over memory that is always there (an initrd file in place; base page aligned or
 // copied on fault).

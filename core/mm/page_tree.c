@@ -87,13 +87,13 @@ int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uin
     return 0;
 }
 
-// Drops what lies at or behind `first`, an index relative to the slot. True: the slot is empty now.
-// Depth is at most MAX_HEIGHT.
-static bool slot_truncate(uint64_t *slot, unsigned level, uint64_t first) {
+// Drops what lies wholly in [first, end), indices relative to the slot. True: the slot is empty
+// now. Depth is at most MAX_HEIGHT.
+static bool slot_remove(uint64_t *slot, unsigned level, uint64_t first, uint64_t end) {
     if (!*slot)
         return true;
     if (slot_is_page(*slot)) {
-        if (first > 0)
+        if (first > 0 || end >> level * NODE_BITS == 0)
             return false;
         page_put(*slot & ~SLOT_PAGE);
         *slot = 0;
@@ -104,11 +104,12 @@ static bool slot_truncate(uint64_t *slot, unsigned level, uint64_t first) {
     unsigned shift = (level - 1) * NODE_BITS;
     bool empty = true;
     for (unsigned i = 0; i < NODE_SLOTS; i++) {
-        uint64_t base = (uint64_t)i << shift, end = base + (1ull << shift);
-        if (first >= end)
+        uint64_t base = (uint64_t)i << shift, next = base + (1ull << shift);
+        if (first >= next || end <= base)
             empty = empty && !node[i];
         else
-            empty = slot_truncate(&node[i], level - 1, first > base ? first - base : 0) && empty;
+            empty = slot_remove(&node[i], level - 1, first > base ? first - base : 0, end - base) &&
+                    empty;
     }
     if (empty) {
         heap_free(node);
@@ -117,8 +118,8 @@ static bool slot_truncate(uint64_t *slot, unsigned level, uint64_t first) {
     return empty;
 }
 
-void page_tree_truncate(struct page_tree *tree, uint64_t first) {
-    if (slot_truncate(&tree->root, tree->height, first))
+void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end) {
+    if (slot_remove(&tree->root, tree->height, first, end))
         tree->height = 0;
 }
 
@@ -167,7 +168,7 @@ void page_tree_split(struct page_tree *tree, uint64_t first, struct page_tree *r
         from = &node[number];
         to = &fresh[number];
     }
-    page_tree_truncate(tree, first); // nodes that are empty now
+    page_tree_remove(tree, first, UINT64_MAX); // nodes that are empty now
 }
 
 // The last page's index; UINT64_MAX: the tree has no page.
@@ -190,8 +191,8 @@ void page_tree_drop(struct page_tree *tree) {
     enum { CHUNK = 8192 };
     uint64_t last;
     while ((last = last_index(tree)) != UINT64_MAX) {
-        page_tree_truncate(tree, last >= CHUNK ? last - CHUNK : 0);
+        page_tree_remove(tree, last >= CHUNK ? last - CHUNK : 0, UINT64_MAX);
         thread_preemption_point();
     }
-    page_tree_truncate(tree, 0);
+    page_tree_remove(tree, 0, UINT64_MAX);
 }

@@ -16,8 +16,8 @@ uint64_t page_tree_find(const struct page_tree *tree, uint64_t index, unsigned *
 // Puts a page (order 0) or 2 MiB block (order 9, index a multiple of 512) in, with the caller's
 // reference. 0, -EEXIST when any part of it is there already, -ENOMEM.
 int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uint64_t physical);
-// Drops all pages from `first` on; of a block that begins before it, nothing.
-void page_tree_truncate(struct page_tree *tree, uint64_t first);
+// Drops the pages in [first, end); of a block that is not wholly inside, nothing.
+void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end);
 
 // Room for page_tree_split, made before the tree's lock is taken. 0 or -ENOMEM.
 enum { PAGE_TREE_LEVELS = 5 };
@@ -26,7 +26,7 @@ struct page_tree_room {
 };
 int page_tree_room_make(struct page_tree_room *room);
 void page_tree_room_free(struct page_tree_room *room);
-// As page_tree_truncate, but what goes is moved to *removed, an empty tree, in a bounded number of
+// As page_tree_remove up to the end, but what goes is moved to *removed, an empty tree, in a bounded number of
 // steps. Uses up room.
 void page_tree_split(struct page_tree *tree, uint64_t first, struct page_tree *removed,
                      struct page_tree_room *room);

@@ -4,10 +4,12 @@
 #include <asm/errno.h>
 #include <stdbool.h>
 #include "core/list.h"
+#include "core/mm/address_space.h"
 #include "core/mm/heap.h"
 #include "core/mm/memory_object.h"
 #include "core/mm/page.h"
 #include "core/mm/page_tree.h"
+#include "core/sched/thread.h"
 #include "core/string.h"
 
 struct shared_memory {
@@ -20,8 +22,6 @@ struct shared_memory {
 enum { HUGE_PAGES = 1 << PAGE_ORDER_2M };
 // Far above any RAM, and what the page tree can index.
 static const uint64_t size_limit = 1ull << 56;
-
-static const struct memory_object_ops shared_memory_ops;
 
 static struct shared_memory *shared_memory_of(struct memory_object *object) {
     return container_of(object, struct shared_memory, object);
@@ -74,6 +74,7 @@ static void shared_memory_destroy(struct memory_object *object) {
 
 static const struct memory_object_ops shared_memory_ops = {
     .page = shared_memory_page,
+    .punch = shared_memory_punch,
     .destroy = shared_memory_destroy,
 };
 
@@ -91,19 +92,45 @@ uint64_t shared_memory_size(struct memory_object *object) {
     return shared_memory_of(object)->size;
 }
 
-// Lock held. Zeroes what the last page holds behind the new end: growing again must show zeroes.
-static void clear_tail(struct shared_memory *memory, uint64_t size) {
-    size_t within = size & (PAGE_SIZE - 1);
-    unsigned order;
-    uint64_t index = size >> PAGE_SHIFT;
-    uint64_t physical = page_tree_find(&memory->pages, index, &order);
-    if (physical == PHYSICAL_NONE)
-        return;
-    if (within)
-        memset((char *)page_to_virtual(physical) + within, 0, PAGE_SIZE - within);
-    // The rest of a 2 MiB block that stays because it begins before the end.
-    for (uint64_t next = within ? index + 1 : index; order && next & (HUGE_PAGES - 1); next++)
-        page_clear(page_to_virtual(physical + ((next - index) << PAGE_SHIFT)), PAGE_SIZE);
+// Lock held. Zeroes what is there of [offset, end), which lies in one 2 MiB block.
+static void clear_part(struct shared_memory *memory, uint64_t offset, uint64_t end) {
+    while (offset < end) {
+        unsigned order;
+        uint64_t physical = page_tree_find(&memory->pages, offset >> PAGE_SHIFT, &order);
+        size_t within = offset & (PAGE_SIZE - 1), piece = PAGE_SIZE - within;
+        if (piece > end - offset)
+            piece = end - offset;
+        if (physical != PHYSICAL_NONE)
+            memset((char *)page_to_virtual(physical) + within, 0, piece);
+        offset += piece;
+    }
+}
+
+static uint64_t block_end(uint64_t offset) {
+    const uint64_t block = (uint64_t)PAGE_SIZE << PAGE_ORDER_2M;
+    return (offset + block - 1) & ~(block - 1);
+}
+
+int shared_memory_punch(struct memory_object *object, uint64_t offset, uint64_t size) {
+    enum { CHUNK = 8192 }; // pages; a multiple of HUGE_PAGES
+    struct shared_memory *memory = shared_memory_of(object);
+    uint64_t end = offset + size, head_end = block_end(offset);
+    uint64_t tail = end & ~(((uint64_t)PAGE_SIZE << PAGE_ORDER_2M) - 1);
+    uint64_t last = (end < memory->size ? end : memory->size) >> PAGE_SHIFT;
+    for (uint64_t at = (offset + PAGE_SIZE - 1) >> PAGE_SHIFT, next; at < last; at = next) {
+        next = (at / CHUNK + 1) * CHUNK < last ? (at / CHUNK + 1) * CHUNK : last;
+        spin_lock(&object->lock);
+        page_tree_remove(&memory->pages, at, next);
+        spin_unlock(&object->lock);
+        thread_preemption_point();
+    }
+    // Of pages and blocks that are not wholly inside the rest stays.
+    spin_lock(&object->lock);
+    clear_part(memory, offset, head_end < end ? head_end : end);
+    clear_part(memory, tail > offset ? tail : offset, end);
+    spin_unlock(&object->lock);
+    address_spaces_forget(object, offset & PAGE_MASK, (end + PAGE_SIZE - 1) & PAGE_MASK);
+    return 0;
 }
 
 int shared_memory_extend(struct memory_object *object, uint64_t size) {
@@ -123,7 +150,7 @@ static void remove_from(struct shared_memory *memory, uint64_t first, struct pag
     if (room)
         page_tree_split(&memory->pages, first, removed, room);
     else // no memory even for that: a long stay here is the lesser evil
-        page_tree_truncate(&memory->pages, first);
+        page_tree_remove(&memory->pages, first, UINT64_MAX);
 }
 
 int shared_memory_resize(struct memory_object *object, uint64_t size) {
@@ -135,15 +162,20 @@ int shared_memory_resize(struct memory_object *object, uint64_t size) {
     bool have_room = !page_tree_room_make(&room);
     spin_lock(&object->lock);
     if (size < memory->size) {
-        clear_tail(memory, size);
+        // Growing again must show zeroes, in a block too that stays because it begins before the
+        // end.
+        clear_part(memory, size, block_end(size));
         remove_from(memory, (size + PAGE_SIZE - 1) >> PAGE_SHIFT, &removed,
                     have_room ? &room : NULL);
     }
+    bool shorter = size < memory->size;
     memory->size = size;
     spin_unlock(&object->lock);
     if (have_room)
         page_tree_room_free(&room);
     page_tree_drop(&removed);
+    if (shorter)
+        address_spaces_forget(object, (size + PAGE_SIZE - 1) & PAGE_MASK, UINT64_MAX);
     return 0;
 }
 

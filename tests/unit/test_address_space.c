@@ -458,6 +458,45 @@ START_TEST(shared_memory_is_one_in_all_mappings) {
 }
 END_TEST
 
+START_TEST(a_hole_is_seen_in_all_mappings) {
+    start();
+    struct memory_object *object = shared_memory_create(true);
+    shared_memory_resize(object, 6 * MIB);
+    uint64_t a = (uint64_t)address_space_map(space, 0, 6 * MIB, RW, MAP_SHARED, object, 0);
+    struct address_space *first = space, *other = address_space_create();
+    space = other;
+    uint64_t b = (uint64_t)address_space_map(space, 0, 64 * KIB, RW, MAP_PRIVATE, object, MIB);
+    ck_assert_uint_eq(peek(b), 0);
+    poke(b + 4096, 5); // its own copy stays
+    space = first;
+    for (uint64_t at = 0; at < 6 * MIB; at += 4096)
+        poke(a + at, 1);
+    uint64_t used = fake_account->user.used;
+    // A block in the middle goes, the parts of two stay as zeroes.
+    ck_assert_int_eq(shared_memory_punch(object, MIB + 1, 4 * MIB - 2), 0);
+    ck_assert_uint_eq(fake_account->user.used, used - 2 * MIB);
+    for (uint64_t at = 0; at < 6 * MIB; at += 4096)
+        ck_assert_uint_eq(peek(a + at), at <= MIB || at >= 5 * MIB);
+    space = other;
+    ck_assert_uint_eq(peek(b), 1);
+    ck_assert_uint_eq(peek(b + 4096), 5);
+    ck_assert_uint_eq(peek(b + 8192), 0);
+    address_space_put(space);
+    space = first;
+    ck_assert_int_eq(address_space_advise(space, a, MIB, MADV_REMOVE), 0);
+    ck_assert_uint_eq(peek(a), 0);
+    ck_assert_uint_eq(peek(a + MIB), 1);
+    // Beyond a new end there is nothing, mapped before or not.
+    ck_assert_int_eq(shared_memory_resize(object, 5 * MIB), 0);
+    ck_assert_int_eq(touch(a + 5 * MIB, ACCESS_READ), -ENXIO);
+    ck_assert_int_eq(address_space_advise(space, a, 4096, MADV_NORMAL), 0);
+    uint64_t private = map(0, 4096, RW, PRIVATE);
+    ck_assert_int_eq(address_space_advise(space, private, 4096, MADV_REMOVE), -EACCES);
+    memory_object_put(object);
+    finish();
+}
+END_TEST
+
 struct witness {
     struct address_space_listener listener;
     unsigned calls;
@@ -625,7 +664,7 @@ static void *race_changes(void *seed) {
             address_space_remap(space, at, 64 * KIB, 96 * KIB, MREMAP_MAYMOVE, 0);
             break;
         case 4:
-            forked = address_space_fork(space);
+            forked = round % 16 ? NULL : address_space_fork(space);
             if (forked)
                 address_space_put(forked);
             break;
@@ -768,6 +807,7 @@ Suite *address_space_suite(void) {
     tcase_add_test(tests, file_mappings_split_and_join);
     tcase_add_test(tests, faults_race_with_changes);
     tcase_add_test(tests, shared_memory_is_one_in_all_mappings);
+    tcase_add_test(tests, a_hole_is_seen_in_all_mappings);
     tcase_add_test(tests, listeners_hear_before_pages_are_freed);
     tcase_add_test(tests, remap_grows_shrinks_and_moves);
     tcase_add_test(tests, remap_moves_huge_pages);

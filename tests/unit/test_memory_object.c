@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Memory objects and the page tree under them.
 // Sources: tests/unit/fake_memory.c core/mm/page.c core/mm/heap.c core/mm/shared_memory.c
+// Sources: core/mm/address_space_map.c core/mm/address_space_fault.c core/mm/leaf_range.c
+// Sources: core/mm/mapping.c core/mm/mapping_change.c core/mm/account.c
 // Sources: core/mm/fixed_memory.c arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
 #include <asm/errno.h>
 #include <check.h>
@@ -31,11 +33,11 @@ START_TEST(tree_finds_what_was_put_in) {
         ck_assert_uint_eq(page_tree_find(&tree, indexes[i], &order), pages[i]);
     ck_assert_uint_eq(page_tree_find(&tree, 2, &order), PHYSICAL_NONE);
     ck_assert_int_eq(page_tree_insert(&tree, 1ull << 60, 0, 0x1000), -ENOMEM);
-    page_tree_truncate(&tree, 513);
+    page_tree_remove(&tree, 513, UINT64_MAX);
     ck_assert_uint_eq(page_tree_find(&tree, 512, &order), pages[3]);
     ck_assert_uint_eq(page_tree_find(&tree, 513, &order), PHYSICAL_NONE);
     ck_assert_uint_eq(page_tree_find(&tree, 1ull << 30, &order), PHYSICAL_NONE);
-    page_tree_truncate(&tree, 0);
+    page_tree_remove(&tree, 0, UINT64_MAX);
     ck_assert_uint_eq(page_free_bytes(), before);
 }
 END_TEST
@@ -100,9 +102,36 @@ START_TEST(tree_holds_blocks) {
     ck_assert_uint_eq(order, PAGE_ORDER_2M);
     ck_assert_int_eq(page_tree_insert(&tree, 3, 0, page), 0);
     ck_assert_int_eq(page_tree_insert(&tree, 0, PAGE_ORDER_2M, block), -EEXIST);
-    page_tree_truncate(&tree, 1030); // begins before: stays
+    page_tree_remove(&tree, 1030, UINT64_MAX); // begins before: stays
     ck_assert_uint_eq(page_tree_find(&tree, 1030, &order), block + 6 * PAGE_SIZE);
-    page_tree_truncate(&tree, 0);
+    page_tree_remove(&tree, 0, UINT64_MAX);
+    ck_assert_uint_eq(page_free_bytes(), before);
+}
+END_TEST
+
+// Pieces come out in any order; the nodes of the rest stay reachable.
+START_TEST(tree_loses_pieces) {
+    enum { PAGES = 3000 };
+    fake_memory_start();
+    page_put(page_alloc(0));
+    size_t before = page_free_bytes();
+    struct page_tree tree = {0};
+    bool there[PAGES];
+    unsigned order;
+    for (unsigned i = 0; i < PAGES; i++)
+        there[i] = !page_tree_insert(&tree, i, 0, page_alloc(0));
+    srand(5);
+    for (unsigned round = 0; round < 200; round++) {
+        unsigned first = (unsigned)rand() % PAGES, end = first + (unsigned)rand() % 200;
+        if (round == 100)
+            first = 512, end = PAGES;
+        page_tree_remove(&tree, first, end);
+        for (unsigned i = first; i < end && i < PAGES; i++)
+            there[i] = false;
+        for (unsigned i = 0; i < PAGES; i++)
+            ck_assert_int_eq(page_tree_find(&tree, i, &order) != PHYSICAL_NONE, there[i]);
+    }
+    page_tree_drop(&tree);
     ck_assert_uint_eq(page_free_bytes(), before);
 }
 END_TEST
@@ -226,6 +255,7 @@ Suite *memory_object_suite(void) {
     tcase_add_test(tests, tree_finds_what_was_put_in);
     tcase_add_test(tests, tree_splits_as_it_truncates);
     tcase_add_test(tests, tree_holds_blocks);
+    tcase_add_test(tests, tree_loses_pieces);
     tcase_add_test(tests, shared_memory_reads_what_was_written);
     tcase_add_test(tests, shared_memory_shrinks_and_grows_with_zeroes);
     tcase_add_test(tests, shared_memory_pages);

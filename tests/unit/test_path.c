@@ -5,6 +5,7 @@
 #include <check.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
 #include "core/file/file_mode.h"
 #include "core/file/io_buffer.h"
@@ -15,7 +16,7 @@
 #include "tests/unit/fake_process.h"
 
 // Sources: core/file/root.c core/file/cpio.c core/file/device.c core/file/open_calls.c
-// Sources: core/file/text_file.c
+// Sources: core/file/text_file.c core/file/name_calls.c
 // Sources: core/file/path_calls.c core/file/directory.c core/file/status.c core/file/node.c
 // Sources: core/file/file.c core/file/fd_table.c core/file/read_write_calls.c core/format.c
 // Sources: tests/unit/fake_process.c tests/unit/fake_memory.c
@@ -131,6 +132,43 @@ START_TEST(overlay) {
 }
 END_TEST
 
+START_TEST(names_move) {
+    struct stat status;
+#define P(path) (uintptr_t)(path)
+    ck_assert_int_eq(CALL(sys_mkdir, P("/a"), 0777), 0);
+    ck_assert_int_eq(CALL(sys_mkdir, P("/a/b"), 0777), 0);
+    ck_assert_int_eq(CALL(sys_link, P("/bin/tool"), P("/a/tool")), 0);
+    ck_assert_int_eq(CALL(sys_link, P("/bin/tool"), P("/a/tool")), -EEXIST);
+    ck_assert_int_eq(CALL(sys_link, P("/a"), P("/c")), -EPERM);
+    ck_assert_int_eq(find("/a/tool", &status), 0);
+    ck_assert_uint_eq(status.st_nlink, 2);
+    ck_assert_int_eq(CALL(sys_rename, P("/a/tool"), P("/bin/tool")), 0); // the same file: nothing
+    ck_assert_int_eq(CALL(sys_rename, P("/bin/tool"), P("/a/b/tool")), 0);
+    expect_content("/a/b/tool", "original");
+    ck_assert_int_eq(find("/bin/tool", &status), -ENOENT);
+    ck_assert_int_eq(CALL(sys_rename, P("/a"), P("/a/b/inside")), -EINVAL);
+    ck_assert_int_eq(CALL(sys_rename, P("/a/tool"), P("/a/b")), -EISDIR);
+    ck_assert_int_eq(CALL(sys_rename, P("/a/b"), P("/a/tool")), -ENOTDIR);
+    ck_assert_int_eq(CALL(sys_rename, P("/bin"), P("/a/b")), -ENOTEMPTY);
+    ck_assert_int_eq(CALL(sys_rename, P("/"), P("/c")), -EBUSY);
+    ck_assert_int_eq(CALL(sys_rename, P("/a/b"), P("/c")), 0);
+    expect_content("/c/tool", "original");
+    ck_assert_int_eq(
+        CALL(sys_renameat2, AT_FDCWD, P("/c/tool"), AT_FDCWD, P("/hard/a"), RENAME_NOREPLACE),
+        -EEXIST);
+    ck_assert_int_eq(CALL(sys_rename, P("/c/tool"), P("/hard/a")), 0);
+    expect_content("/hard/a", "original");
+    ck_assert_int_eq(CALL(sys_rmdir, P("/c")), 0);
+    ck_assert_int_eq(CALL(sys_symlink, P("../hard"), P("/a/link")), 0);
+    expect_content("/a/link/a", "original");
+    ck_assert_int_eq(CALL(sys_unlink, P("/a/link")), 0);
+    ck_assert_int_eq(CALL(sys_chmod, P("/a/tool"), 0604), 0);
+    ck_assert_int_eq(find("/hard/a", &status), 0);
+    ck_assert_uint_eq(status.st_mode, S_IFREG | 0604);
+#undef P
+}
+END_TEST
+
 START_TEST(working_directory) {
     char text[64];
     ck_assert_int_eq(CALL(sys_chdir, (uintptr_t) "/absolute"), 0);
@@ -156,6 +194,7 @@ Suite *path_suite(void) {
     tcase_add_loop_test(cases, walked, 0, sizeof(walks) / sizeof(walks[0]));
     tcase_add_test(cases, links_themselves);
     tcase_add_test(cases, overlay);
+    tcase_add_test(cases, names_move);
     tcase_add_test(cases, working_directory);
     suite_add_tcase(suite, cases);
     return suite;

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// System calls that give, take and change names: mkdir, symlink, link, unlink, rename.
+#include <asm/fcntl.h>
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/fs.h>
+#include "core/file/fd_table.h"
+#include "core/file/path.h"
+#include "core/mm/heap.h"
+#include "core/process/process.h"
+#include "core/process/system_call.h"
+#include "core/string.h"
+
+// Names a node, and drops the caller's reference on it. node NULL: -ENOMEM.
+static int64_t name_node(int directory_fd, uint64_t path, struct node *node) {
+    struct user_path user;
+    struct path_result result;
+    int error = node ? user_path_load(&user, directory_fd, path) : -ENOMEM;
+    if (!error) {
+        error = path_walk(user.start, user.path, PATH_CREATE, &result);
+        if (!error) {
+            if (result.node)
+                error = -EEXIST;
+            else if (result.needs_directory && !node_is(node, S_IFDIR))
+                error = -ENOENT;
+            else
+                error = directory_add(result.directory, result.name, result.name_length, node);
+            path_result_free(&result);
+        }
+        user_path_free(&user);
+    }
+    if (node)
+        node_put(node);
+    return error;
+}
+
+static int64_t mkdir_call(int directory_fd, uint64_t path, unsigned mode) {
+    unsigned mask = process_current()->files->file_mode_mask;
+    return name_node(directory_fd, path, node_create(S_IFDIR | (mode & 07777 & ~mask)));
+}
+
+int64_t sys_mkdir(const uint64_t *arguments) {
+    return mkdir_call(AT_FDCWD, arguments[0], (unsigned)arguments[1]);
+}
+
+int64_t sys_mkdirat(const uint64_t *arguments) {
+    return mkdir_call((int)arguments[0], arguments[1], (unsigned)arguments[2]);
+}
+
+static int64_t symlink_call(uint64_t target, int directory_fd, uint64_t path) {
+    char *text;
+    int error = path_load(target, &text);
+    if (error)
+        return error;
+    struct node *node = *text ? node_create(S_IFLNK | 0777) : NULL;
+    if (!node) {
+        error = *text ? -ENOMEM : -ENOENT;
+        heap_free(text);
+        return error;
+    }
+    node->symlink.text = node->object = text;
+    node->symlink.length = strlen(text);
+    return name_node(directory_fd, path, node);
+}
+
+int64_t sys_symlink(const uint64_t *arguments) {
+    return symlink_call(arguments[0], AT_FDCWD, arguments[1]);
+}
+
+int64_t sys_symlinkat(const uint64_t *arguments) {
+    return symlink_call(arguments[0], (int)arguments[1], arguments[2]);
+}
+
+static int64_t link_call(int from_fd, uint64_t from, int to_fd, uint64_t to, unsigned flags) {
+    struct node *node;
+    if (flags & ~AT_SYMLINK_FOLLOW)
+        return -EINVAL;
+    int error = user_path_find(from_fd, from, flags ? PATH_FOLLOW : 0, &node);
+    if (error)
+        return error;
+    if (!node_is(node, S_IFDIR))
+        return name_node(to_fd, to, node);
+    node_put(node);
+    return -EPERM;
+}
+
+int64_t sys_link(const uint64_t *arguments) {
+    return link_call(AT_FDCWD, arguments[0], AT_FDCWD, arguments[1], 0);
+}
+
+int64_t sys_linkat(const uint64_t *arguments) {
+    return link_call((int)arguments[0], arguments[1], (int)arguments[2], arguments[3],
+                     (unsigned)arguments[4]);
+}
+
+static int remove_checked(struct path_result *result, bool directory,
+                          struct directory_entry **removed) {
+    struct directory_entry *entry =
+        directory_find(result->directory, result->name, result->name_length);
+    if (!entry)
+        return -ENOENT; // gone since the walk
+    bool is_directory = node_is(entry->node, S_IFDIR);
+    if (directory && !is_directory)
+        return -ENOTDIR;
+    if (!directory && is_directory)
+        return -EISDIR;
+    if (is_directory && !list_empty(&entry->node->directory.entries))
+        return -ENOTEMPTY;
+    directory_entry_remove(entry);
+    *removed = entry;
+    return 0;
+}
+
+static int64_t unlink_call(int directory_fd, uint64_t path, bool directory) {
+    struct user_path user;
+    struct path_result result;
+    int error = user_path_load(&user, directory_fd, path);
+    if (error)
+        return error;
+    error = path_walk(user.start, user.path, 0, &result);
+    if (!error && !result.directory) {
+        error = directory ? result.name_length == 1 ? -EINVAL : -EBUSY : -EISDIR;
+        path_result_free(&result);
+    } else if (!error) {
+        struct directory_entry *removed = NULL;
+        spin_lock(&tree_lock);
+        error = remove_checked(&result, directory, &removed);
+        spin_unlock(&tree_lock);
+        if (removed) {
+            node_touch(result.directory);
+            directory_entry_free(removed);
+        }
+        path_result_free(&result);
+    }
+    user_path_free(&user);
+    return error;
+}
+
+int64_t sys_unlink(const uint64_t *arguments) {
+    return unlink_call(AT_FDCWD, arguments[0], false);
+}
+
+int64_t sys_rmdir(const uint64_t *arguments) {
+    return unlink_call(AT_FDCWD, arguments[0], true);
+}
+
+int64_t sys_unlinkat(const uint64_t *arguments) {
+    unsigned flags = (unsigned)arguments[2];
+    if (flags & ~AT_REMOVEDIR)
+        return -EINVAL;
+    return unlink_call((int)arguments[0], arguments[1], flags & AT_REMOVEDIR);
+}
+
+static bool is_below(struct node *node, const struct node *directory) {
+    for (; node != directory; node = node_parent(node))
+        if (!node->entry) // the root, or removed
+            return false;
+    return true;
+}
+
+// tree_lock held. replaced: what has the new name; may be NULL.
+static int check_rename(const struct path_result *from, const struct path_result *to,
+                        const struct directory_entry *old, const struct directory_entry *replaced,
+                        unsigned flags) {
+    if (!old || old->node != from->node)
+        return -ENOENT; // gone since the walk
+    bool directory = node_is(old->node, S_IFDIR);
+    if (directory && is_below(to->directory, old->node))
+        return -EINVAL;
+    if (!directory && (from->needs_directory || to->needs_directory))
+        return -ENOTDIR;
+    if (!replaced)
+        return 0;
+    if (flags & RENAME_NOREPLACE)
+        return -EEXIST;
+    bool onto_directory = node_is(replaced->node, S_IFDIR);
+    if (directory != onto_directory)
+        return directory ? -ENOTDIR : -EISDIR;
+    return onto_directory && !list_empty(&replaced->node->directory.entries) ? -ENOTEMPTY : 0;
+}
+
+static int move_name(struct path_result *from, struct path_result *to, unsigned flags) {
+    struct directory_entry *fresh = directory_entry_create(to->name, to->name_length, from->node);
+    struct directory_entry *old, *replaced;
+    if (!fresh)
+        return -ENOMEM;
+    spin_lock(&tree_lock);
+    old = directory_find(from->directory, from->name, from->name_length);
+    replaced = directory_find(to->directory, to->name, to->name_length);
+    int error = check_rename(from, to, old, replaced, flags);
+    // Two names of one file: POSIX wants nothing to happen.
+    bool same = !error && replaced && replaced->node == old->node;
+    if (!error && !same) {
+        if (replaced)
+            directory_entry_remove(replaced);
+        error = directory_insert(to->directory, fresh);
+        if (!error)
+            directory_entry_remove(old);
+    }
+    spin_unlock(&tree_lock);
+    if (error || same) {
+        directory_entry_free(fresh);
+        return error;
+    }
+    node_touch(from->directory);
+    node_touch(to->directory);
+    directory_entry_free(old);
+    if (replaced)
+        directory_entry_free(replaced);
+    return 0;
+}
+
+static int64_t rename_call(int from_fd, uint64_t from_path, int to_fd, uint64_t to_path,
+                           unsigned flags) {
+    struct user_path from, to;
+    struct path_result old, new;
+    if (flags & ~(unsigned)RENAME_NOREPLACE)
+        return -EINVAL;
+    int error = user_path_load(&from, from_fd, from_path);
+    if (error)
+        return error;
+    error = user_path_load(&to, to_fd, to_path);
+    if (!error) {
+        error = path_walk(from.start, from.path, 0, &old);
+        if (!error) {
+            error = path_walk(to.start, to.path, PATH_CREATE, &new);
+            if (!error) {
+                error = old.directory && new.directory ? move_name(&old, &new, flags) : -EBUSY;
+                path_result_free(&new);
+            }
+            path_result_free(&old);
+        }
+        user_path_free(&to);
+    }
+    user_path_free(&from);
+    return error;
+}
+
+int64_t sys_rename(const uint64_t *arguments) {
+    return rename_call(AT_FDCWD, arguments[0], AT_FDCWD, arguments[1], 0);
+}
+
+int64_t sys_renameat(const uint64_t *arguments) {
+    return rename_call((int)arguments[0], arguments[1], (int)arguments[2], arguments[3], 0);
+}
+
+int64_t sys_renameat2(const uint64_t *arguments) {
+    return rename_call((int)arguments[0], arguments[1], (int)arguments[2], arguments[3],
+                       (unsigned)arguments[4]);
+}
