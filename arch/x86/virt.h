@@ -56,7 +56,7 @@ struct virt_events {
 
 enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handles them before the
                       // next entry
-    ATTENTION_EVENT = 1 << 0, // look at lapic, PIC, NMI, SMI (a kick)
+    ATTENTION_EVENT = 1 << 0, // look at lapic, PIC, NMI (a kick)
     ATTENTION_INIT = 1 << 1,
     ATTENTION_SIPI = 1 << 2,
     ATTENTION_TIMER = 1 << 3, // LAPIC timer fired
@@ -65,6 +65,7 @@ enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handl
     ATTENTION_STEAL = 1 << 6,
     ATTENTION_MSR_FILTER = 1 << 7, // the VM's MSR filter has changed
     ATTENTION_IOAPIC_EOI = 1 << 8, // an EOI that user space's I/O APIC wants to know
+    ATTENTION_SMI = 1 << 9,        // left alone while an event is being injected
 };
 
 // A vCPU's register state and models. Embedded in core's struct vcpu. Touched by the vCPU's own
@@ -128,6 +129,7 @@ enum virt_exit_kind {
                           // log
     VIRT_EXIT_INTERNAL_ERROR, // suberror + data
     VIRT_EXIT_SET_TPR,
+    VIRT_EXIT_UNDEFINED, // #UD in system-management mode: RSM if it is one
 };
 
 struct virt_exit {
@@ -204,6 +206,7 @@ struct virt_ops {
     // memory.
     unsigned (*instruction_bytes)(struct virt_vcpu *vcpu, uint8_t *bytes);
     bool (*interrupt_allowed)(struct virt_vcpu *vcpu); // IF=1, no shadow, nothing being injected
+    void (*smm_changed)(struct virt_vcpu *vcpu);       // in_smm: second stage, #UD intercept
     void (*debug_changed)(struct virt_vcpu *vcpu);     // guest_debug, dr7 ... changed: intercepts
     void (*cpuid_changed)(struct virt_vcpu *vcpu); // after KVM_SET_CPUID2: intercepts, CR4 mask ...
     void (*tsc_changed)(struct virt_vcpu *vcpu);   // tsc_offset or tsc_khz

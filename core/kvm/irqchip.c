@@ -15,7 +15,7 @@ static enum lapic_effect deliver_to(void *context, struct lapic *lapic,
     enum lapic_effect effect = lapic_deliver(lapic, message);
     static const uint32_t attention[] = {
         [LAPIC_POSTED] = ATTENTION_EVENT, [LAPIC_DO_NMI] = ATTENTION_EVENT,
-        [LAPIC_DO_SMI] = ATTENTION_EVENT, [LAPIC_DO_INIT] = ATTENTION_INIT,
+        [LAPIC_DO_SMI] = ATTENTION_SMI,   [LAPIC_DO_INIT] = ATTENTION_INIT,
         [LAPIC_DO_SIPI] = ATTENTION_SIPI, [LAPIC_DO_EXTINT] = ATTENTION_EVENT,
     };
     if (effect == LAPIC_DO_NMI)

@@ -2,6 +2,7 @@
 // A virtual CPU: its life, its fd, and how others get its attention.
 #include "core/kvm/vcpu.h"
 #include <asm/errno.h>
+#include "arch/x86/guest/smm.h"
 #include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/irqchip.h"
@@ -217,6 +218,7 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     guest_cpuid_set(&state->cpuid, NULL, 0);
     guest_msrs_init(&state->msrs, &msr_backend, &state->cpuid,
                     state->irqchip ? &state->lapic : NULL);
+    state->msrs.smbase = SMM_BASE_RESET;
     state->msrs.platform_info_hidden = vm->platform_info_hidden;
     atomic_store(&state->attention, ATTENTION_MSR_FILTER);
     vcpu->mp_state =

@@ -44,6 +44,7 @@ struct vcpu {
     uint8_t eoi_vector;
     bool rip_moved; // by user space since the port access that is to be completed
     bool has_run;
+    bool init_latched, nmi_masked_before_smm; // during SMM
     struct emulation emulation;
     bool mmio_known;    // exit.stage2 says where the emulated operand's page is
     struct timer timer; // local APIC timer
@@ -76,6 +77,7 @@ void vcpu_attend(struct vcpu *vcpu, uint32_t attention);
 enum vcpu_next { VCPU_EXIT_TO_USER = 0, VCPU_RESUME = 1 };
 int vcpu_emulate(struct vcpu *vcpu);
 int vcpu_emulate_continue(struct vcpu *vcpu); // user space has finished an access
+int vcpu_undefined(struct vcpu *vcpu);        // VIRT_EXIT_UNDEFINED
 
 // The task priority's class, wherever it is kept. cr8 <= 15.
 uint64_t vcpu_get_cr8(const struct vcpu *vcpu);

@@ -7,11 +7,14 @@
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/memslot.h"
+#include "core/kvm/smm.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vcpu_fpu.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
 #include "core/string.h"
+
+#define EFER_LMA (1ull << 10)
 
 // The exit has told where the instruction's memory operand is: no walk for that page.
 static int emulation_translate(void *context, uint64_t linear, unsigned access, uint64_t *gpa,
@@ -260,6 +263,25 @@ static void load(struct vcpu *vcpu, const struct guest_paging *paging) {
     emulation->port_data_size = PAGE_SIZE;
 }
 
+// RSM, or undefined indeed.
+int vcpu_undefined(struct vcpu *vcpu) {
+    struct guest_exception exception = {.vector = GUEST_UD};
+    struct guest_paging paging;
+    uint8_t bytes[INSTRUCTION_MAX];
+    enum code_mode mode;
+    struct instruction instruction;
+    virt->get_paging(&vcpu->virt, &paging);
+    load_registers(vcpu);
+    vcpu->emulation.long_mode = paging.efer & EFER_LMA;
+    unsigned count = fetch(vcpu, &mode, bytes, &exception);
+    if (count && decode(bytes, count, mode, &instruction) == DECODED &&
+        instruction.operation == OP_RSM)
+        smm_resume(vcpu);
+    else
+        virt_raise(&vcpu->virt, &exception);
+    return VCPU_RESUME;
+}
+
 int vcpu_emulate(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
     struct guest_paging paging;
@@ -271,7 +293,7 @@ int vcpu_emulate(struct vcpu *vcpu) {
                        !vcpu->exit.stage2.page_walk;
     virt->get_paging(&vcpu->virt, &paging);
     load(vcpu, &paging);
-    emulation->long_mode = paging.efer & (1 << 10); // EFER.LMA
+    emulation->long_mode = paging.efer & EFER_LMA;
     unsigned count = fetch(vcpu, &mode, bytes, &exception);
     if (!count && exception.vector) {
         virt_raise(&vcpu->virt, &exception);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS: what is on its way into the guest.
 #include <asm/errno.h>
+#include "core/kvm/smm.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vcpu_ioctl.h"
 #include "core/string.h"
@@ -43,6 +44,8 @@ void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
     out->nmi.masked = virt->get_nmi_masked(&vcpu->virt);
     out->smi.smm = vcpu->virt.in_smm;
     out->smi.pending = atomic_load(&events->smi_pending);
+    out->smi.smm_inside_nmi = vcpu->virt.in_smm && vcpu->nmi_masked_before_smm;
+    out->smi.latched_init = vcpu->init_latched;
     out->flags =
         KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
     out->flags |= enabled_flags(vcpu);
@@ -58,9 +61,16 @@ static int check(const struct vcpu *vcpu, const struct kvm_vcpu_events *in) {
     if ((in->exception.injected || (payload && in->exception.pending)) &&
         (in->exception.nr > 31 || in->exception.nr == 2))
         return -EINVAL;
-    // System-management mode is not offered: KVM_CAP_X86_SMM is 0.
-    bool smm = (in->flags & KVM_VCPUEVENT_VALID_SMM) && (in->smi.smm || in->smi.pending);
-    return smm && !vcpu->virt.in_smm ? -EINVAL : 0;
+    return 0;
+}
+
+static void set_smm(struct vcpu *vcpu, const struct kvm_vcpu_events *in) {
+    atomic_store(&vcpu->virt.events.smi_pending, in->smi.pending);
+    vcpu->init_latched = in->smi.smm && in->smi.latched_init;
+    smm_set(vcpu, in->smi.smm);
+    vcpu->nmi_masked_before_smm = in->smi.smm_inside_nmi;
+    if (in->smi.pending)
+        vcpu_attend(vcpu, ATTENTION_SMI);
 }
 
 int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *in) {
@@ -90,6 +100,8 @@ int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *in) {
     virt->set_nmi_masked(&vcpu->virt, in->nmi.masked);
     if (in->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
         atomic_store(&vcpu->sipi_vector, (uint8_t)in->sipi_vector);
+    if (in->flags & KVM_VCPUEVENT_VALID_SMM)
+        set_smm(vcpu, in);
     vcpu_attend(vcpu, ATTENTION_EVENT);
     return 0;
 }

@@ -253,6 +253,14 @@ static int64_t nmi(void *vcpu, void *data, uint64_t argument) {
     return 0;
 }
 
+static int64_t smi(void *vcpu, void *data, uint64_t argument) {
+    (void)data;
+    UNUSED_ARGUMENT;
+    atomic_store(&((struct vcpu *)vcpu)->virt.events.smi_pending, true);
+    vcpu_attend(vcpu, ATTENTION_SMI);
+    return 0;
+}
+
 static int64_t set_signal_mask(void *object, void *data, uint64_t argument) {
     struct vcpu *vcpu = object;
     struct kvm_signal_mask header;
@@ -412,6 +420,7 @@ static const struct ioctl_row rows[] = {
     IOCTL_PLAIN(KVM_SET_MSRS, IOCTL_POINTER, set_msrs),
     IOCTL_ROW(KVM_INTERRUPT, IOCTL_IN, struct kvm_interrupt, interrupt),
     IOCTL_PLAIN(KVM_NMI, IOCTL_VALUE, nmi),
+    IOCTL_PLAIN(KVM_SMI, IOCTL_VALUE, smi),
     IOCTL_PLAIN(KVM_SET_SIGNAL_MASK, IOCTL_POINTER, set_signal_mask),
     IOCTL_PLAIN(KVM_GET_TSC_KHZ, IOCTL_VALUE, get_tsc_khz),
     IOCTL_PLAIN(KVM_SET_TSC_KHZ, IOCTL_VALUE, set_tsc_khz),

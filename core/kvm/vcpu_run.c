@@ -7,6 +7,7 @@
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_filter.h"
+#include "core/kvm/smm.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
 #include "core/kvm/vcpu_ioctl.h"
@@ -72,7 +73,8 @@ static int exit_emulate(struct vcpu *vcpu) {
 
 static int exit_stage2(struct vcpu *vcpu) {
     vcpu->virt.statistics.stage2_faults++;
-    int result = stage2_fault(vcpu, vcpu->exit.stage2.gpa | vcpu_space(vcpu), vcpu->exit.stage2.write);
+    int result =
+        stage2_fault(vcpu, vcpu->exit.stage2.gpa | vcpu_space(vcpu), vcpu->exit.stage2.write);
     if (result == STAGE2_MAPPED)
         return VCPU_RESUME;
     return result < 0 ? result : vcpu_emulate(vcpu);
@@ -141,6 +143,9 @@ static int exit_set_tpr(struct vcpu *vcpu) {
 }
 
 static void take_init(struct vcpu *vcpu) {
+    vcpu->init_latched = vcpu->virt.in_smm;
+    if (vcpu->init_latched)
+        return;
     lapic_reset(&vcpu->virt.lapic, true);
     virt->vcpu_reset(&vcpu->virt, true);
     bool boot_cpu = vcpu->virt.lapic.base & LAPIC_BASE_BSP;
@@ -159,6 +164,8 @@ static void take_sipi(struct vcpu *vcpu) {
     virt->set_sregs(&vcpu->virt, &sregs);
     virt->set_rip(&vcpu->virt, 0);
     vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+    if (atomic_load(&vcpu->virt.events.smi_pending))
+        atomic_fetch_or(&vcpu->virt.attention, ATTENTION_SMI);
 }
 
 static void take_attention(struct vcpu *vcpu) {
@@ -169,6 +176,8 @@ static void take_attention(struct vcpu *vcpu) {
         take_init(vcpu);
     if (bits & ATTENTION_SIPI)
         take_sipi(vcpu);
+    if (bits & ATTENTION_SMI)
+        smm_interrupt(vcpu);
     if (bits & ATTENTION_IOAPIC_EOI)
         vcpu->eoi_pending = true;
     if (bits & ATTENTION_MSR_FILTER)
@@ -215,6 +224,7 @@ static int (*const exits[])(struct vcpu *vcpu) = {
     [VIRT_EXIT_FAIL_ENTRY] = exit_fail_entry,
     [VIRT_EXIT_INTERNAL_ERROR] = exit_internal_error,
     [VIRT_EXIT_SET_TPR] = exit_set_tpr,
+    [VIRT_EXIT_UNDEFINED] = vcpu_undefined,
 };
 
 // Something that ends HLT (SDM vol. 2, HLT): an interrupt the guest can take, an NMI, an exception
@@ -223,8 +233,7 @@ static bool vcpu_wakeable(struct vcpu *vcpu) {
     struct virt_vcpu *state = &vcpu->virt;
     if (vcpu->mp_state != KVM_MP_STATE_HALTED)
         return vcpu->mp_state == KVM_MP_STATE_RUNNABLE;
-    if (atomic_load(&state->events.nmi_pending) || atomic_load(&state->events.smi_pending) ||
-        state->events.exception_pending)
+    if (atomic_load(&state->events.nmi_pending) || state->events.exception_pending)
         return true;
     if (!virt->interrupt_allowed(state))
         return false;

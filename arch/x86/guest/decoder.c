@@ -131,6 +131,7 @@ static const struct opcode two_byte[256] = {
     [0x7f] = {0, L_VECTOR},
     [0x90 ... 0x9f] = {OP_SETCC, L_EB},
     [0xa3] = {OP_BT, L_EV_GV},
+    [0xaa] = {OP_RSM, L_STRING_B},
     [0xab] = {OP_BTS, L_EV_GV},
     [0xb0] = {OP_CMPXCHG, L_EB_GB},
     [0xb1] = {OP_CMPXCHG, L_EV_GV},

@@ -64,6 +64,7 @@ enum operation {
     OP_CALL,
     OP_JMP,         // near, through memory
     OP_MOV_SEGMENT, // store a segment register
+    OP_RSM,
     OP_COUNT,
 };
 

@@ -56,6 +56,10 @@ static int write_field_host(const struct access *access, uint64_t value) {
     return access->host ? write_field(access, value) : GP;
 }
 
+static int read_field_host(const struct access *access, uint64_t *value) {
+    return access->host ? read_field(access, value) : GP;
+}
+
 static int read_zero(const struct access *access, uint64_t *value) {
     (void)access;
     *value = 0;
@@ -478,6 +482,7 @@ enum slot {
     MC_BANK,
     PERF_CAPABILITIES,
     SMI_COUNT,
+    SMBASE,
     EFER,
     STAR,
     LSTAR,
@@ -531,6 +536,7 @@ static const struct msr_rule rules[SLOT_COUNT] = {
     [MC_BANK] = {read_mc_bank, write_mc_bank, 0, 0, 0},
     [PERF_CAPABILITIES] = {read_field, write_field_host, ~0ull, 0, FIELD(perf_capabilities)},
     [SMI_COUNT] = {read_field, write_field_host, 0, 0, FIELD(smi_count)},
+    [SMBASE] = {read_field_host, write_field_host, HIGH_HALF, 0, FIELD(smbase)},
     [EFER] = {read_backend, write_efer, 0, 0, BACKEND(BACKEND_EFER)},
     [STAR] = {read_backend, write_backend, 0, 0, BACKEND(BACKEND_STAR)},
     [LSTAR] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_LSTAR)},
@@ -560,6 +566,7 @@ static const uint8_t low_slots[0x480] = {
     [0x079] = UCODE_WRITE,
     [0x08b] = UCODE_REV,
     [0x0c1 ... 0x0c2] = ZERO_WRITABLE, // PERFCTR0, 1
+    [0x09e] = SMBASE,
     [0x0ce] = PLATFORM_INFO,
     [0x0fe] = MTRR_CAP,
     [0x10a] = ARCH_CAPS,

@@ -68,6 +68,7 @@ struct guest_msrs {
     uint64_t perf_capabilities;
     uint64_t microcode_revision;
     uint64_t smi_count;
+    uint64_t smbase;
     uint64_t feature_control;
     uint64_t power_ctl;
     uint64_t mtrr_def_type;

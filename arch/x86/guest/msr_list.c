@@ -27,7 +27,8 @@ const uint32_t guest_msr_index_list[] = {
     0x1d9, // DEBUGCTL
     0x17a,
     0x17b, // MCG_STATUS, MCG_CTL
-    0x034, // SMI_COUNT
+    0x034,
+    0x09e, // SMI_COUNT, SMBASE
     MSR_INDEX_PLATFORM_INFO,
     0x140, // MISC_FEATURES_ENABLES
     MSR_INDEX_ARCH_CAPABILITIES,

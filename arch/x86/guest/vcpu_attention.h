@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Whether a vCPU may enter the guest (again): shared by the back ends' run loops.
 #pragma once
-#include "arch/x86/virt.h"
+#include "arch/x86/guest/vcpu_event.h"
 #include "core/sched/thread.h"
 
 // Nonzero if somebody wants something of this vCPU or its thread. Three loads.
@@ -12,9 +12,14 @@ static inline uint32_t vcpu_look(const struct virt_vcpu *vcpu, const struct cpu 
 }
 
 // After vcpu_look. False: it was only an event for the guest, which the caller looks at; go on.
-static inline bool vcpu_must_leave(struct virt_vcpu *vcpu, const struct cpu *cpu) {
+static inline bool vcpu_must_leave(struct virt_vcpu *vcpu, struct cpu *cpu) {
     uint32_t attention = atomic_load_explicit(&vcpu->attention, memory_order_acquire);
-    if ((attention & ~(uint32_t)ATTENTION_EVENT) || cpu->reschedule || cpu->current->work)
+    uint32_t here = ATTENTION_EVENT;
+    if (__builtin_expect(attention & ATTENTION_SMI, 0) && vcpu_event_injecting(&vcpu->events)) {
+        here |= ATTENTION_SMI;
+        cpu_kick(cpu); // ends the guest right after the delivery
+    }
+    if ((attention & ~here) || cpu->reschedule || cpu->current->work)
         return true;
     atomic_fetch_and(&vcpu->attention, ~(uint32_t)ATTENTION_EVENT);
     return false;

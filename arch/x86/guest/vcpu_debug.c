@@ -25,6 +25,8 @@ uint32_t vcpu_debug_exceptions(const struct virt_vcpu *vcpu) {
     // CVE-2015-8104).
     uint32_t exceptions =
         EXCEPTION_BIT(GUEST_DB) | EXCEPTION_BIT(GUEST_AC) | EXCEPTION_BIT(VECTOR_MC);
+    if (vcpu->in_smm)
+        exceptions |= EXCEPTION_BIT(GUEST_UD); // RSM
     if (vcpu_debugging(vcpu, KVM_GUESTDBG_USE_SW_BP))
         exceptions |= EXCEPTION_BIT(VECTOR_BP);
     return exceptions;

@@ -29,13 +29,17 @@ enum { // what the guest's state holds back, and what must be waited for
     EVENT_BLOCKS_NMI = 2,
 };
 
+// An event is on its way in: nothing else, and no SMI, may come before it.
+static inline bool vcpu_event_injecting(const struct virt_events *events) {
+    return events->exception_pending || events->exception_injected || events->interrupt_injected ||
+           events->nmi_injected || events->triple_fault;
+}
 // True if vcpu_event_select could find something. A few loads.
 static inline bool vcpu_event_waiting(const struct virt_vcpu *vcpu) {
     const struct virt_events *events = &vcpu->events;
-    return events->exception_pending || events->exception_injected || events->interrupt_injected ||
-           events->nmi_injected ||
+    return vcpu_event_injecting(events) ||
            atomic_load_explicit(&events->nmi_pending, memory_order_relaxed) ||
-           events->user_interrupt >= 0 || events->triple_fault ||
+           events->user_interrupt >= 0 ||
            (vcpu->irqchip && (__atomic_load_n(&vcpu->lapic.irr_summary, __ATOMIC_RELAXED) ||
                               (vcpu->pic_output && *vcpu->pic_output))) ||
            vcpu->interrupt_window_requested;

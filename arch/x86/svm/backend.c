@@ -96,6 +96,13 @@ static void cpuid_changed(struct virt_vcpu *vcpu) {
     virt_cpuid_update(vcpu);
 }
 
+static void smm_changed(struct virt_vcpu *vcpu) {
+    struct svm_vcpu *v = svm_of(vcpu);
+    v->vmcb->nested_cr3 = vcpu->vm->stage2_root[vcpu->in_smm];
+    vmcb_dirty(v->vmcb, CLEAN_NESTED);
+    v->flush_tlb = true;
+}
+
 static void flush_guest_tlb(struct virt_vcpu *vcpu) {
     svm_of(vcpu)->flush_tlb = true;
 }
@@ -170,6 +177,7 @@ const struct virt_ops svm_ops = {
     .skip_instruction = svm_skip,
     .instruction_bytes = instruction_bytes,
     .interrupt_allowed = svm_interrupt_allowed,
+    .smm_changed = smm_changed,
     .debug_changed = svm_debug_changed,
     .cpuid_changed = cpuid_changed,
     .tsc_changed = svm_tsc_changed,

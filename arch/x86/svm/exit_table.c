@@ -194,6 +194,10 @@ HANDLER(exit_undefined) {
 // Programs written for Intel call with VMCALL; as KVM does, it works here too.
 HANDLER(exit_invalid_opcode) {
     struct svm_instruction instruction;
+    if (vcpu->in_smm) {
+        exit->kind = VIRT_EXIT_UNDEFINED;
+        return EXIT_LEAVE;
+    }
     if (!svm_instruction_fetch(vcpu, &instruction) || instruction.operation != SVM_VMCALL)
         return exit_undefined(vcpu, v, exit);
     v->next_rip = v->vmcb->rip + instruction.length;

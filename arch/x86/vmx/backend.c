@@ -114,6 +114,11 @@ static void cpuid_changed(struct virt_vcpu *vcpu) {
     virt_cpuid_update(vcpu);
 }
 
+static void smm_changed(struct virt_vcpu *vcpu) {
+    set_field(vcpu, VMCS_EPT_POINTER, vcpu->vm->stage2_root[vcpu->in_smm] | vmx.ept_pointer_bits);
+    vmx_debug_changed(vcpu);
+}
+
 static void flush_guest_tlb(struct virt_vcpu *vcpu) {
     vmx_of(vcpu)->flush_tlb = true;
 }
@@ -175,6 +180,7 @@ const struct virt_ops vmx_ops = {
     .skip_instruction = skip_instruction,
     .instruction_bytes = instruction_bytes,
     .interrupt_allowed = vmx_interrupt_allowed,
+    .smm_changed = smm_changed,
     .debug_changed = vmx_debug_changed,
     .cpuid_changed = cpuid_changed,
     .tsc_changed = vmx_tsc_changed,

@@ -40,6 +40,8 @@ void vmx_debug_changed(struct virt_vcpu *vcpu) {
     // CVE-2015-8104).
     uint32_t exceptions =
         EXCEPTION_BIT(GUEST_DB) | EXCEPTION_BIT(GUEST_AC) | EXCEPTION_BIT(VECTOR_MC);
+    if (vcpu->in_smm)
+        exceptions |= EXCEPTION_BIT(GUEST_UD); // RSM
     if (debugging(vcpu, KVM_GUESTDBG_USE_SW_BP))
         exceptions |= EXCEPTION_BIT(VECTOR_BP);
     if (v->exceptions != exceptions) {
@@ -187,6 +189,9 @@ enum exit_action exit_exception(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
         return exit_debug_exception(vcpu, exit, information);
     case VECTOR_BP:
         return debug_exit(vcpu, exit, VECTOR_BP, vcpu->dr6);
+    case GUEST_UD:
+        exit->kind = VIRT_EXIT_UNDEFINED;
+        return EXIT_LEAVE;
     default: // #AC
         vmx_raise_error(vcpu, (uint8_t)vector, (uint32_t)vmread(VMCS_EXIT_INTERRUPTION_ERROR));
         return EXIT_RESUME;

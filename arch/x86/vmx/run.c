@@ -3,7 +3,7 @@
 // rarely.
 #include <asm/vmx.h>
 #include "arch/x86/cpu/cpu_features.h"
-#include "arch/x86/guest/vcpu_event.h"
+#include "arch/x86/guest/vcpu_attention.h"
 #include "arch/x86/vmx/vcpu.h"
 #include "core/sched/thread.h"
 
@@ -44,16 +44,6 @@ static void prepare_run(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *
         v->recheck_events = true;
     if (unlikely(read_cr2() != vcpu->cr2))
         write_cr2(vcpu->cr2);
-}
-
-// Attention, reschedule or work is set. False: it was only an event for the guest; go on.
-static bool must_leave(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu) {
-    uint32_t attention = atomic_load_explicit(&vcpu->attention, memory_order_acquire);
-    if ((attention & ~(uint32_t)ATTENTION_EVENT) || cpu->reschedule || cpu->current->work)
-        return true;
-    atomic_fetch_and(&vcpu->attention, ~(uint32_t)ATTENTION_EVENT);
-    v->recheck_events = true;
-    return false;
 }
 
 // What before_entry says. False: a triple fault was raised.
@@ -126,9 +116,12 @@ int vmx_run(struct virt_vcpu *vcpu, struct virt_exit *exit) {
         uint32_t look = atomic_load_explicit(&vcpu->attention, memory_order_acquire) |
                         atomic_load_explicit(&cpu->reschedule, memory_order_relaxed) |
                         atomic_load_explicit(&thread->work, memory_order_relaxed);
-        if (unlikely(look) && must_leave(vcpu, v, cpu)) {
-            exit->kind = VIRT_EXIT_ATTENTION;
-            break;
+        if (unlikely(look)) {
+            if (vcpu_must_leave(vcpu, cpu)) {
+                exit->kind = VIRT_EXIT_ATTENTION;
+                break;
+            }
+            v->recheck_events = true;
         }
         if (unlikely(v->before_entry) && !prepare_entry(vcpu, v)) {
             exit->kind = VIRT_EXIT_SHUTDOWN;
