@@ -10,7 +10,7 @@ SHELL := /bin/bash
 
 # Every Debian package that building, running and testing need.
 PACKAGES := gcc libc6-dev linux-libc-dev binutils nasm gnu-efi python3 mtools cpio xz-utils \
-	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 \
+	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 seabios syslinux \
 	check pkg-config libasan8 libubsan1 clang clang-format clang-tidy cppcheck libzydis-dev
 
 CC := gcc
@@ -132,7 +132,8 @@ $(1): $(patsubst %.c,$(OUT)/program-obj/%.o,$(2))
 	$$(call say,CC,$$@)
 	$$(Q)$(CC) -static -s -pthread $$^ -o $$@
 endef
-$(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c))))
+$(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
+	$(if $(filter vmm,$(tool)),$(wildcard drivers/virtio/*.c)))))
 $(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c))))
 SUITE := $(OUT)/tests/suite
 $(eval $(call program_rule,$(SUITE),tests/selftests/suite.c))
@@ -151,7 +152,7 @@ $(OUT)/selftests/selftests.stamp: tests/selftests/build.sh | $(DEPS)
 	@touch $@
 
 # The host to compare with, for HOST=linux.
-LINUX_HOST := $(OUT)/linux-host/linux.stub
+LINUX_HOST := $(OUT)/linux-host/vmlinuz
 $(LINUX_HOST): tests/selftests/linux-host.sh | $(DEPS)
 	tests/selftests/linux-host.sh $(@D)
 

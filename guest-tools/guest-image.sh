@@ -49,6 +49,16 @@ ln -s bin root/sbin
 ln -s ../bin root/usr/bin
 ln -s ../bin root/usr/sbin
 
+# The drivers of what vmm offers, as modules of the kernel's own package.
+version=$(basename packages/lib/modules/*)
+modules=root/lib/modules/$version
+mkdir -p "$modules"
+for module in virtio virtio_ring virtio_pci virtio_pci_modern_dev virtio_pci_legacy_dev virtio_blk \
+    virtio_net net_failover failover virtio_console virtio-rng virtio_balloon; do
+    find packages/lib/modules -name "$module.ko" -exec cp {} "$modules" \;
+done
+root/bin/busybox depmod -b "$PWD/root" "$version"
+
 # busybox's init runs what follows and makes poweroff and reboot work.
 ln -s bin/busybox root/init
 cat >root/etc/inittab <<'END'
@@ -64,6 +74,12 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 hostname guest
+# What the buses have found names its driver; PCI's drivers bring a bus of their own.
+for bus in pci virtio; do
+    for device in /sys/bus/$bus/devices/*; do
+        [ -e "$device/driver" ] || modprobe -q "$(cat "$device/modalias")" 2>/dev/null
+    done
+done
 # Flow control lets the monitor hold input back while nobody reads it.
 stty -F /dev/ttyS0 crtscts
 [ -x /etc/startup.local ] && . /etc/startup.local

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// ACPI 6.4 tables of a hardware-reduced machine: local APICs, one I/O APIC, PIC and PIT, COM1,
+// ACPI 6.4 tables of a hardware-reduced machine: local APICs, one I/O APIC, PIC and PIT, PCI, COM1,
 // sleep and reset registers. ISA interrupts are wired to the I/O APIC pin of the same number, so
 // the MADT needs no override.
 #include "acpi.h"
@@ -151,15 +151,27 @@ static uint64_t write_dsdt(struct table_area *area, bool serial) {
     struct aml aml = {
         .data = table, .used = sizeof(struct table_header), .capacity = sizeof(table)};
 
+    size_t bus = aml_scope(&aml, "\\_SB_");
+    size_t device = aml_device(&aml, "PCI0");
+    aml_name_eisa_id(&aml, "_HID", "PNP0A08");
+    aml_name_eisa_id(&aml, "_CID", "PNP0A03");
+    aml_name_integer(&aml, "_BBN", 0);
+    aml_pci_resources(&aml, PCI_CONFIG_ADDRESS_PORT, PCI_WINDOW_START,
+                      PCI_WINDOW_END - PCI_WINDOW_START);
+    aml_end(&aml, device);
+    // PCI Firmware 3.2, 4.1.2: what MCFG names is reserved by a motherboard resource.
+    device = aml_device(&aml, "MBRD");
+    aml_name_eisa_id(&aml, "_HID", "PNP0C02");
+    aml_memory_resource(&aml, PCI_ECAM_START, PCI_ECAM_SIZE);
+    aml_end(&aml, device);
     if (serial) {
-        size_t bus = aml_scope(&aml, "\\_SB_");
-        size_t device = aml_device(&aml, "COM1");
+        device = aml_device(&aml, "COM1");
         aml_name_eisa_id(&aml, "_HID", "PNP0501");
         aml_name_integer(&aml, "_UID", 0);
         aml_port_resources(&aml, SERIAL_PORT, SERIAL_PORTS, SERIAL_IRQ);
         aml_end(&aml, device);
-        aml_end(&aml, bus);
     }
+    aml_end(&aml, bus);
     aml_name_byte_package(&aml, "_S5_", s5, sizeof(s5));
     fill_header((struct table_header *)table, "DSDT", 2, aml.used);
     return place_table(area, table, aml.used);
@@ -222,17 +234,33 @@ static uint64_t write_madt(struct table_area *area, unsigned cpus) {
     return place_table(area, table, bytes.used);
 }
 
+// PCI Firmware 3.2, 4.1.2.
+static uint64_t write_mcfg(struct table_area *area) {
+    struct __attribute__((packed)) {
+        struct table_header header;
+        uint64_t reserved;
+        uint64_t base;
+        uint16_t segment;
+        uint8_t first_bus, last_bus;
+        uint32_t reserved1;
+    } mcfg = {.base = PCI_ECAM_START};
+
+    fill_header(&mcfg.header, "MCFG", 1, sizeof(mcfg));
+    return place_table(area, &mcfg, sizeof(mcfg));
+}
+
 void acpi_write_tables(const struct guest_memory *memory, unsigned cpus, bool serial) {
     struct table_area area = {.memory = memory, .next = ACPI_ADDRESS + 64};
     struct __attribute__((packed)) {
         struct table_header header;
-        uint64_t tables[2];
+        uint64_t tables[3];
     } xsdt;
     struct rsdp rsdp = {.revision = 2, .length = sizeof(rsdp)};
 
     uint64_t dsdt = write_dsdt(&area, serial);
     xsdt.tables[0] = write_fadt(&area, dsdt, serial);
     xsdt.tables[1] = write_madt(&area, cpus);
+    xsdt.tables[2] = write_mcfg(&area);
     fill_header(&xsdt.header, "XSDT", 1, sizeof(xsdt));
     rsdp.xsdt = place_table(&area, &xsdt, sizeof(xsdt));
 

@@ -108,37 +108,95 @@ void aml_name_byte_package(struct aml *aml, const char *text, const uint8_t *val
     aml_end(aml, start);
 }
 
+static void name_resources(struct aml *aml, const void *template, uint8_t size) {
+    name(aml, "_CRS");
+    byte(aml, AML_BUFFER);
+    size_t start = begin(aml);
+    byte(aml, AML_BYTE);
+    byte(aml, size);
+    aml_bytes(aml, template, size);
+    aml_end(aml, start);
+}
+
+// Section 6.4.2.5: a port descriptor.
+struct __attribute__((packed)) ports_descriptor {
+    uint8_t tag, decode16;
+    uint16_t min, max;
+    uint8_t alignment, length;
+};
+
+static struct ports_descriptor ports_descriptor(uint16_t port, uint8_t ports) {
+    return (struct ports_descriptor){
+        .tag = 0x47, .decode16 = 1, .min = port, .max = port, .alignment = 1, .length = ports};
+}
+
+#define END_TAG 0x79 // 6.4.2.9; a checksum of 0 is not looked at
+
 void aml_port_resources(struct aml *aml, uint16_t port, uint8_t ports, uint32_t interrupt) {
-    // Section 6.4: I/O port descriptor, extended interrupt descriptor, end tag without checksum.
     const struct __attribute__((packed)) {
-        uint8_t io_tag, io_decode16;
-        uint16_t io_min, io_max;
-        uint8_t io_alignment, io_length;
-        uint8_t irq_tag;
+        struct ports_descriptor ports;
+        uint8_t irq_tag; // 6.4.3.6
         uint16_t irq_size;
         uint8_t irq_flags, irq_count;
         uint32_t irq;
         uint8_t end_tag, end_checksum;
     } template = {
-        .io_tag = 0x47,
-        .io_decode16 = 1,
-        .io_min = port,
-        .io_max = port,
-        .io_alignment = 1,
-        .io_length = ports,
+        .ports = ports_descriptor(port, ports),
         .irq_tag = 0x89,
         .irq_size = 6,
         .irq_flags = 0x03, // consumer, edge
         .irq_count = 1,
         .irq = interrupt,
-        .end_tag = 0x79,
+        .end_tag = END_TAG,
     };
 
-    name(aml, "_CRS");
-    byte(aml, AML_BUFFER);
-    size_t start = begin(aml);
-    byte(aml, AML_BYTE);
-    byte(aml, sizeof(template));
-    aml_bytes(aml, &template, sizeof(template));
-    aml_end(aml, start);
+    name_resources(aml, &template, sizeof(template));
+}
+
+void aml_memory_resource(struct aml *aml, uint32_t address, uint32_t size) {
+    const struct __attribute__((packed)) {
+        uint8_t tag; // 6.4.3.4
+        uint16_t length;
+        uint8_t writable;
+        uint32_t base, size;
+        uint8_t end_tag, end_checksum;
+    } template = {
+        .tag = 0x86, .length = 9, .writable = 1, .base = address, .size = size, .end_tag = END_TAG};
+
+    name_resources(aml, &template, sizeof(template));
+}
+
+void aml_pci_resources(struct aml *aml, uint16_t config_port, uint32_t window, uint32_t size) {
+    // 6.4.3.5: address space descriptors, whose ends are both fixed.
+    enum { MEMORY = 0, BUSES = 2, MIN_AND_MAX_FIXED = 0x0c, MEMORY_WRITABLE = 1 };
+    const struct __attribute__((packed)) {
+        uint8_t bus_tag;
+        uint16_t bus_length;
+        uint8_t bus_type, bus_flags, bus_specific;
+        uint16_t bus_granularity, bus_min, bus_max, bus_translation, buses;
+        struct ports_descriptor ports;
+        uint8_t memory_tag;
+        uint16_t memory_length;
+        uint8_t memory_type, memory_flags, memory_specific;
+        uint32_t granularity, min, max, translation, size;
+        uint8_t end_tag, end_checksum;
+    } template = {
+        .bus_tag = 0x88,
+        .bus_length = 13,
+        .bus_type = BUSES,
+        .bus_flags = MIN_AND_MAX_FIXED,
+        .buses = 1,
+        .ports = ports_descriptor(config_port, 8),
+        .memory_tag = 0x87,
+        .memory_length = 23,
+        .memory_type = MEMORY,
+        .memory_flags = MIN_AND_MAX_FIXED,
+        .memory_specific = MEMORY_WRITABLE,
+        .min = window,
+        .max = window + size - 1,
+        .size = size,
+        .end_tag = END_TAG,
+    };
+
+    name_resources(aml, &template, sizeof(template));
 }

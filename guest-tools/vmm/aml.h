@@ -25,5 +25,11 @@ void aml_name_integer(struct aml *aml, const char *name, uint32_t value);
 void aml_name_eisa_id(struct aml *aml, const char *name, const char id[7]);
 void aml_name_byte_package(struct aml *aml, const char *name, const uint8_t *values, uint8_t count);
 
+// _CRS of a PCI host bridge that owns bus 0, the configuration ports and one window of memory.
+void aml_pci_resources(struct aml *aml, uint16_t config_port, uint32_t window, uint32_t size);
+
+// _CRS with one fixed block of memory.
+void aml_memory_resource(struct aml *aml, uint32_t address, uint32_t size);
+
 // _CRS with one block of ports and one edge-triggered, active-high, exclusive interrupt.
 void aml_port_resources(struct aml *aml, uint16_t port, uint8_t ports, uint32_t interrupt);

@@ -9,9 +9,8 @@
 void bus_attach(struct bus *bus, uint64_t start, uint64_t length, const struct bus_device_ops *ops,
                 void *device) {
     for (size_t i = 0; i < bus->count; i++) {
-        const struct bus_range *other = &bus->ranges[i];
-        if (start < other->start + other->length && other->start < start + length) {
-            fatal("devices overlap at %#llx", (unsigned long long)start);
+        if (start == bus->ranges[i].start) {
+            fatal("two devices at %#llx", (unsigned long long)start);
         }
     }
     if (bus->count == BUS_RANGES_MAX) {

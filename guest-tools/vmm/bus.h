@@ -27,7 +27,9 @@ struct bus {
     size_t count;
 };
 
-// Adds a range; exits with a message where it overlaps another.
+// Adds a range; exits with a message where another begins at the same address. Of ranges that
+// overlap (a PC's reset register at port 0xcf9 lies in PCI's 0xcf8) the first that holds the whole
+// access answers.
 void bus_attach(struct bus *bus, uint64_t start, uint64_t length, const struct bus_device_ops *ops,
                 void *device);
 

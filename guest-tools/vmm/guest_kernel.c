@@ -18,6 +18,7 @@ unsigned memory_map_make(const struct guest_memory *memory,
         (struct memory_map_entry){FIRMWARE_START, FIRMWARE_END - FIRMWARE_START, E820_RESERVED};
     map[count++] =
         (struct memory_map_entry){HIGH_RAM_START, memory->low_size - HIGH_RAM_START, E820_RAM};
+    map[count++] = (struct memory_map_entry){PCI_ECAM_START, PCI_ECAM_SIZE, E820_RESERVED};
     map[count++] = (struct memory_map_entry){
         IDENTITY_MAP_ADDRESS, TSS_ADDRESS + 3 * GUEST_PAGE_SIZE - IDENTITY_MAP_ADDRESS,
         E820_RESERVED};

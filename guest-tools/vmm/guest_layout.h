@@ -13,6 +13,10 @@
 #define HOLE_START 0xc0000000ull
 #define HOLE_END   0x100000000ull
 
+#define PCI_WINDOW_START     0xd0000000u // registers of PCI devices
+#define PCI_WINDOW_END       0xe0000000u
+#define PCI_ECAM_START       0xe0000000u // configuration space of bus 0
+#define PCI_ECAM_SIZE        0x100000u
 #define IOAPIC_ADDRESS       0xfec00000u
 #define LOCAL_APIC_ADDRESS   0xfee00000u
 #define IDENTITY_MAP_ADDRESS 0xfffbc000ull // one page, KVM_SET_IDENTITY_MAP_ADDR
@@ -34,13 +38,15 @@
 #define HIGH_RAM_START      0x100000ull
 
 // Ports and interrupt lines.
-#define SERIAL_PORT        0x3f8
-#define SERIAL_PORTS       8
-#define SERIAL_IRQ         4
-#define I8042_DATA_PORT    0x60
-#define I8042_COMMAND_PORT 0x64
-#define SLEEP_CONTROL_PORT 0x600
-#define SLEEP_STATUS_PORT  0x601
-#define RESET_PORT         0xcf9
-#define RESET_VALUE        0x06
-#define SLEEP_TYPE_S5      5
+#define SERIAL_PORT             0x3f8
+#define SERIAL_PORTS            8
+#define SERIAL_IRQ              4
+#define I8042_DATA_PORT         0x60
+#define I8042_COMMAND_PORT      0x64
+#define SLEEP_CONTROL_PORT      0x600
+#define SLEEP_STATUS_PORT       0x601
+#define PCI_CONFIG_ADDRESS_PORT 0xcf8
+#define PCI_CONFIG_DATA_PORT    0xcfc
+#define RESET_PORT              0xcf9
+#define RESET_VALUE             0x06
+#define SLEEP_TYPE_S5           5

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device_options.h"
 #include "guest_layout.h"
 
 #define EXIT_USAGE 2
@@ -24,14 +25,21 @@ static const char usage_text[] =
     "  --cpus N           virtual CPUs (default 1)\n"
     "  --memory SIZE      RAM, with suffix K, M or G (default 256M)\n"
     "  --serial MODE      COM1: tty (default; standard input and output), file=PATH, null, off\n"
+    "  --console MODE     virtio console, the same modes (default off)\n"
+    "  --disk path=FILE[,readonly=on]\n"
+    "  --disk vhost_user=true,socket=PATH[,num_queues=N][,queue_size=N]\n"
+    "                     virtio disk: a raw image, or one a vhost-user back end serves; "
+    "repeatable\n"
+    "  --net vhost_user=true,socket=PATH[,mac=MAC][,queue_size=N]\n"
+    "                     virtio network interface; repeatable\n"
+    "  --rng src=FILE     where the guest's entropy comes from (default /dev/urandom), off: none\n"
+    "  --balloon size=SIZE[,deflate_on_oom=on][,free_page_reporting=on]\n"
     "  --help, --version\n"
     "\n"
     "On a terminal, Ctrl-] ends the virtual machine.\n"
     "Exit status: 0 guest powered off or was ended, 1 it or its monitor failed, 2 bad usage.\n";
 
-static void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
-
-static void usage_error(const char *format, ...) {
+void usage_error(const char *format, ...) {
     va_list args;
 
     fputs("vmm: ", stderr);
@@ -62,32 +70,37 @@ static const char *skip_prefix(const char *text, const char *prefix) {
     return strncmp(text, prefix, length) == 0 ? text + length : text;
 }
 
-static uint64_t parse_memory(const char *argument) {
+uint64_t parse_size(const char *option, const char *argument) {
     static const struct {
         char suffix;
         unsigned shift;
     } units[] = {{'K', 10}, {'k', 10}, {'M', 20}, {'m', 20}, {'G', 30}, {'g', 30}, {'\0', 0}};
-    const char *text = skip_prefix(argument, "size=");
     const char *end;
-    uint64_t value = parse_number(text, &end);
+    uint64_t value = parse_number(argument, &end);
 
-    for (size_t i = 0; end != text && i < sizeof(units) / sizeof(units[0]); i++) {
+    for (size_t i = 0; end != argument && i < sizeof(units) / sizeof(units[0]); i++) {
         if (*end != units[i].suffix || (*end && end[1])) {
             continue;
         }
         if (value > MEMORY_MAX >> units[i].shift) {
-            usage_error("--memory %s: more than %llu GiB", argument, MEMORY_MAX >> 30);
+            usage_error("%s %s: more than %llu GiB", option, argument, MEMORY_MAX >> 30);
         }
         value <<= units[i].shift;
-        if (value < MEMORY_MIN) {
-            usage_error("--memory %s: less than %llu MiB", argument, MEMORY_MIN >> 20);
-        }
         if (value % GUEST_PAGE_SIZE) {
-            usage_error("--memory %s: no multiple of 4 KiB", argument);
+            usage_error("%s %s: no multiple of 4 KiB", option, argument);
         }
         return value;
     }
-    usage_error("--memory %s: not a size such as 256M or 1G", argument);
+    usage_error("%s %s: not a size such as 256M or 1G", option, argument);
+}
+
+static uint64_t parse_memory(const char *argument) {
+    uint64_t value = parse_size("--memory", skip_prefix(argument, "size="));
+
+    if (value < MEMORY_MIN) {
+        usage_error("--memory %s: less than %llu MiB", argument, MEMORY_MIN >> 20);
+    }
+    return value;
 }
 
 static unsigned parse_cpus(const char *argument) {
@@ -104,7 +117,8 @@ static unsigned parse_cpus(const char *argument) {
     return (unsigned)value;
 }
 
-static void parse_serial(struct options *options, const char *argument) {
+static enum serial_mode parse_serial(struct options *options, const char *option,
+                                     const char *argument) {
     static const struct {
         const char *name;
         enum serial_mode mode;
@@ -112,31 +126,42 @@ static void parse_serial(struct options *options, const char *argument) {
     const char *path = skip_prefix(argument, "file=");
 
     if (path != argument && *path) {
-        options->serial = SERIAL_FILE;
         options->serial_path = path;
-        return;
+        return SERIAL_FILE;
     }
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
         if (strcmp(argument, modes[i].name) == 0) {
-            options->serial = modes[i].mode;
-            return;
+            return modes[i].mode;
         }
     }
-    usage_error("--serial %s: must be tty, file=PATH, null or off", argument);
+    usage_error("%s %s: must be tty, file=PATH, null or off", option, argument);
 }
 
 void options_parse(struct options *options, int argc, char **argv) {
     static const struct option table[] = {
-        {"kernel", required_argument, NULL, 'k'},    {"initrd", required_argument, NULL, 'i'},
-        {"initramfs", required_argument, NULL, 'i'}, {"cmdline", required_argument, NULL, 'c'},
-        {"cpus", required_argument, NULL, 'n'},      {"memory", required_argument, NULL, 'm'},
-        {"serial", required_argument, NULL, 's'},    {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0},
+        {"kernel", required_argument, NULL, 'k'},
+        {"initrd", required_argument, NULL, 'i'},
+        {"initramfs", required_argument, NULL, 'i'},
+        {"cmdline", required_argument, NULL, 'c'},
+        {"cpus", required_argument, NULL, 'n'},
+        {"memory", required_argument, NULL, 'm'},
+        {"serial", required_argument, NULL, 's'},
+        {"console", required_argument, NULL, 'C'},
+        {"disk", required_argument, NULL, 'd'},
+        {"net", required_argument, NULL, 'N'},
+        {"rng", required_argument, NULL, 'r'},
+        {"balloon", required_argument, NULL, 'b'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
     };
     int option;
 
-    *options = (struct options){
-        .cmdline = "", .memory_bytes = 256ull << 20, .cpus = 1, .serial = SERIAL_TTY};
+    *options = (struct options){.cmdline = "",
+                                .memory_bytes = 256ull << 20,
+                                .cpus = 1,
+                                .serial = SERIAL_TTY,
+                                .rng = "/dev/urandom"};
     while ((option = getopt_long(argc, argv, "hV", table, NULL)) != -1) {
         switch (option) {
         case 'k':
@@ -155,7 +180,22 @@ void options_parse(struct options *options, int argc, char **argv) {
             options->memory_bytes = parse_memory(optarg);
             break;
         case 's':
-            parse_serial(options, optarg);
+            options->serial = parse_serial(options, "--serial", optarg);
+            break;
+        case 'C':
+            options->console = parse_serial(options, "--console", optarg);
+            break;
+        case 'd':
+            parse_disk(options, optarg);
+            break;
+        case 'N':
+            parse_net(options, optarg);
+            break;
+        case 'r':
+            parse_rng(options, optarg);
+            break;
+        case 'b':
+            parse_balloon(options, optarg);
             break;
         case 'h':
             fputs(usage_text, stdout);
@@ -173,5 +213,9 @@ void options_parse(struct options *options, int argc, char **argv) {
     }
     if (!options->kernel) {
         usage_error("--kernel is missing");
+    }
+    if (options->console != SERIAL_OFF && options->console != SERIAL_NULL &&
+        options->serial != SERIAL_OFF && options->serial != SERIAL_NULL) {
+        usage_error("--serial and --console cannot both be connected: give --serial null or off");
     }
 }

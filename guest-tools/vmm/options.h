@@ -2,6 +2,7 @@
 // The command line of vmm, named as cloud-hypervisor names its options.
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum serial_mode {
@@ -11,15 +12,50 @@ enum serial_mode {
     SERIAL_FILE, // output to a file, no input
 };
 
+#define OPTIONS_DISKS_MAX 16
+#define OPTIONS_NETS_MAX  8
+
+struct disk_options {
+    const char *path;   // raw image served by this program; NULL where a back end serves the disk
+    const char *socket; // of a vhost-user back end
+    bool read_only;
+    unsigned queues, queue_size;
+};
+
+struct net_options {
+    const char *socket; // of a vhost-user back end
+    uint8_t mac[6];
+    unsigned queue_size;
+};
+
+struct balloon_options {
+    bool present;
+    uint64_t bytes; // asked of the guest from the start
+    bool deflate_on_oom, free_page_reporting;
+};
+
 struct options {
     const char *kernel;
     const char *initrd; // NULL: none
     const char *cmdline;
-    const char *serial_path; // of SERIAL_FILE
+    const char *serial_path; // of SERIAL_FILE, of either console
     uint64_t memory_bytes;
     unsigned cpus;
     enum serial_mode serial;
+    enum serial_mode console; // virtio; SERIAL_TTY for at most one of the two
+    const char *rng;          // file random bytes come from, NULL: no such device
+    struct balloon_options balloon;
+    struct disk_options disks[OPTIONS_DISKS_MAX];
+    unsigned disk_count;
+    struct net_options nets[OPTIONS_NETS_MAX];
+    unsigned net_count;
 };
+
+// Prints what is wrong with the command line and exits with status 2.
+void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+// Bytes of a size such as 64K, 256M or 1G, a multiple of 4 KiB; a usage error otherwise.
+uint64_t parse_size(const char *option, const char *argument);
 
 // Fills *options from argv. Prints what is wrong and exits with status 2 on a bad command line;
 // prints and exits with 0 for --help and --version.

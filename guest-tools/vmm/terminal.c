@@ -40,7 +40,8 @@ static void enter_raw_mode(void) {
 }
 
 void terminal_open(const struct options *options) {
-    switch (options->serial) {
+    switch (options->serial == SERIAL_OFF || options->serial == SERIAL_NULL ? options->console
+                                                                            : options->serial) {
     case SERIAL_TTY:
         input_fd = STDIN_FILENO;
         output_fd = STDOUT_FILENO;
@@ -49,7 +50,7 @@ void terminal_open(const struct options *options) {
     case SERIAL_FILE:
         output_fd = open(options->serial_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         if (output_fd < 0) {
-            fatal_errno("cannot open serial file %s", options->serial_path);
+            fatal_errno("cannot open %s", options->serial_path);
         }
         break;
     case SERIAL_NULL:

@@ -76,9 +76,15 @@ static void end_by_power(void *context, bool reset) {
 }
 
 static void attach_devices(struct vm *vm, const struct options *options) {
+    // First the reset register, which lies within PCI's ports.
     power_attach(&vm->power, &vm->ports, end_by_power, vm);
+    irq_routes_create(&vm->irq_routes, vm->fd);
+    pci_create(&vm->pci, &vm->ports, &vm->mmio);
+    devices_create(vm, options);
+    vm->serial_connected = options->serial == SERIAL_TTY || options->serial == SERIAL_FILE;
     if (options->serial != SERIAL_OFF) {
-        const struct serial_backend backend = {.output_fd = terminal_output(),
+        const struct serial_backend backend = {.output_fd =
+                                                   vm->serial_connected ? terminal_output() : -1,
                                                .context = vm,
                                                .set_irq = set_serial_irq,
                                                .room = serial_room};
@@ -95,6 +101,27 @@ static void check_cpu_count(int kvm_fd, unsigned cpus) {
     if (most > 0 && cpus > (unsigned)most) {
         fatal("--cpus %u: this system runs at most %d a virtual machine", cpus, most);
     }
+}
+
+// Back ends in other programs map the guest's memory too.
+static bool needs_sharing(const struct options *options) {
+    bool shared = options->net_count > 0;
+
+    for (unsigned i = 0; i < options->disk_count; i++) {
+        shared |= options->disks[i].socket != NULL;
+    }
+    return shared;
+}
+
+static void grant_memory(struct vm *vm) {
+    struct guest_memory *memory = &vm->memory;
+
+    vm->memory_map = (struct guest_memory_map){
+        .regions = {{.address = 0, .size = memory->low_size, .host = memory->host},
+                    {.address = HOLE_END,
+                     .size = memory->high_size,
+                     .host = memory->host + memory->low_size}},
+        .count = memory->high_size ? 2 : 1};
 }
 
 void vm_create(struct vm *vm, int kvm_fd, const struct options *options) {
@@ -118,7 +145,8 @@ void vm_create(struct vm *vm, int kvm_fd, const struct options *options) {
 
     enable_wide_apic_ids(vm);
     create_irqchip(vm);
-    memory_create(&vm->memory, options->memory_bytes);
+    memory_create(&vm->memory, options->memory_bytes, needs_sharing(options));
+    grant_memory(vm);
     add_memory_slot(vm, 0, 0, vm->memory.low_size);
     if (vm->memory.high_size) {
         add_memory_slot(vm, 1, HOLE_END, vm->memory.high_size);
@@ -189,7 +217,8 @@ static void serve_until_ended(struct vm *vm) {
 
     while (vm->outcome == VM_RUNNING) {
         uint64_t count;
-        bool listening = terminal_input() >= 0 && serial_room_left(&vm->serial) > 0;
+        bool listening =
+            vm->serial_connected && terminal_input() >= 0 && serial_room_left(&vm->serial) > 0;
 
         fds[1].fd = listening ? terminal_input() : -1;
         fds[1].revents = 0;
@@ -220,6 +249,7 @@ void vm_destroy(struct vm *vm) {
     for (unsigned i = 0; i < vm->cpus; i++) {
         vcpu_destroy(&vm->vcpus[i]);
     }
+    devices_destroy(&vm->devices);
     free(vm->vcpus);
     close(vm->fd);
     close(vm->wake_fd);

@@ -7,10 +7,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "drivers/virtio/guest_memory_map.h"
+
 #include "bus.h"
+#include "devices.h"
 #include "guest_kernel.h"
+#include "irq_routes.h"
 #include "memory.h"
 #include "options.h"
+#include "pci.h"
 #include "power.h"
 #include "serial.h"
 
@@ -38,7 +43,12 @@ struct vm {
     struct guest_memory memory;
     struct bus ports;
     struct bus mmio;
+    struct pci pci;
+    struct irq_routes irq_routes;
+    struct guest_memory_map memory_map; // what devices may reach
+    struct devices devices;
     struct serial serial;
+    bool serial_connected; // to the terminal; else to nothing
     struct power power;
     unsigned cpus;
     struct vcpu *vcpus;

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Which devices there are, in the order of their slots.
+#include "devices.h"
+
+#include <string.h>
+
+#include "virtio_balloon.h"
+#include "virtio_block.h"
+#include "virtio_console.h"
+#include "virtio_rng.h"
+#include "vm.h"
+
+void devices_create(struct vm *vm, const struct options *options) {
+    struct devices *devices = &vm->devices;
+
+    if (options->console != SERIAL_OFF) {
+        devices->console = virtio_console_create(vm);
+    }
+    for (unsigned i = 0; i < options->disk_count; i++) {
+        const struct disk_options *disk = &options->disks[i];
+
+        devices->blocks[i] = virtio_block_create(vm, disk->path, disk->read_only);
+    }
+    if (options->rng) {
+        devices->rng = virtio_rng_create(vm, options->rng);
+    }
+    if (options->balloon.present) {
+        devices->balloon =
+            virtio_balloon_create(vm, options->balloon.bytes, options->balloon.deflate_on_oom,
+                                  options->balloon.free_page_reporting);
+    }
+}
+
+void devices_destroy(struct devices *devices) {
+    if (devices->console) {
+        virtio_console_destroy(devices->console);
+    }
+    for (unsigned i = 0; i < OPTIONS_DISKS_MAX && devices->blocks[i]; i++) {
+        virtio_block_destroy(devices->blocks[i]);
+    }
+    if (devices->rng) {
+        virtio_rng_destroy(devices->rng);
+    }
+    if (devices->balloon) {
+        virtio_balloon_destroy(devices->balloon);
+    }
+    memset(devices, 0, sizeof(*devices));
+}

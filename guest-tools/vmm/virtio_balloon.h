@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A balloon: the guest gives memory back and reports what it does not use. virtio 1.2, 5.5.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vm;
+struct virtio_balloon;
+
+// Adds a balloon that asks the guest for `bytes`, and with free_page_reporting for what is unused.
+struct virtio_balloon *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool deflate_on_oom,
+                                             bool free_page_reporting);
+void virtio_balloon_destroy(struct virtio_balloon *balloon);
+
+// Changes what is asked of the guest. Any thread.
+void virtio_balloon_resize(struct virtio_balloon *balloon, uint64_t bytes);
+
+// Bytes the guest has given.
+uint64_t virtio_balloon_size(const struct virtio_balloon *balloon);

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Moves bytes between the terminal and the driver's two queues.
+#include "virtio_console.h"
+
+#include <errno.h>
+#include <linux/virtio_ids.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "terminal.h"
+#include "virtio_worker.h"
+#include "vm.h"
+
+enum { RECEIVE, TRANSMIT };
+
+#define INPUT_MAX 512u
+
+struct virtio_console {
+    struct virtio_device device;
+    struct virtio_worker worker;
+    uint8_t input[INPUT_MAX];
+    uint32_t input_length;
+};
+
+// Typed bytes go to the driver's next buffer, and wait while it has none.
+static int64_t receive(struct virtio_console *console, const struct virtqueue_buffer *buffer) {
+    if (buffer->readable || !buffer->writable) {
+        return -EPROTO;
+    }
+    if (console->input_length == 0) {
+        return -EAGAIN;
+    }
+    uint32_t written = virtqueue_write(buffer, 0, console->input, console->input_length);
+    console->input_length -= written;
+    memmove(console->input, console->input + written, console->input_length);
+    return written;
+}
+
+static int64_t transmit(const struct virtqueue_buffer *buffer) {
+    for (unsigned i = 0; i < buffer->readable; i++) {
+        const uint8_t *bytes = buffer->segments[i].iov_base;
+        size_t left = buffer->segments[i].iov_len;
+
+        while (left && terminal_output() >= 0) {
+            ssize_t done = write(terminal_output(), bytes, left);
+
+            if (done < 0 && errno != EINTR && errno != EAGAIN) {
+                break; // nobody reads: what a pulled cable does
+            }
+            if (done > 0) {
+                bytes += done;
+                left -= (size_t)done;
+            }
+        }
+    }
+    return 0;
+}
+
+static void listen_to_terminal(struct virtio_console *console) {
+    console->worker.extra_fd = console->input_length ? -1 : terminal_input();
+}
+
+static int64_t serve(struct virtio_worker *worker, unsigned queue,
+                     const struct virtqueue_buffer *buffer) {
+    struct virtio_console *console = (struct virtio_console *)worker->device;
+
+    if (queue == TRANSMIT) {
+        return transmit(buffer);
+    }
+    int64_t written = receive(console, buffer);
+    listen_to_terminal(console);
+    return written;
+}
+
+static void take_input(struct virtio_worker *worker) {
+    struct virtio_console *console = (struct virtio_console *)worker->device;
+    size_t count = INPUT_MAX;
+
+    if (terminal_read(console->input, &count) == TERMINAL_ESCAPE) {
+        vm_end(console->device.vm, VM_ENDED);
+    }
+    console->input_length = (uint32_t)count;
+    listen_to_terminal(console);
+    virtio_worker_serve(worker, RECEIVE);
+}
+
+static int start(struct virtio_device *device) {
+    struct virtio_console *console = (struct virtio_console *)device;
+
+    listen_to_terminal(console);
+    return virtio_worker_start(&console->worker, device);
+}
+
+static void stop(struct virtio_device *device) {
+    virtio_worker_stop(&((struct virtio_console *)device)->worker);
+}
+
+static const struct virtio_class class = {.name = "virtio-console",
+                                          .id = VIRTIO_ID_CONSOLE,
+                                          .pci_class = 0x078000,
+                                          .queue_size = 64,
+                                          .start = start,
+                                          .stop = stop};
+
+struct virtio_console *virtio_console_create(struct vm *vm) {
+    struct virtio_console *console = calloc(1, sizeof(*console));
+
+    if (!console) {
+        fatal("out of memory");
+    }
+    console->worker = (struct virtio_worker){.serve = serve, .extra = take_input, .extra_fd = -1};
+    console->device = (struct virtio_device){.class = &class, .vm = vm, .queue_count = 2};
+    virtio_attach(&console->device);
+    return console;
+}
+
+void virtio_console_destroy(struct virtio_console *console) {
+    virtio_detach(&console->device);
+    free(console);
+}

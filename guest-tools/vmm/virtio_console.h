@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// hvc0 of a Linux guest: a console without an emulated port. virtio 1.2, 5.3, one port.
+#pragma once
+
+struct vm;
+struct virtio_console;
+
+// Adds the device; it takes the terminal (terminal.h) as it was opened.
+struct virtio_console *virtio_console_create(struct vm *vm);
+void virtio_console_destroy(struct virtio_console *console);

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Fills the driver's buffers with random bytes.
+#include "virtio_rng.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_ids.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "virtio_worker.h"
+
+struct virtio_rng {
+    struct virtio_device device;
+    struct virtio_worker worker;
+    const char *path;
+    int fd;
+};
+
+static int64_t serve(struct virtio_worker *worker, unsigned queue,
+                     const struct virtqueue_buffer *buffer) {
+    const struct virtio_rng *rng = (const struct virtio_rng *)worker->device;
+    (void)queue;
+
+    if (buffer->readable || !buffer->writable) {
+        return -EPROTO;
+    }
+    ssize_t got = readv(rng->fd, buffer->segments, (int)buffer->writable);
+    if (got <= 0) { // 5.4.6.2 wants at least one byte
+        fatal_errno("no random bytes from %s", rng->path);
+    }
+    return got;
+}
+
+static int start(struct virtio_device *device) {
+    return virtio_worker_start(&((struct virtio_rng *)device)->worker, device);
+}
+
+static void stop(struct virtio_device *device) {
+    virtio_worker_stop(&((struct virtio_rng *)device)->worker);
+}
+
+static const struct virtio_class class = {.name = "virtio-rng",
+                                          .id = VIRTIO_ID_RNG,
+                                          .pci_class = 0xff0000,
+                                          .queue_size = 64,
+                                          .start = start,
+                                          .stop = stop};
+
+struct virtio_rng *virtio_rng_create(struct vm *vm, const char *path) {
+    struct virtio_rng *rng = calloc(1, sizeof(*rng));
+
+    if (!rng) {
+        fatal("out of memory");
+    }
+    rng->path = path;
+    rng->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (rng->fd < 0) {
+        fatal_errno("cannot open %s", path);
+    }
+    rng->worker = (struct virtio_worker){.serve = serve, .extra_fd = -1};
+    rng->device = (struct virtio_device){.class = &class, .vm = vm, .queue_count = 1};
+    virtio_attach(&rng->device);
+    return rng;
+}
+
+void virtio_rng_destroy(struct virtio_rng *rng) {
+    virtio_detach(&rng->device);
+    close(rng->fd);
+    free(rng);
+}

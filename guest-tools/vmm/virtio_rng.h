@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// An entropy device: virtio 1.2, 5.4.
+#pragma once
+
+struct vm;
+struct virtio_rng;
+
+// Adds the device to a VM; its bytes come from the file at path.
+struct virtio_rng *virtio_rng_create(struct vm *vm, const char *path);
+void virtio_rng_destroy(struct virtio_rng *rng);

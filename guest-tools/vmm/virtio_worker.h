@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A thread that serves the queues of a virtio device within this program.
+#pragma once
+
+#include <pthread.h>
+
+#include "virtio.h"
+
+struct virtio_worker {
+    struct virtio_device *device;
+    // Serves one buffer of a queue: returns the bytes written into it, or -errno: -EAGAIN leaves
+    // the buffer for later (poke), any other is the driver's fault and ends the service.
+    int64_t (*serve)(struct virtio_worker *worker, unsigned queue,
+                     const struct virtqueue_buffer *buffer);
+    // Bytes have come on extra_fd, or it was closed. May be NULL.
+    void (*extra)(struct virtio_worker *worker);
+    int extra_fd; // -1: none
+    pthread_t thread;
+    int stop_fd;
+    struct virtqueue queues[VIRTIO_QUEUES_MAX];
+    bool enabled[VIRTIO_QUEUES_MAX];
+    struct virtqueue_buffer buffer; // the one being served
+};
+
+// Attaches to the device's enabled queues and starts the thread. -errno where a queue is bad.
+int virtio_worker_start(struct virtio_worker *worker, struct virtio_device *device);
+void virtio_worker_stop(struct virtio_worker *worker);
+
+// Serves what waits in a queue. On the worker's own thread only.
+void virtio_worker_serve(struct virtio_worker *worker, unsigned queue);
