@@ -38,15 +38,16 @@ void run_domain_set_idle(struct run_domain *domain, unsigned cpu, bool idle) {
         atomic_fetch_and(&domain->idle[cpu / 64], ~bit);
 }
 
-// An idle CPU of the mask, near `from` if there is one; NULL: none.
-static struct run_queue *find_idle(const struct run_domain *domain,
-                                   const uint64_t mask[RUN_CPU_WORDS], unsigned from) {
+// An idle CPU of the mask, near `from` if there is one, which no longer counts as idle; NULL: none.
+static struct run_queue *claim_idle(struct run_domain *domain, const uint64_t mask[RUN_CPU_WORDS],
+                                    unsigned from) {
     for (unsigned i = 0; i < RUN_CPU_WORDS; i++) {
         unsigned word = (from / 64 + i) % RUN_CPU_WORDS;
         run_step();
         uint64_t idle =
             atomic_load_explicit(&domain->idle[word], memory_order_relaxed) & mask[word];
-        if (idle)
+        uint64_t bit = idle & -idle;
+        if (idle && (atomic_fetch_and(&domain->idle[word], ~bit) & bit))
             return domain->queues[word * 64 + (unsigned)__builtin_ctzll(idle)];
     }
     return NULL;
@@ -86,7 +87,7 @@ struct run_queue *run_domain_place(struct run_domain *domain, struct run_entity 
     struct run_queue *best = allowed ? domain->queues[last] : NULL;
     if (best && is_idle(best))
         return best;
-    struct run_queue *idle = find_idle(domain, entity->allowed, last);
+    struct run_queue *idle = claim_idle(domain, entity->allowed, last);
     if (idle)
         return idle;
     // A cache is warm where it ran, so only a new one or a fixed priority looks around.
@@ -190,16 +191,22 @@ static int64_t ahead(const struct run_queue *queue, const struct run_queue *othe
 struct run_queue *run_domain_push(struct run_domain *domain, struct run_queue *queue,
                                   uint64_t now) {
     static const uint64_t any[RUN_CPU_WORDS] = {[0 ... RUN_CPU_WORDS - 1] = UINT64_MAX};
-    struct run_queue *to = find_idle(domain, any, queue->cpu);
+    struct run_queue *to = claim_idle(domain, any, queue->cpu);
     for (unsigned i = 0; !to && i < samples(domain); i++) {
         struct run_queue *other = sample(domain, queue, i);
         if (other != queue && (!to || ahead(queue, other, now) > ahead(queue, to, now)))
             to = other;
     }
-    if (!to || to == queue || !lock_both(queue, to))
+    if (!to || to == queue)
         return NULL;
-    struct run_queue *reschedule = push_to(queue, to, now);
-    unlock_both(queue, to);
+    bool idle = is_idle(to);
+    struct run_queue *reschedule = NULL;
+    if (lock_both(queue, to)) {
+        reschedule = push_to(queue, to, now);
+        unlock_both(queue, to);
+    }
+    if (idle && !reschedule) // claimed in vain
+        run_domain_set_idle(domain, to->cpu, true);
     return reschedule;
 }
 

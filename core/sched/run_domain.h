@@ -15,6 +15,8 @@ struct run_domain {
 
 // The queue takes part from now on, idle.
 void run_domain_join(struct run_domain *domain, struct run_queue *queue);
+// After each pick that changes this or finds nothing: who places a thread on an idle CPU makes it
+// count as busy.
 void run_domain_set_idle(struct run_domain *domain, unsigned cpu, bool idle);
 // Where to add an entity that is nowhere; `from`: the waker's or creator's CPU. Its last CPU if
 // that idles (its cache may be warm), another idle one, the one of those near at hand that has

@@ -194,6 +194,8 @@ __attribute__((noinline)) void schedule(void) {
         uint64_t event = run_queue_next_event(&here->queue);
         spin_unlock(&here->queue.lock);
         arm(here, event);
+        if (next == here->idle)
+            run_domain_set_idle(&domain, cpu->index, true);
         return;
     }
     here->counts.switches++;
