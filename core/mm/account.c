@@ -17,6 +17,16 @@ static size_t used(struct memory_budget *budget) {
     return atomic_load_explicit(&budget->used, memory_order_relaxed);
 }
 
+// Lock held. What the last user of the account held on to.
+static void recycle(struct memory_account *account) {
+    if (account->program)
+        account_put(account->program);
+    if (account->group)
+        account->group->release(account->group);
+    account->program = NULL;
+    account->group = NULL;
+}
+
 static struct memory_account *take_free(void) {
     struct memory_account *found = NULL;
     spin_lock(&table.lock);
@@ -25,8 +35,10 @@ static struct memory_account *take_free(void) {
         if (!atomic_load(&account->references) && !used(&account->user) && !used(&account->kernel))
             found = account;
     }
-    if (found)
+    if (found) {
+        recycle(found);
         atomic_store(&found->references, 1);
+    }
     spin_unlock(&table.lock);
     return found;
 }
@@ -45,6 +57,43 @@ struct memory_account *account_create(size_t user_limit, size_t kernel_limit) {
     return account;
 }
 
+static const struct memory_account *program_of(const struct memory_account *account) {
+    return account->program ? account->program : account;
+}
+
+bool account_same_program(const struct memory_account *a, const struct memory_account *b) {
+    return program_of(a) == program_of(b);
+}
+
+static struct memory_account *find(const struct memory_account *model,
+                                   const struct memory_group *group) {
+    struct memory_account *found = NULL;
+    spin_lock(&table.lock);
+    for (unsigned i = 0; i < ACCOUNT_MAX - 1 && !found; i++) {
+        struct memory_account *account = &table.account[i];
+        if (atomic_load(&account->references) && account->group == group &&
+            account_same_program(account, model))
+            found = account;
+    }
+    if (found)
+        account_get(found);
+    spin_unlock(&table.lock);
+    return found;
+}
+
+struct memory_account *account_in_group(struct memory_account *account,
+                                        struct memory_group *group) {
+    struct memory_account *found = find(account, group);
+    if (!found && (found = account_create(0, 0))) {
+        found->program = account->program ? account->program : account;
+        account_get(found->program);
+        found->group = group;
+    } else if (group) {
+        group->release(group);
+    }
+    return found;
+}
+
 void account_get(struct memory_account *account) {
     atomic_fetch_add(&account->references, 1);
 }
@@ -56,23 +105,66 @@ void account_put(struct memory_account *account) {
     ASSERT(before > 0);
 }
 
+static int budget_charge(struct memory_budget *budget, size_t bytes) {
+    size_t before = atomic_fetch_add_explicit(&budget->used, bytes, memory_order_relaxed);
+    if (!budget->limit || (before <= budget->limit && bytes <= budget->limit - before))
+        return 0;
+    atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
+    return -ENOMEM;
+}
+
+static void budget_uncharge(struct memory_budget *budget, size_t bytes) {
+    atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
+}
+
+// Up to `end`, which is not charged.
+static void group_uncharge(struct memory_group *group, const struct memory_group *end, size_t bytes,
+                           bool kernel) {
+    for (; group != end; group = group->parent) {
+        budget_uncharge(&group->total, bytes);
+        if (kernel)
+            atomic_fetch_sub_explicit(&group->kernel, bytes, memory_order_relaxed);
+    }
+}
+
+static int group_charge(struct memory_group *group, size_t bytes, bool kernel) {
+    for (struct memory_group *at = group; at; at = at->parent) {
+        if (budget_charge(&at->total, bytes)) {
+            atomic_fetch_add_explicit(&at->refused, 1, memory_order_relaxed);
+            group_uncharge(group, at, bytes, kernel);
+            return -ENOMEM;
+        }
+        if (kernel)
+            atomic_fetch_add_explicit(&at->kernel, bytes, memory_order_relaxed);
+    }
+    return 0;
+}
+
 int account_charge(struct memory_account *account, size_t bytes, bool kernel) {
     if (!account)
         account = &kernel_account;
-    struct memory_budget *budget = kernel ? &account->kernel : &account->user;
-    size_t before = atomic_fetch_add_explicit(&budget->used, bytes, memory_order_relaxed);
-    if (budget->limit && (before > budget->limit || bytes > budget->limit - before)) {
-        atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
+    struct memory_account *program = account->program;
+    if (budget_charge(kernel ? &account->kernel : &account->user, bytes))
         return -ENOMEM;
+    int error = program && kernel ? budget_charge(&program->kernel, bytes) : 0;
+    if (!error && account->group) {
+        error = group_charge(account->group, bytes, kernel);
+        if (error && program && kernel)
+            budget_uncharge(&program->kernel, bytes);
     }
-    return 0;
+    if (error)
+        budget_uncharge(kernel ? &account->kernel : &account->user, bytes);
+    return error;
 }
 
 void account_uncharge(struct memory_account *account, size_t bytes, bool kernel) {
     if (!account)
         account = &kernel_account;
-    struct memory_budget *budget = kernel ? &account->kernel : &account->user;
-    atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
+    if (account->program && kernel)
+        budget_uncharge(&account->program->kernel, bytes);
+    group_uncharge(account->group, NULL, bytes, kernel);
+    // Last: an account without charges may be given to another.
+    budget_uncharge(kernel ? &account->kernel : &account->user, bytes);
 }
 
 unsigned account_id(const struct memory_account *account) {
@@ -84,5 +176,8 @@ struct memory_account *account_of_id(unsigned id) {
 }
 
 bool account_is_limited(const struct memory_account *account) {
-    return account && (account->user.limit || account->kernel.limit);
+    if (!account)
+        return false;
+    account = program_of(account);
+    return account->user.limit || account->kernel.limit;
 }

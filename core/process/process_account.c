@@ -27,7 +27,8 @@ struct memory_account *process_account_for(const struct process *parent) {
 
 bool process_may_control(const struct process *target) {
     const struct process *process = thread_current()->process;
-    return process->account == target->account || !account_is_limited(process->account);
+    return account_same_program(process->account, target->account) ||
+           !account_is_limited(process->account);
 }
 
 // NULL as long as there is no process: while the machine starts, and on idle threads.

@@ -140,6 +140,53 @@ START_TEST(accounts_come_back_though_pages_stay) {
 }
 END_TEST
 
+static unsigned released;
+
+static void release(struct memory_group *group) {
+    (void)group;
+    released++;
+}
+
+START_TEST(groups_limit_what_their_accounts_have_together) {
+    fake_memory_start();
+    struct memory_group above = {.total.limit = 5 * PAGE_SIZE, .release = release},
+                        group = {.parent = &above, .total.limit = 4 * PAGE_SIZE};
+    group.release = release;
+    struct memory_account *a = account_create(0, 8 * PAGE_SIZE), *b = account_create(0, 0);
+    struct memory_account *a_in = account_in_group(a, &group), *b_in = account_in_group(b, &above);
+    ck_assert(account_same_program(a, a_in) && !account_same_program(a, b_in));
+    ck_assert(account_is_limited(a_in) && !account_is_limited(b_in));
+    ck_assert_ptr_eq(account_in_group(a, &group), a_in); // and the reference was given back
+    ck_assert_uint_eq(released, 1);
+    ck_assert_ptr_eq(account_in_group(a_in, NULL), a);
+    account_put(a);
+    account_put(a_in);
+    ck_assert_int_eq(account_charge(a_in, 3 * PAGE_SIZE, false), 0);
+    ck_assert_int_eq(account_charge(a_in, 2 * PAGE_SIZE, true), -ENOMEM); // its own limit
+    ck_assert_uint_eq(group.refused, 1);
+    ck_assert_int_eq(account_charge(a_in, PAGE_SIZE, true), 0);
+    ck_assert_int_eq(account_charge(b_in, 2 * PAGE_SIZE, true), -ENOMEM); // the one above's
+    ck_assert_uint_eq(above.refused, 1);
+    ck_assert_uint_eq(above.total.used, 4 * PAGE_SIZE);
+    ck_assert_uint_eq(above.kernel, PAGE_SIZE);
+    // Kernel memory counts for the program wherever it is.
+    ck_assert_uint_eq(a->kernel.used, PAGE_SIZE);
+    ck_assert_int_eq(account_charge(a, 7 * PAGE_SIZE, true), 0);
+    ck_assert_int_eq(account_charge(a, 1, true), -ENOMEM);
+    account_uncharge(a, 7 * PAGE_SIZE, true);
+    account_uncharge(a_in, PAGE_SIZE, true);
+    account_put(a_in);
+    for (unsigned i = 0; i < ACCOUNT_MAX; i++)
+        account_put(account_create(0, 0));
+    ck_assert_uint_eq(released, 1); // three pages are still there
+    account_uncharge(a_in, 3 * PAGE_SIZE, false);
+    ck_assert_uint_eq(above.total.used + group.total.used + a->kernel.used, 0);
+    while (account_create(0, 0))
+        continue;
+    ck_assert_uint_eq(released, 2);
+}
+END_TEST
+
 Suite *account_suite(void);
 Suite *account_suite(void) {
     Suite *suite = suite_create("account");
@@ -152,6 +199,7 @@ Suite *account_suite(void) {
     tcase_add_test(tests, the_last_memory_is_for_the_rest_of_the_system);
     tcase_add_test(tests, pages_change_hands);
     tcase_add_test(tests, accounts_come_back_though_pages_stay);
+    tcase_add_test(tests, groups_limit_what_their_accounts_have_together);
     suite_add_tcase(suite, tests);
     return suite;
 }
