@@ -129,7 +129,8 @@ static void inject(struct svm_vcpu *v, const struct vcpu_event *event) {
         break;
     case EVENT_NMI:
         information = EVENTINJ_NMI;
-        nmi_set_masked(v, true);
+        if (!svm.virtual_nmi) // else VMRUN masks, and must not find it done (APM vol. 2 15.21.10)
+            nmi_set_masked(v, true);
         break;
     case EVENT_SOFT_INTERRUPT:
         information = EVENTINJ_SOFT_INTERRUPT;
