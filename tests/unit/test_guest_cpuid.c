@@ -43,6 +43,7 @@ static void everything(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs)
         break;
     case 0x80000008:
         regs->eax = 0x3027;
+        regs->ebx = UINT32_MAX;
         break;
     }
 }
@@ -96,19 +97,13 @@ START_TEST(hidden_features) {
     offer(rich_host());
     for (unsigned i = 0; i < sizeof hidden / sizeof hidden[0]; i++)
         ck_assert_msg(!guest_cpuid_has(&cpuid, hidden[i]), "feature %u", i);
-    static const uint64_t shown[] = {CPUID_X2APIC,
-                                     CPUID_TSC_DEADLINE,
-                                     CPUID_XSAVE,
-                                     CPUID_SMEP,
-                                     CPUID_TSC_ADJUST,
-                                     CPUID_PKU,
-                                     CPUID_XSAVES,
-                                     CPUID_NX,
-                                     CPUID_LM,
-                                     CPUID_RDTSCP,
-                                     CPUID_SPEC_CTRL,
-                                     CPUID_INVPCID,
-                                     CPUID_FEATURE(1, 0, CPUID_ECX, 31)};
+    static const uint64_t shown[] = {CPUID_X2APIC,     CPUID_TSC_DEADLINE,
+                                     CPUID_XSAVE,      CPUID_SMEP,
+                                     CPUID_TSC_ADJUST, CPUID_PKU,
+                                     CPUID_XSAVES,     CPUID_NX,
+                                     CPUID_LM,         CPUID_RDTSCP,
+                                     CPUID_SPEC_CTRL,  CPUID_INVPCID,
+                                     CPUID_AMD_IBRS,   CPUID_FEATURE(1, 0, CPUID_ECX, 31)};
     for (unsigned i = 0; i < sizeof shown / sizeof shown[0]; i++)
         ck_assert_msg(guest_cpuid_has(&cpuid, shown[i]), "feature %u", i);
     struct cpuid_regs regs;
@@ -130,6 +125,8 @@ START_TEST(features_follow_controls) {
                                     CPUID_TSC_DEADLINE,
                                     CPUID_PKU,
                                     CPUID_SSBD,
+                                    CPUID_AMD_IBPB,
+                                    CPUID_AMD_IBRS,
                                     CPUID_FEATURE(1, 0, CPUID_ECX, 28),  // AVX
                                     CPUID_FEATURE(7, 0, CPUID_EBX, 5),   // AVX2
                                     CPUID_FEATURE(7, 0, CPUID_EBX, 16)}; // AVX512F

@@ -257,6 +257,11 @@ START_TEST(speculation) {
     table[2].edx = 0;
     ck_assert_int_eq(wr(0x48, 0), GUEST_MSR_INVALID);
     ck_assert_int_eq(wr(0x49, 1), GUEST_MSR_INVALID);
+    table[5].ebx = 1u << 12 | 1u << 14; // as AMD says it: IBPB, IBRS
+    ck_assert_int_eq(wr(0x48, 1), 0);
+    ck_assert_int_eq(wr(0x48, 2), GUEST_MSR_INVALID);
+    ck_assert_int_eq(wr(0x49, 1), 0);
+    table[5].ebx = 0;
     table[2].edx = 1u << 26 | 1u << 28 | 1u << 31;
 }
 END_TEST

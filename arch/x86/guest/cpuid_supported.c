@@ -56,7 +56,7 @@ static const struct leaf_mask masks[] = {
     {0x80000004, 0, {~0u, ~0u, ~0u, ~0u}, {0}},
     {0x80000006, 0, {~0u, ~0u, ~0u, ~0u}, {0}},
     {0x80000007, 0, {.edx = BIT(8)}, {0}}, // invariant TSC
-    {0x80000008, 0, {.eax = 0xffff, .ebx = BIT(9)}, {0}},
+    {0x80000008, 0, {.eax = 0xffff, .ebx = BIT(9) | B4(12, 14, 15, 24)}, {0}},
 };
 
 struct output {
@@ -137,6 +137,8 @@ static void drop_uncontrolled(const struct cpuid_host *host, uint32_t leaf, uint
     } else if (leaf == 0x80000001) {
         if (!host->rdtscp)
             regs->edx &= ~BIT(27);
+    } else if (leaf == 0x80000008 && !host->spec_ctrl) {
+        regs->ebx &= ~B4(12, 14, 15, 24);
     }
 }
 

@@ -129,9 +129,10 @@ static bool has(const struct access *access, uint64_t feature) {
 }
 
 static uint64_t spec_ctrl_allowed(const struct access *access) {
-    return (has(access, CPUID_SPEC_CTRL) ? 1 : 0) |
-           (has(access, CPUID_SPEC_CTRL) || has(access, CPUID_STIBP) ? 2 : 0) |
-           (has(access, CPUID_SSBD) ? 4 : 0);
+    bool intel = has(access, CPUID_SPEC_CTRL);
+    return (intel || has(access, CPUID_AMD_IBRS) ? 1 : 0) |
+           (intel || has(access, CPUID_STIBP) || has(access, CPUID_AMD_STIBP) ? 2 : 0) |
+           (has(access, CPUID_SSBD) || has(access, CPUID_AMD_SSBD) ? 4 : 0);
 }
 
 static int read_spec_ctrl(const struct access *access, uint64_t *value) {
@@ -149,7 +150,8 @@ static int write_spec_ctrl(const struct access *access, uint64_t value) {
 }
 
 static int write_command(const struct access *access, uint64_t value) {
-    if (!access->host && access->index == MSR_INDEX_PRED_CMD && !has(access, CPUID_SPEC_CTRL))
+    if (!access->host && access->index == MSR_INDEX_PRED_CMD && !has(access, CPUID_SPEC_CTRL) &&
+        !has(access, CPUID_AMD_IBPB))
         return GP;
     if (!access->host && access->index == MSR_INDEX_FLUSH_CMD && !has(access, CPUID_FLUSH_L1D))
         return GP;

@@ -31,7 +31,7 @@ static const struct {
     {0x80000008u, 0, EBX, 4, offsetof(struct svm_capabilities, rdpru)},
     {1, 0, ECX, 3, offsetof(struct svm_capabilities, monitor)},
     {1, 0, ECX, 26, offsetof(struct svm_capabilities, xsave)},
-    {7, 0, EDX, 26, offsetof(struct svm_capabilities, spec_ctrl)},
+    {0x80000008u, 0, EBX, 14, offsetof(struct svm_capabilities, spec_ctrl)},
     {0xd, 1, EAX, 3, offsetof(struct svm_capabilities, xsaves)},
 };
 
