@@ -117,7 +117,7 @@ $(OUT)/kernel.elf: $(OUT)/kernel.debug
 
 PROGRAM_CFLAGS := $(C_COMMON)
 GUEST_TOOLS := $(sort $(patsubst guest-tools/%/,%,$(dir $(wildcard guest-tools/*/*.c))))
-BINARIES := $(GUEST_TOOLS:%=$(OUT)/bin/%)
+BINARIES := $(GUEST_TOOLS:%=$(OUT)/bin/%) $(OUT)/bin/drivers
 TEST_PROGRAMS := $(patsubst tests/programs/%.c,$(OUT)/tests/%,$(wildcard tests/programs/*.c))
 BENCH := $(if $(wildcard tests/bench/*.c),$(OUT)/tests/bench)
 
@@ -132,8 +132,11 @@ $(1): $(patsubst %.c,$(OUT)/program-obj/%.o,$(2))
 	$$(call say,CC,$$@)
 	$$(Q)$(CC) -static -s -pthread $$^ -o $$@
 endef
+# What the driver domain and vmm share.
+VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c drivers/block/*.c) drivers/vhost_user/message.c
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
-	$(if $(filter vmm,$(tool)),$(wildcard drivers/virtio/*.c)))))
+	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)))))
+$(eval $(call program_rule,$(OUT)/bin/drivers,$(wildcard drivers/*.c drivers/*/*.c)))
 $(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c))))
 SUITE := $(OUT)/tests/suite
 $(eval $(call program_rule,$(SUITE),tests/selftests/suite.c))
@@ -160,7 +163,7 @@ $(LINUX_HOST): tests/selftests/linux-host.sh | $(DEPS)
 
 SYSTEM := $(OUT)/BOOTX64.EFI $(OUT)/kernel.elf $(BINARIES)
 
-.PHONY: all run run-machine image test unit fuzz machine-test bench count selftests lint format clean deps help FORCE
+.PHONY: all run run-machine image test unit fuzz simulate docs machine-test bench count selftests lint format clean deps help FORCE
 all: $(SYSTEM) $(GUEST_IMAGE) $(TEST_PROGRAMS) $(BENCH)
 
 help:
@@ -172,6 +175,7 @@ help:
 	@echo 'make image            $(OUT)/ashlar.img, a GPT disk image for a USB stick'
 	@echo "make selftests        Linux's KVM selftests, a row each; TESTS= names some, LIMIT= seconds for each,"
 	@echo "                      HOST=linux on Linux's own KVM"
+	@echo 'make simulate         the scheduler on simulated machines; SEEDS=100 for the largest ones'
 	@echo 'make test             lint, unit tests, fuzzers, machine tests; make bench, make count, make clean'
 
 deps: $(DEPS)
@@ -257,13 +261,29 @@ $(foreach fuzzer,$(FUZZERS),$(eval $(call fuzz_rule,$(notdir $(fuzzer)))))
 
 fuzz: $(FUZZERS)
 
+# The scheduler's own code on simulated machines.
+SIMULATOR := $(OUT)/simulator/simulator
+SIMULATOR_OBJECTS := $(patsubst %.c,$(OUT)/simulator-obj/%.o,$(wildcard tests/simulator/*.c core/sched/run_*.c))
+SIMULATOR_CFLAGS := $(C_COMMON) -g -DRUN_CPUS=1024 -DRUN_STEPS
+$(OUT)/simulator-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(SIMULATOR_CFLAGS) -c $< -o $@
+$(SIMULATOR): $(SIMULATOR_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $^ -lm -o $@
+
+simulate: $(SIMULATOR)
+	$(SIMULATOR) $(OUT)/simulator $(SEEDS)
+
 selftests: $(SYSTEM) $(SELFTESTS) $(SUITE) $(if $(filter linux,$(HOST)),$(LINUX_HOST))
 	@$(PYTHON) tests/machine/selftests.py
 
-machine-test: all $(SELFTESTS)
+machine-test: all $(SELFTESTS) $(SUITE)
 	$(PYTHON) tests/machine/test.py
 
-test: all $(SELFTESTS) $(OUT)/unit/unit $(FUZZERS)
+test: all $(SELFTESTS) $(SUITE) $(OUT)/unit/unit $(FUZZERS) $(SIMULATOR)
 	@$(PYTHON) tests/run.py
 
 count:
@@ -276,7 +296,8 @@ ALL_H := $(sort $(shell find arch boot core drivers guest-tools tests -name '*.h
 LINT_STAMPS := $(ALL_C:%.c=$(OUT)/lint/%.tidy)
 lint_flags = $(filter-out -MMD -MP -maccumulate-outgoing-args,$(strip \
 	$(if $(filter arch/% core/%,$(1)),$(KERNEL_CFLAGS),$(if $(filter boot/%,$(1)),$(BOOT_CFLAGS),\
-	$(if $(filter tests/unit/%,$(1)),$(UNIT_CFLAGS),$(PROGRAM_CFLAGS))))))
+	$(if $(filter tests/unit/%,$(1)),$(UNIT_CFLAGS),\
+	$(if $(filter tests/simulator/%,$(1)),$(SIMULATOR_CFLAGS),$(PROGRAM_CFLAGS)))))))
 
 $(OUT)/lint/%.tidy: %.c .clang-tidy $(ALL_H) | $(DEPS) $(VERSION_HEADER) $(OUT)/unit/suites.inc
 	@mkdir -p $(@D)

@@ -65,6 +65,21 @@ def make(path, files):
     _mtools("mformat", "-i", drive, "-F", "-c", "1", "-h", "16", "-s", "63", "-H",
             str(PARTITION_START), "-T", str(partition_end - PARTITION_START + 1), "-v", "ASHLAR",
             "::")
+    _fill(drive, files)
+
+
+def make_for_bios(path, files):
+    """As make, for firmware that is no UEFI: one FAT16 volume from sector 0 on that SYSLINUX boots (syslinux.cfg)."""
+    size = sum(os.path.getsize(source) for source in files.values()) * 9 // 8 + 16 * MIB
+    size += -size % GEOMETRY
+    with open(path, "wb") as image:
+        image.truncate(size)
+    _mtools("mformat", "-i", path, "-c", "16", "-h", "16", "-s", "63", "-T", str(size // SECTOR), "::")
+    subprocess.run(["syslinux", "--install", path], check=True)
+    _fill(path, files)
+
+
+def _fill(drive, files):
     made = set()
     for name in files:
         parts = name.strip("/").split("/")[:-1]

@@ -38,6 +38,9 @@ def _drain(descriptor):
 class Emulator:
     """One run. `serial` is the connected socket; wait() tells how the machine ended."""
 
+    firmware = "/usr/share/ovmf/OVMF.fd"
+    bios = None  # the firmware that came before UEFI
+
     def __init__(self, directory, image, cpus, memory):
         self.directory = directory
         self.image = image
@@ -113,6 +116,7 @@ class Emulator:
 
 class Bochs(Emulator):
     name = "Bochs"
+    bios = "/usr/share/bochs/BIOS-bochs-latest"
     cpu_model = "corei7_icelake_u"
     ips = 50000000
 
@@ -123,13 +127,14 @@ class Bochs(Emulator):
             "display_library: term",
             f"cpu: model={self.cpu_model}, count={self.cpus}, ips={self.ips}, reset_on_triple_fault=0",
             f"memory: guest={self.memory}, host={self.memory}",
-            "romimage: file=/usr/share/ovmf/OVMF.fd",
+            f"romimage: file={self.firmware}",
             "vgaromimage: file=/usr/share/vgabios/vgabios.bin",
             "pci: enabled=1, chipset=i440fx, slot1=e1000",
             f"e1000: enabled=1, mac=52:54:00:12:34:56, ethmod=slirp, ethdev={self.directory}",
             "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
             f"ata0-master: type=disk, path={self.image}, mode=flat, cylinders={sectors // (16 * 63)},"
             " heads=16, spt=63",
+            "boot: disk",
             f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}",
             f"log: {self.path('emulator.log')}",
             "panic: action=fatal",
@@ -194,6 +199,7 @@ class Bochs(Emulator):
 
 class Qemu(Emulator):
     acceleration = ()
+    bios = "/usr/share/seabios/bios-256k.bin"
 
     monitor = None
     _events = b""
@@ -204,7 +210,7 @@ class Qemu(Emulator):
             qmp.settimeout(CONNECT_TIMEOUT)
             self.process = subprocess.Popen(
                 [*DIE_WITH_PARENT, "qemu-system-x86_64", *self.acceleration, "-machine", "q35", "-nodefaults",
-                 "-smp", str(self.cpus), "-m", str(self.memory), "-bios", "/usr/share/ovmf/OVMF.fd",
+                 "-smp", str(self.cpus), "-m", str(self.memory), "-bios", self.firmware,
                  "-vga", "std", "-display", "none", "-no-reboot",
                  "-drive", f"file={self.image},format=raw,if=ide",
                  "-chardev", f"socket,id=com1,host=127.0.0.1,port={port},server=off",

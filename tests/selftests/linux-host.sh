@@ -1,12 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Fetches the reference host, Debian's cloud kernel: linux-host.sh OUT_DIR writes vmlinuz, the
-# modules of its KVM and the EFI stub that boots them. Does nothing where they are newer than this
-# script.
+# Fetches the reference host, Debian's cloud kernel: linux-host.sh OUT_DIR writes vmlinuz and the
+# modules of its KVM. Does nothing where they are newer than this script.
 set -eu
 
 out=${1:?usage: linux-host.sh OUT_DIR}
-[ ! "$out/linux.stub" -nt "$0" ] || exit 0
+[ ! "$out/vmlinuz" -nt "$0" ] || exit 0
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 work=$(mktemp -d "$out/.work.XXXXXX")
@@ -16,19 +15,14 @@ cd "$work"
 # The metapackage's dependency names the version.
 kernel=$(apt-cache depends linux-image-cloud-amd64 |
     awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
-packages="$kernel systemd-boot-efi"
-# shellcheck disable=SC2086 # a list of words
-if ! apt-get -qq download $packages 2>download.log; then
+if ! apt-get -qq download "$kernel" 2>download.log; then
     { apt-get -qq update || sudo apt-get -qq update; } 2>>download.log || true
-    if ! apt-get -qq download $packages 2>>download.log; then
+    if ! apt-get -qq download "$kernel" 2>>download.log; then
         cat download.log >&2
-        echo "linux-host.sh: cannot download Debian's packages $packages" >&2
+        echo "linux-host.sh: cannot download Debian's package $kernel" >&2
         exit 1
     fi
 fi
-for package in ./*.deb; do
-    dpkg-deb -x "$package" root
-done
-cp root/boot/vmlinuz-* "$out/vmlinuz"
+dpkg-deb -x ./*.deb root
 find root -name irqbypass.ko -o -name 'kvm*.ko' | xargs -I{} cp {} "$out"
-cp root/usr/lib/systemd/boot/efi/linuxx64.efi.stub "$out/linux.stub"
+cp root/boot/vmlinuz-* "$out/vmlinuz"
