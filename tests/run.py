@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""`make test`: lint, unit tests, short fuzzer runs and machine tests; the last line counts them all."""
+"""`make test`: lint, unit tests, short fuzzer runs, the simulator and machine tests; the last line counts them all."""
 
 import os
 import re
@@ -71,12 +71,27 @@ def fuzz(totals, out):
         totals.add(name, status == 0, output)
 
 
+def simulator(totals, out):
+    directory = os.path.join(out, "simulator")
+    _, output = execute(os.path.join(directory, "simulator"), directory)
+    summary = re.search(r"(\d+) checks, (\d+) failures", output)
+    if not summary:
+        totals.add("simulator", False, output)
+        return
+    checks, failures = map(int, summary.groups())
+    totals.passed += checks - failures
+    totals.failed += failures
+    print(f"simulator: {checks - failures} of {checks} pass")
+    print("".join(line + "\n" for line in output.split("\n") if line.startswith(("  ", "FAIL"))), end="")
+
+
 def main():
     out = os.environ.get("OUT") or "out"
     totals = Totals()
     lint(totals)
     unit(totals, out)
     fuzz(totals, out)
+    simulator(totals, out)
     passed, failed = machine_tests.run_all()
     totals.passed += passed
     totals.failed += failed

@@ -73,11 +73,17 @@ static bool is_idle(const struct run_queue *queue) {
            !__atomic_load_n(&queue->queued, __ATOMIC_RELAXED);
 }
 
+// Of what runs there: 0 is fair, 100 a reservation.
+static unsigned urgency(const struct run_queue *queue) {
+    const struct run_entity *current = __atomic_load_n(&queue->current, __ATOMIC_RELAXED);
+    if (!current)
+        return 0;
+    return current->policy.policy == SCHED_DEADLINE ? 100 : current->policy.priority;
+}
+
 // Order of CPUs for one that looks for a place: the least urgent work, then the least.
 static uint64_t burden(const struct run_queue *queue) {
-    const struct run_entity *current = __atomic_load_n(&queue->current, __ATOMIC_RELAXED);
-    unsigned urgent = current && current->policy.priority ? current->policy.priority : 0;
-    return (uint64_t)urgent << 32 | __atomic_load_n(&queue->queued, __ATOMIC_RELAXED);
+    return (uint64_t)urgency(queue) << 32 | __atomic_load_n(&queue->queued, __ATOMIC_RELAXED);
 }
 
 struct run_queue *run_domain_place(struct run_domain *domain, struct run_entity *entity,
@@ -90,8 +96,10 @@ struct run_queue *run_domain_place(struct run_domain *domain, struct run_entity 
     struct run_queue *idle = claim_idle(domain, entity->allowed, last);
     if (idle)
         return idle;
-    // A cache is warm where it ran, so only a new one or a fixed priority looks around.
-    for (unsigned i = 0; (created || entity->policy.priority) && i < samples(domain); i++) {
+    // A cache is warm where it ran: only a new one looks around, or where there is something
+    // urgent.
+    bool looks = created || entity->policy.priority || !best || urgency(best);
+    for (unsigned i = 0; looks && i < samples(domain); i++) {
         struct run_queue *other = sample(domain, from, i);
         if (has(entity->allowed, other->cpu) && (!best || burden(other) < burden(best)))
             best = other;
@@ -152,13 +160,14 @@ static void forgive(struct run_queue *slow, const struct run_queue *fast) {
 // Whether the best that waits here is better off there. Both locks are held.
 static bool better_there(const struct run_queue *queue, const struct run_queue *other,
                          const struct run_entity *entity) {
-    if (is_idle(other))
+    if (is_idle(other) || urgency(other) < urgency(queue))
         return true;
     if (entity->policy.priority)
-        return !other->urgent && other->current &&
-               other->current->policy.policy != SCHED_DEADLINE &&
-               other->current->policy.priority < entity->policy.priority;
-    return !other->urgent && time_behind(queue, other) > RUN_SLICE_DEFAULT;
+        return !other->urgent && urgency(other) < entity->policy.priority;
+    // A move that leaves the two less equal than before has to pay more.
+    int64_t slices = other->weight + entity->weight <= queue->weight ? 1 : BEHIND_MOST - 1;
+    return !other->urgent && !urgency(other) &&
+           time_behind(queue, other) > slices * RUN_SLICE_DEFAULT;
 }
 
 // Both locks are held. The queue to reschedule; NULL: none.
@@ -191,15 +200,14 @@ static int64_t ahead(const struct run_queue *queue, const struct run_queue *othe
 struct run_queue *run_domain_push(struct run_domain *domain, struct run_queue *queue,
                                   uint64_t now) {
     static const uint64_t any[RUN_CPU_WORDS] = {[0 ... RUN_CPU_WORDS - 1] = UINT64_MAX};
-    struct run_queue *to = claim_idle(domain, any, queue->cpu);
-    for (unsigned i = 0; !to && i < samples(domain); i++) {
+    struct run_queue *idle = claim_idle(domain, any, queue->cpu), *to = idle;
+    for (unsigned i = 0; !idle && i < samples(domain); i++) {
         struct run_queue *other = sample(domain, queue, i);
         if (other != queue && (!to || ahead(queue, other, now) > ahead(queue, to, now)))
             to = other;
     }
     if (!to || to == queue)
         return NULL;
-    bool idle = is_idle(to);
     struct run_queue *reschedule = NULL;
     if (lock_both(queue, to)) {
         reschedule = push_to(queue, to, now);

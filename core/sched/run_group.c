@@ -81,7 +81,10 @@ int run_group_set_bandwidth(struct run_group *group, uint64_t quota, uint64_t pe
     return 0;
 }
 
-// Quota does not add up over periods, a debt is paid out of the next one. Lock held.
+#define LEAST 100000 // ns; what is given at once: a CPU's timer is not set closer
+
+// Quota does not add up over periods but for what was too little to give; a debt is paid out of the
+// next one. Lock held.
 static void refill(struct run_group *group, uint64_t now) {
     if (now < group->period_end)
         return;
@@ -90,8 +93,8 @@ static void refill(struct run_group *group, uint64_t now) {
         group->period_end += group->period;
     else
         group->period_end = now + group->period;
-    int64_t debt = next && group->budget < 0 ? group->budget : 0;
-    group->budget = (int64_t)group->quota + debt;
+    int64_t rest = next && group->budget < LEAST ? group->budget : 0;
+    group->budget = (int64_t)group->quota + rest;
     group->periods++;
     group->throttled = false;
 }
@@ -105,7 +108,7 @@ static void give_back(struct run_group *group, int64_t ns) {
 static uint64_t take_here(struct run_group *group, uint64_t wanted, uint64_t now, uint64_t *until) {
     spin_lock(&group->lock);
     refill(group, now);
-    uint64_t granted = group->budget > 0 ? (uint64_t)group->budget : 0;
+    uint64_t granted = group->budget >= LEAST ? (uint64_t)group->budget : 0;
     if (granted > wanted)
         granted = wanted;
     group->budget -= (int64_t)granted;

@@ -32,8 +32,14 @@ static int64_t scaled(uint64_t ns, uint32_t weight) {
     return (int64_t)(ns * RUN_WEIGHT_DEFAULT / weight);
 }
 
-static int64_t slice_of(const struct run_entity *entity) {
-    return scaled(entity->slice, entity->weight);
+// What it asks for at once: as much as its bursts took lately, at most a slice. Whoever asks for
+// less is served sooner, and gets no more for it.
+static int64_t request_of(const struct run_entity *entity) {
+    return scaled(entity->request, entity->weight);
+}
+
+static uint64_t clock_of(const struct run_queue *queue) {
+    return queue->base + queue->shift;
 }
 
 // Moves `base` to the average again.
@@ -62,7 +68,7 @@ static bool eligible(const struct run_queue *queue, uint64_t virtual_time) {
 }
 
 static int64_t bounded_lag(const struct run_entity *entity, int64_t lag) {
-    int64_t most = LAG_SLICES * slice_of(entity);
+    int64_t most = LAG_SLICES * scaled(entity->slice, entity->weight);
     return lag > most ? most : lag < -most ? -most : lag;
 }
 
@@ -127,12 +133,16 @@ static void set_fixed_key(struct run_queue *queue, struct run_entity *entity) {
 static void enter_fair(struct run_queue *queue, struct run_entity *entity) {
     run_group_join(entity->group, entity->own_weight);
     entity->weight = run_group_weight(entity->group, entity->own_weight);
+    int64_t passed = (int64_t)(clock_of(queue) - entity->left_at);
+    if (entity->lag < 0 && passed > 0) // others have caught up meanwhile
+        entity->lag = entity->lag + passed < 0 ? entity->lag + passed : 0;
     join_average(queue, entity, entity->lag);
-    entity->virtual_deadline = entity->virtual_time + (uint64_t)slice_of(entity);
+    entity->virtual_deadline = entity->virtual_time + (uint64_t)request_of(entity);
 }
 
 static void leave_fair(struct run_queue *queue, struct run_entity *entity) {
     entity->lag = leave_average(queue, entity);
+    entity->left_at = clock_of(queue);
     run_group_leave(entity->group, entity->own_weight);
 }
 
@@ -206,6 +216,7 @@ void run_entity_set_policy(struct run_entity *entity, const struct run_policy *p
         policy->policy == SCHED_IDLE ? RUN_WEIGHT_IDLE : run_nice_weight(policy->nice);
     entity->weight = entity->own_weight;
     entity->slice = fair && policy->runtime ? (uint32_t)policy->runtime : RUN_SLICE_DEFAULT;
+    entity->request = entity->slice;
     entity->budget = 0;
     entity->refill = policy->policy == SCHED_DEADLINE ? 0 : RUN_NEVER;
     entity->lag = 0;
@@ -254,6 +265,13 @@ bool run_queue_add(struct run_queue *queue, struct run_entity *entity, uint64_t 
 
 void run_queue_remove(struct run_queue *queue, struct run_entity *entity, uint64_t now) {
     bool parked = entity->place == RUN_PARKED;
+    if (entity->place == RUN_CURRENT) {
+        uint64_t wanted = (entity->request + 2 * entity->burst) / 2;
+        entity->request = wanted < EVENT_LEAST     ? EVENT_LEAST
+                          : wanted < entity->slice ? (uint32_t)wanted
+                                                   : entity->slice;
+        entity->burst = 0;
+    }
     if (parked)
         run_tree_erase(&queue->parked, &entity->node);
     else if (entity->place == RUN_QUEUED)
@@ -296,6 +314,7 @@ void run_queue_charge(struct run_queue *queue, uint64_t now) {
     if (!entity)
         return;
     entity->run_time += ns;
+    entity->burst += ns;
     entity->budget -= (int64_t)ns;
     run_group_charge(entity->group, ns);
     if (is_urgent(entity))
@@ -351,14 +370,17 @@ static bool review_current(struct run_queue *queue, uint64_t now) {
         return false;
     }
     if (is_urgent(entity)) {
-        if (entity->policy.policy == SCHED_RR && entity->budget <= 0)
+        if (entity->budget <= 0 && entity->policy.policy == SCHED_RR)
             set_fixed_key(queue, entity);
+        else if (entity->budget <= 0)
+            entity->budget = entity->slice;
         return true;
     }
     if ((int64_t)(entity->virtual_time - entity->virtual_deadline) < 0)
         return true;
     refresh_weight(queue, entity);
-    entity->virtual_deadline = entity->virtual_time + (uint64_t)slice_of(entity);
+    entity->request = entity->slice;
+    entity->virtual_deadline = entity->virtual_time + (uint64_t)request_of(entity);
     return eligible(queue, entity->virtual_time);
 }
 
@@ -441,30 +463,29 @@ void run_queue_yield(struct run_queue *queue, uint64_t now) {
     rebase(queue);
 }
 
+static uint64_t sooner(uint64_t event, uint64_t from, int64_t ns) {
+    uint64_t other = from + (ns > 0 ? (uint64_t)ns : 0);
+    return other < event ? other : event;
+}
+
 uint64_t run_queue_next_event(struct run_queue *queue) {
     uint64_t event = queue->parked ? run_tree_first(queue->parked)->key : RUN_NEVER;
     const struct run_entity *current = queue->current;
     if (!current) // more than a batch was parked at once
         return queue->queued ? queue->accounted : event;
-    int64_t left = INT64_MAX;
-    if (is_reserved(current)) {
-        left = current->budget;
-    } else if (is_urgent(current)) {
-        if (queue->urgent)
-            left = current->policy.policy == SCHED_RR ? current->budget : current->slice;
-    } else {
-        if (queue->queued)
-            left = (int64_t)(current->virtual_deadline - current->virtual_time) *
-                   (int64_t)current->weight / RUN_WEIGHT_DEFAULT;
-        if (current->refill != RUN_NEVER) {
-            left = current->budget < left ? current->budget : left;
-            event = current->refill < event ? current->refill : event;
-        }
-    }
-    if (left == INT64_MAX)
-        return event;
-    uint64_t end = queue->accounted + (left < EVENT_LEAST ? EVENT_LEAST : (uint64_t)left);
-    return end < event ? end : event;
+    bool limited = !is_urgent(current) && current->refill != RUN_NEVER;
+    int64_t slice = current->budget;
+    if (!is_urgent(current))
+        slice = (int64_t)(current->virtual_deadline - current->virtual_time) *
+                (int64_t)current->weight / RUN_WEIGHT_DEFAULT;
+    // Behind something urgent, too: those who wait there may be better off elsewhere.
+    if (queue->queued)
+        event = sooner(event, queue->accounted, slice < EVENT_LEAST ? EVENT_LEAST : slice);
+    if (limited || is_reserved(current))
+        event = sooner(event, queue->accounted, current->budget);
+    if (limited)
+        event = sooner(event, current->refill, 0);
+    return event;
 }
 
 // -- between queues --
@@ -499,20 +520,20 @@ struct run_entity *run_queue_candidate(const struct run_queue *queue, unsigned c
 }
 
 int64_t run_queue_behind(const struct run_queue *queue, const struct run_queue *other) {
-    return (int64_t)(other->base + other->shift - queue->base - queue->shift);
+    return (int64_t)(clock_of(other) - clock_of(queue));
 }
 
 void run_queue_follow(struct run_queue *queue, const struct run_queue *other) {
     if (!queue->counted)
-        queue->shift = other->base + other->shift - queue->base;
+        queue->shift = clock_of(other) - queue->base;
 }
 
 bool run_queue_move(struct run_queue *from, struct run_queue *to, struct run_entity *entity,
                     uint64_t now) {
     run_queue_follow(to, from);
-    int64_t lag =
-        bounded_lag(entity, (int64_t)(to->base + to->shift - entity->virtual_time - from->shift));
+    int64_t lag = bounded_lag(entity, (int64_t)(clock_of(to) - entity->virtual_time - from->shift));
     run_queue_remove(from, entity, now);
+    entity->left_at = clock_of(to);
     // What run_queue_add will enlarge.
     entity->lag = lag - lag * (int64_t)entity->weight / (int64_t)(to->weight + entity->weight);
     return run_queue_add(to, entity, now);

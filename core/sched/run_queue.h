@@ -31,6 +31,9 @@ struct run_entity {
     uint64_t virtual_time;   // ns * RUN_WEIGHT_DEFAULT / weight; compared as differences
     uint64_t virtual_deadline;
     int64_t lag;       // virtual ns it was behind (> 0) or ahead of the average when it left
+    uint64_t left_at;  // what base + shift was then
+    uint32_t request;  // ns it asks for at once
+    uint64_t burst;    // ns on a CPU since it last slept
     int64_t budget;    // ns: left of a reservation, of a round-robin slice, of what its group gave
     uint64_t refill;   // when the budget is void (the group's) or full again (a reservation's)
     uint64_t deadline; // of a reservation, absolute

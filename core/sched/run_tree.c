@@ -57,8 +57,16 @@ static void insert(struct run_node **root, struct run_node *node) {
     update(top);
 }
 
+// The next of a node's random numbers. Addresses and keys come in regular steps, so all bits must
+// depend on all (Wellons' lowbias32).
+static uint32_t next_random(uint32_t x) {
+    x = (x ^ x >> 16) * 0x7feb352du;
+    x = (x ^ x >> 15) * 0x846ca68bu;
+    return x ^ x >> 16;
+}
+
 void run_tree_insert(struct run_node **root, struct run_node *node) {
-    node->random = (node->random ^ (uint32_t)(uintptr_t)node) * 1664525u + 1013904223u;
+    node->random = next_random(node->random + (uint32_t)(uintptr_t)node);
     insert(root, node);
 }
 

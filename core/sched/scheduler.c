@@ -96,8 +96,25 @@ void thread_wake(struct thread *thread) {
     scheduler_wake(thread, WAKE_EVENT);
 }
 
+// Locks the queue that the thread is in or was in last: it neither moves nor wakes then. It may be
+// on the way from one to another, which others' code, not to be interrupted, ends soon.
+static struct run_queue *lock_queue_of(struct thread *thread) {
+    for (;;) {
+        unsigned cpu = thread->entity.cpu;
+        struct run_queue *queue = cpu_at(cpu)->run_queue;
+        spin_lock(&queue->lock);
+        bool on_the_way = thread->entity.place == RUN_NOWHERE && thread->state == THREAD_READY;
+        if (thread->entity.cpu == cpu && !on_the_way)
+            return queue;
+        spin_unlock(&queue->lock);
+        __builtin_ia32_pause();
+    }
+}
+
 void scheduler_add(struct thread *thread) {
+    struct run_queue *queue = lock_queue_of(thread);
     thread->state = THREAD_READY;
+    spin_unlock(&queue->lock);
     enqueue(thread, true);
 }
 
@@ -273,21 +290,6 @@ uint64_t thread_run_time(struct thread *thread) {
 
 // -- controls --
 
-// Locks the queue that the thread is in or was in last: it neither moves nor wakes then. It may be
-// on the way from one to another, which others' code, not to be interrupted, ends soon.
-static struct run_queue *lock_queue_of(struct thread *thread) {
-    for (;;) {
-        unsigned cpu = thread->entity.cpu;
-        struct run_queue *queue = cpu_at(cpu)->run_queue;
-        spin_lock(&queue->lock);
-        bool on_the_way = thread->entity.place == RUN_NOWHERE && thread->state == THREAD_READY;
-        if (thread->entity.cpu == cpu && !on_the_way)
-            return queue;
-        spin_unlock(&queue->lock);
-        __builtin_ia32_pause();
-    }
-}
-
 // After `allowed` has changed: a queued one goes at once, a running one at its next schedule().
 // Takes over the lock.
 static void leave_forbidden(struct run_queue *queue, struct thread *thread) {
@@ -301,8 +303,6 @@ static void leave_forbidden(struct run_queue *queue, struct thread *thread) {
     spin_unlock(&queue->lock);
     if (moves)
         enqueue(thread, false);
-    else if (forbidden && thread == thread_current())
-        schedule();
 }
 
 // The CPUs of the user's wish that the group has; if none, the group's. False: none is up.

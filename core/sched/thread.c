@@ -5,6 +5,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "core/mm/heap.h"
+#include "core/process/cgroup.h"
 #include "core/process/process.h"
 #include "core/process/signal_queue.h"
 #include "core/sched/scheduler.h"
@@ -27,7 +28,7 @@ struct thread *thread_create(void) {
     thread->fpu = &thread->user_fpu;
     thread->frame = (struct trap_frame *)(thread->kernel_stack + KERNEL_STACK_SIZE) - 1;
     *thread->frame = (struct trap_frame){0};
-    thread->state = THREAD_READY;
+    thread->state = THREAD_NEW;
     thread->references = 1;
     for (unsigned word = 0; word < CPU_MAX / 64; word++)
         thread->affinity[word] = UINT64_MAX;
@@ -48,6 +49,7 @@ void thread_get(struct thread *thread) {
 void thread_put(struct thread *thread) {
     if (atomic_fetch_sub(&thread->references, 1) != 1)
         return;
+    cgroup_put(cgroup_of_thread(thread));
     if (thread->process) {
         signal_queue_flush(&thread->signals, thread->process);
         process_put(thread->process);

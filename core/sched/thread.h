@@ -15,13 +15,20 @@
 struct process;
 struct address_space;
 
-enum thread_state { THREAD_READY, THREAD_RUNNING, THREAD_WAITING, THREAD_DEAD };
+enum thread_state {
+    THREAD_NEW, // not started yet: no context
+    THREAD_READY,
+    THREAD_RUNNING,
+    THREAD_WAITING,
+    THREAD_DEAD
+};
 
 // Looked at before a thread returns to user mode or enters a guest.
 enum thread_work {
     THREAD_WORK_SIGNAL =
         1, // a signal may be deliverable, a mask is to be restored or a call to be restarted
     THREAD_WORK_EXIT = 2, // the process is ending: leave at the next safe point
+    THREAD_WORK_STOP = 4, // the process is stopped: wait until it goes on
 };
 
 enum wake_reason { WAKE_EVENT, WAKE_TIMEOUT, WAKE_INTERRUPT };
@@ -50,9 +57,10 @@ struct thread {
     uint64_t clear_child_tid, robust_list;
     uint64_t rseq; // struct rseq in user memory; 0: none
     uint32_t rseq_signature;
-    unsigned rseq_cpu;       // the number it shows
-    bool restart;            // the system call just made returned a restart code ...
-    uint64_t restart_number; // ... and was this one
+    unsigned rseq_cpu;                // the number it shows
+    bool restart;                     // the system call just made returned a restart code ...
+    uint64_t restart_number;          // ... and was this one
+    bool reset_on_fork;               // SCHED_RESET_ON_FORK: what it makes is ordinary
     struct numa_policy memory_policy; // set_mempolicy(2)
     struct numa_policy fault_policy;  // of the mapping that a page is being made for ...
     uint64_t fault_index;             // ... and that page's index
