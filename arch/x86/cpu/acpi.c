@@ -47,7 +47,7 @@ static bool checksum_good(const void *data, size_t size) {
 // Little-endian field at an offset of a table; 0 when the table is too short for it.
 static uint64_t field(const struct acpi_header *table, size_t offset, size_t size) {
     uint64_t value = 0;
-    if (offset + size <= table->length)
+    if (size <= table->length && offset <= table->length - size)
         memcpy(&value, (const uint8_t *)table + offset, size);
     return value;
 }
