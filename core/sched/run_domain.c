@@ -64,8 +64,9 @@ static struct run_queue *sample(const struct run_domain *domain, struct run_queu
     return is_online(domain, cpu) ? domain->queues[cpu] : from;
 }
 
+// None before the first CPU has joined, which makes init before that.
 static unsigned samples(const struct run_domain *domain) {
-    return domain->count <= LOOKS + 1 ? domain->count - 1 : LOOKS;
+    return domain->count == 0 ? 0 : domain->count <= LOOKS + 1 ? domain->count - 1 : LOOKS;
 }
 
 static bool is_idle(const struct run_queue *queue) {
