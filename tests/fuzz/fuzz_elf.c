@@ -35,6 +35,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         header->e_phentsize = sizeof(Elf64_Phdr);
         header->e_phoff = sizeof(Elf64_Ehdr);
         header->e_phnum %= 8;
+        for (unsigned i = 0; i < header->e_phnum && file_size & 14; i++) {
+            Elf64_Phdr *segment = (Elf64_Phdr *)(header + 1) + i;
+            if ((uint8_t *)(segment + 1) > headers + size)
+                break;
+            segment->p_type = (segment->p_type & 7) ? PT_LOAD : PT_INTERP;
+            segment->p_offset %= file_size;
+            segment->p_filesz %= file_size;
+            segment->p_vaddr =
+                (segment->p_vaddr % (2 * LIMIT) & ~0xfffull) | (segment->p_offset & 0xfff);
+        }
     }
     if (elf_parse(headers, size < ELF_HEADER_MAX ? size : ELF_HEADER_MAX, file_size, LIMIT,
                   &program) == 0) {
