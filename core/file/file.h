@@ -99,5 +99,10 @@ void device_register(const char *path, struct file *(*open)(int flags, int *erro
 // Mounts the cpio archive (kept in place: it must stay) and puts the configuration at
 // /etc/ashlar.conf. 0 or -errno.
 int root_init(const void *initrd, size_t size, const char *config, size_t config_size);
+// The directory at an absolute path, made with those above it if need be; no reference. 0 or
+// -errno.
+int root_directory(const char *path, struct node **directory);
+// Mounts the tree of control groups at /sys/fs/cgroup. After root_init. 0 or -errno.
+int cgroup_mount(void);
 // A new file on the console, for fds 0, 1 and 2 of the first program; NULL: no memory.
 struct file *console_open(int flags, int *error);

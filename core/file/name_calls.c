@@ -11,6 +11,15 @@
 #include "core/process/system_call.h"
 #include "core/string.h"
 
+static int add_name(struct path_result *result, struct node *node) {
+    struct node *directory = result->directory;
+    const struct directory_kind *kind = directory->directory.kind;
+    if (!kind)
+        return directory_add(directory, result->name, result->name_length, node);
+    return node_is(node, S_IFDIR) ? kind->make(directory, result->name, result->name_length)
+                                  : -EPERM;
+}
+
 // Names a node, and drops the caller's reference on it. node NULL: -ENOMEM.
 static int64_t name_node(int directory_fd, uint64_t path, struct node *node) {
     struct user_path user;
@@ -24,7 +33,7 @@ static int64_t name_node(int directory_fd, uint64_t path, struct node *node) {
             else if (result.needs_directory && !node_is(node, S_IFDIR))
                 error = -ENOENT;
             else
-                error = directory_add(result.directory, result.name, result.name_length, node);
+                error = add_name(&result, node);
             path_result_free(&result);
         }
         user_path_free(&user);
@@ -111,6 +120,15 @@ static int remove_checked(struct path_result *result, bool directory,
     return 0;
 }
 
+// What the kind of a directory has to say about a name that is to go.
+static int ask_kind(const struct path_result *result, bool directory) {
+    if (!result->directory->directory.kind)
+        return 0;
+    if (!directory || !node_is(result->node, S_IFDIR))
+        return directory ? -ENOTDIR : -EPERM;
+    return result->directory->directory.kind->remove(result->node);
+}
+
 static int64_t unlink_call(int directory_fd, uint64_t path, bool directory) {
     struct user_path user;
     struct path_result result;
@@ -123,8 +141,10 @@ static int64_t unlink_call(int directory_fd, uint64_t path, bool directory) {
         path_result_free(&result);
     } else if (!error) {
         struct directory_entry *removed = NULL;
+        error = ask_kind(&result, directory);
         spin_lock(&tree_lock);
-        error = remove_checked(&result, directory, &removed);
+        if (!error)
+            error = remove_checked(&result, directory, &removed);
         spin_unlock(&tree_lock);
         if (removed) {
             node_touch(result.directory);
@@ -164,6 +184,8 @@ static int check_rename(const struct path_result *from, const struct path_result
                         unsigned flags) {
     if (!old || old->node != from->node)
         return -ENOENT; // gone since the walk
+    if (from->directory->directory.kind || to->directory->directory.kind)
+        return -EPERM;
     bool directory = node_is(old->node, S_IFDIR);
     if (directory && is_below(to->directory, old->node))
         return -EINVAL;

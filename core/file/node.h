@@ -17,6 +17,15 @@ struct node;
 struct text_file;
 struct unix_socket;
 
+struct node;
+
+// Directories that stand for objects of the kernel.
+struct directory_kind {
+    // mkdir(2) in it, and rmdir(2) of one, which empties it. 0 or -errno.
+    int (*make)(struct node *directory, const char *name, size_t length);
+    int (*remove)(struct node *directory);
+};
+
 struct directory_entry {
     struct list link; // in the directory's entries, by rising cookie
     struct node *directory;
@@ -48,11 +57,12 @@ struct node {
     struct list locks; // advisory record locks (file_lock.c)
     // A regular file's: its content is made by these (text_file.h) for `object`; else NULL.
     const struct text_file *text;
-    void *object; // a symlink's: its text if that is on the heap
+    void *object; // a symlink's: its text if that is on the heap; a directory's: its kind's own
     union {
         struct {
             struct list entries;
             uint64_t next_cookie;
+            const struct directory_kind *kind; // NULL: names are made and removed freely
         } directory;
         struct regular_content regular;
         struct {

@@ -75,6 +75,8 @@ static struct file *open_node(struct node *node, unsigned flags, int *error) {
 static int create(struct path_result *result, int mode) {
     if (result->needs_directory)
         return -EISDIR;
+    if (result->directory->directory.kind)
+        return -EACCES;
     unsigned mask = process_current()->files->file_mode_mask;
     struct node *node = node_create(S_IFREG | ((unsigned)mode & 07777 & ~mask));
     if (!node)

@@ -203,6 +203,15 @@ static int add_directory(const char *path, unsigned mode) {
     return error == -EEXIST ? 0 : error;
 }
 
+int root_directory(const char *path, struct node **directory) {
+    int error = add_directory(path, 0755);
+    if (!error)
+        error = path_find(node_root(), path, 0, directory);
+    if (!error)
+        node_put(*directory); // its name holds it
+    return error;
+}
+
 // "0-3\n", as Linux lists CPUs; they do not change after start.
 static int add_cpu_lists(void) {
     static char list[16];

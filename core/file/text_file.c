@@ -5,6 +5,7 @@
 #include "core/file/directory.h"
 #include "core/file/io_buffer.h"
 #include "core/file/node.h"
+#include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/string.h"
@@ -98,4 +99,50 @@ bool text_number(const char **text, uint64_t *number) {
     bool any = at != *text;
     *text = at;
     return any;
+}
+
+enum { LIST_CPUS = 256 };
+
+static bool has_cpu(const uint64_t cpus[4], unsigned cpu) {
+    return cpu < LIST_CPUS && cpus[cpu / 64] >> cpu % 64 & 1;
+}
+
+int text_cpu_list(char *to, size_t size, const uint64_t cpus[4]) {
+    size_t length = 0;
+    for (unsigned first = 0; first < LIST_CPUS; first++) {
+        if (!has_cpu(cpus, first))
+            continue;
+        unsigned last = first;
+        while (has_cpu(cpus, last + 1))
+            last++;
+        size_t at = length < size ? length : size;
+        const char *comma = length ? "," : "";
+        length +=
+            (size_t)(last > first ? format_string(to + at, size - at, "%s%u-%u", comma, first, last)
+                                  : format_string(to + at, size - at, "%s%u", comma, first));
+        first = last;
+    }
+    size_t at = length < size ? length : size;
+    return (int)length + format_string(to + at, size - at, "\n");
+}
+
+int text_cpu_list_parse(const char *text, uint64_t cpus[4]) {
+    memset(cpus, 0, 4 * sizeof *cpus);
+    while (*text) {
+        uint64_t first, last;
+        if (!text_number(&text, &first))
+            return -EINVAL;
+        last = first;
+        if (*text == '-') {
+            text++;
+            if (!text_number(&text, &last))
+                return -EINVAL;
+        }
+        if (last < first || last >= LIST_CPUS || (*text && *text != ','))
+            return -EINVAL;
+        for (; first <= last; first++)
+            cpus[first / 64] |= 1ull << first % 64;
+        text += *text == ',';
+    }
+    return 0;
 }

@@ -25,3 +25,7 @@ extern const struct file_ops text_file_ops; // file->node->text is what it does
 int text_file_add(struct node *directory, const struct text_file *text, void *object);
 // The number at *text in decimal, *text then behind it; false: there is none, or it is too large.
 bool text_number(const char **text, uint64_t *number);
+// A list of CPUs as Linux writes them, "0-2,5\n"; none is "\n". As format_string.
+int text_cpu_list(char *to, size_t size, const uint64_t cpus[4]);
+// The same read, without the newline. 0 or -EINVAL.
+int text_cpu_list_parse(const char *text, uint64_t cpus[4]);

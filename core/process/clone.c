@@ -103,11 +103,13 @@ static struct thread *new_thread(const struct clone_request *request) {
     }
     memcpy(child->affinity, parent->affinity, sizeof child->affinity);
     memcpy(child->name, parent->name, sizeof child->name);
-    child->entity.group = parent->entity.group;
-    if (parent->entity.policy.policy != SCHED_DEADLINE) { // a reservation is one thread's alone
-        run_entity_set_policy(&child->entity, &parent->entity.policy);
+    if (parent->entity.policy.policy != SCHED_DEADLINE)
         memcpy(child->entity.allowed, parent->entity.allowed, sizeof child->entity.allowed);
-    }
+    struct run_policy policy = parent->entity.policy;
+    if (policy.policy == SCHED_DEADLINE || // a reservation is one thread's alone
+        (parent->reset_on_fork && (policy.priority || policy.nice < 0)))
+        policy = (struct run_policy){.policy = SCHED_NORMAL};
+    run_entity_set_policy(&child->entity, &policy);
     if (request->flags & CLONE_CHILD_CLEARTID)
         child->clear_child_tid = request->child_tid;
     return child;

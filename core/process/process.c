@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/mm/address_space.h"
 #include "core/mm/heap.h"
+#include "core/process/cgroup.h"
 #include "core/process/exec.h"
 #include "core/process/posix_timer.h"
 #include "core/process/process.h"
@@ -90,6 +91,7 @@ int process_add_thread(struct process *process, struct thread *thread) {
     if (!error) {
         process_get(process);
         thread->process = process;
+        cgroup_join(thread);
         list_push_back(&process->threads, &thread->process_node);
         process->thread_count++;
         process->live_threads++;
