@@ -165,9 +165,9 @@ def run(directory, out):
         leave = ", Ctrl-A x leaves" if terminal.raw else ""
         print(f"Starting {kind.name} ({machine.cpus} CPUs, {machine.memory} MiB{leave})\r",
               file=sys.stderr, flush=True)
-        if not setting("MACHINE") and isinstance(machine, emulator.QemuTcg):
-            print("The host offers neither VT-x nor AMD-V; MACHINE=bochs shows VT-x instead, several times slower\r",
-                  file=sys.stderr, flush=True)
+        if kind is emulator.QemuTcg:
+            reason = "" if setting("MACHINE") else "The host offers neither VT-x nor AMD-V. "
+            print(f"{reason}MACHINE=bochs shows VT-x instead, several times slower\r", file=sys.stderr, flush=True)
         machine.start()
         try:
             return interact(session.Session(machine, output.write), terminal, timeout)
