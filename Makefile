@@ -163,7 +163,7 @@ $(LINUX_HOST): tests/selftests/linux-host.sh | $(DEPS)
 
 SYSTEM := $(OUT)/BOOTX64.EFI $(OUT)/kernel.elf $(BINARIES)
 
-.PHONY: all run run-machine image test unit fuzz simulate docs machine-test bench count selftests lint format clean deps help FORCE
+.PHONY: all run run-machine image test unit fuzz simulate docs machine-test bench count selftests selftests-table lint format clean deps help FORCE
 all: $(SYSTEM) $(GUEST_IMAGE) $(TEST_PROGRAMS) $(BENCH)
 
 help:
@@ -176,6 +176,8 @@ help:
 	@echo "make selftests        Linux's KVM selftests, a row each; TESTS= names some, LIMIT= seconds for each,"
 	@echo "                      HOST=linux on Linux's own KVM"
 	@echo 'make simulate         the scheduler on simulated machines; SEEDS=100 for the largest ones'
+	@echo 'make selftests-table  docs/kvm-selftests.md from the rows of both hosts on MACHINE=bochs and MACHINE=tcg'
+	@echo 'make fuzz             each fuzzer for FUZZ_SECONDS=600, then the KVM API in the machine, from FUZZ_SEED=1 on'
 	@echo 'make test             lint, unit tests, fuzzers, machine tests; make bench, make count, make clean'
 
 deps: $(DEPS)
@@ -259,7 +261,13 @@ endef
 $(OUT)/fuzz/fuzz_decoder_oracle: FUZZ_LIBRARIES := -lZydis
 $(foreach fuzzer,$(FUZZERS),$(eval $(call fuzz_rule,$(notdir $(fuzzer)))))
 
-fuzz: $(FUZZERS)
+# By hand, and for long; `make test` has short runs of the same.
+FUZZ_SECONDS ?= 600
+fuzz: $(FUZZERS) $(SYSTEM) $(OUT)/tests/fuzz_kvm
+	@for fuzzer in $(FUZZERS); do \
+		echo "$$fuzzer"; $$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(OUT)/fuzz/ 2> $$fuzzer.log || \
+		{ tail -40 $$fuzzer.log; exit 1; }; done
+	@PROGRAM=$(OUT)/tests/fuzz_kvm ARGS="$(FUZZ_SECONDS) $(FUZZ_SEED)" $(PYTHON) tests/machine/run.py < /dev/null
 
 # The scheduler's own code on simulated machines.
 SIMULATOR := $(OUT)/simulator/simulator
