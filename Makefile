@@ -248,18 +248,23 @@ unit: $(OUT)/unit/unit
 FUZZERS := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. -I$(OUT)/include -MMD -MP $(WARNINGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 
-define fuzz_rule
-$(OUT)/fuzz-obj/$(1)/%.o: %.c | $(DEPS)
-	@mkdir -p $$(@D)
-	$$(call say,CLANG,$$@)
-	$$(Q)clang $(FUZZ_CFLAGS) -c $$< -o $$@
-$(OUT)/fuzz/$(1): $(patsubst %.c,$(OUT)/fuzz-obj/$(1)/%.o,tests/fuzz/$(1).c $(call sources_of,tests/fuzz/$(1).c))
-	@mkdir -p $$(@D)
-	$$(call say,CLANG,$$@)
-	$$(Q)clang -fsanitize=fuzzer,address,undefined $$^ $$(FUZZ_LIBRARIES) -o $$@
-endef
-$(OUT)/fuzz/fuzz_decoder_oracle: FUZZ_LIBRARIES := -lZydis
-$(foreach fuzzer,$(FUZZERS),$(eval $(call fuzz_rule,$(notdir $(fuzzer)))))
+FUZZ_SOURCES := $(sort $(UNIT_SOURCES) $(call sources_of,$(wildcard tests/fuzz/*.c)))
+FUZZ_FAKES := $(patsubst %.c,$(OUT)/fuzz-obj/%.o,$(wildcard tests/unit/fake_*.c))
+
+$(OUT)/fuzz-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
+	@mkdir -p $(@D)
+	$(call say,CLANG,$@)
+	$(Q)clang $(FUZZ_CFLAGS) -c $< -o $@
+
+$(OUT)/fuzz/kernel.a: $(FUZZ_SOURCES:%.c=$(OUT)/fuzz-obj/%.o)
+	@mkdir -p $(@D)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(FUZZERS): $(OUT)/fuzz/%: $(OUT)/fuzz-obj/tests/fuzz/%.o $(OUT)/fuzz/kernel.a
+	$(call say,CLANG,$@)
+	$(Q)clang -fsanitize=fuzzer,address,undefined $(filter %.o,$^) $(OUT)/fuzz/kernel.a -lZydis -o $@
+$(OUT)/fuzz/fuzz_file_calls: $(FUZZ_FAKES)
 
 # By hand, and for long; `make test` has short runs of the same.
 FUZZ_SECONDS ?= 600
