@@ -19,15 +19,15 @@
 #include "core/file/line_discipline.h"
 #include "core/log.h"
 #include "core/mm/user_copy.h"
+#include "core/process/job_control.h"
 #include "core/process/process.h"
-#include "core/process/process_table.h"
+#include "core/process/signal_queue.h"
 #include "core/process/system_call.h"
 
 #define RING_SIZE  4096u
 #define PIECE      128u // bytes written with interrupts off: 11 ms at 115200 baud
 #define READ_CHUNK 256u
 #define DECISECOND 100000000ull
-#define INIT_PID   1u
 
 static struct {
     struct spinlock lock;
@@ -37,7 +37,7 @@ static struct {
     bool started;
     struct line_discipline line;
     struct winsize window;
-    int foreground; // TIOCSPGRP's, told back by TIOCGPGRP; 0: never set
+    unsigned foreground; // the group of TIOCSPGRP; 0: never set
     struct wait_queue queue;
 } console = {
     .queue.waiters = LIST_INIT(console.queue.waiters),
@@ -49,10 +49,25 @@ static void echo(void *argument, const char *text, size_t length) {
     console_write(text, length);
 }
 
-// Who gets ^C: there are no process groups, so every process but init is in the foreground.
-static void signal_foreground(struct process *process, void *argument) {
-    if (process->pid != INIT_PID)
-        signal_send_process(process, *(int *)argument, SI_KERNEL, 0);
+// Who gets ^C: the foreground group; while there is none every process but init.
+static unsigned foreground(void) {
+    unsigned group = __atomic_load_n(&console.foreground, __ATOMIC_RELAXED);
+    return group && process_group_exists(group) ? group : 0;
+}
+
+// 0, or why a process in the background may not read (POSIX, 11.1.4).
+static int check_reader(void) {
+    const struct process *process = process_current();
+    unsigned group = foreground();
+    if (!group || group == process->group)
+        return 0;
+    uint64_t handler = process->actions[SIGTTIN - 1].handler;
+    if (handler == (uint64_t)(uintptr_t)SIG_IGN || process_group_orphaned() ||
+        thread_current()->signals.blocked & SIGNAL_BIT(SIGTTIN))
+        return -EIO;
+    process_group_signal(process->group,
+                         &(struct signal_info){.signal = SIGTTIN, .code = SI_KERNEL});
+    return -ERESTARTSYS;
 }
 
 static void signal_typed(uint8_t byte, int signal) {
@@ -61,7 +76,7 @@ static void signal_typed(uint8_t byte, int signal) {
         console.tail = console.head;
     line_discipline_signalled(&console.line, byte);
     spin_unlock(&console.lock);
-    process_for_each(signal_foreground, &signal);
+    process_group_signal(foreground(), &(struct signal_info){.signal = signal, .code = SI_KERNEL});
 }
 
 // False: the ring is full.
@@ -161,7 +176,7 @@ static int64_t console_read(struct file *file, struct io_buffer *buffer, uint64_
     (void)offset;
     size_t before = io_remaining(buffer);
     uint8_t bytes[READ_CHUNK];
-    int64_t status = before ? 0 : 1;
+    int64_t status = before ? check_reader() : 1;
     while (!status) {
         size_t left = io_remaining(buffer);
         struct taken taken = take(bytes, left < sizeof(bytes) ? left : sizeof(bytes));
@@ -339,13 +354,16 @@ static int64_t console_ioctl(struct file *file, unsigned command, uint64_t argum
     case TIOCOUTQ:
         return give_int(argument, 0);
     case TIOCGPGRP:
+        group = foreground();
+        return give_int(argument, (int)(group ? group : process_current()->group));
     case TIOCGSID:
-        return give_int(argument,
-                        console.foreground ? console.foreground : (int)process_current()->pid);
+        return give_int(argument, (int)process_current()->session);
     case TIOCSPGRP:
         if (user_load_32(&group, argument))
             return -EFAULT;
-        console.foreground = (int)group;
+        if (!process_group_exists(group))
+            return -ESRCH;
+        __atomic_store_n(&console.foreground, group, __ATOMIC_RELAXED);
         return 0;
     case TIOCSCTTY: // it is everybody's controlling terminal
         return 0;

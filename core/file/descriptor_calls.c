@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // System calls on descriptors themselves: close, dup, fcntl.
 #include <asm/fcntl.h>
+#include <linux/close_range.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/resource.h>
@@ -12,6 +13,7 @@
 #include "core/mm/user_copy.h"
 #include "core/process/process.h"
 #include "core/process/system_call.h"
+#include "core/sched/thread.h"
 
 static unsigned descriptor_limit(void) {
     uint64_t limit = process_current()->limits[RLIMIT_NOFILE].soft;
@@ -20,6 +22,23 @@ static unsigned descriptor_limit(void) {
 
 int64_t sys_close(const uint64_t *arguments) {
     return fd_close((int)arguments[0]);
+}
+
+int64_t sys_close_range(const uint64_t *arguments) {
+    unsigned first = (unsigned)arguments[0], last = (unsigned)arguments[1];
+    struct fd_table *table = process_current()->files;
+    if (first > last || arguments[2] & ~(uint64_t)CLOSE_RANGE_CLOEXEC)
+        return -EINVAL;
+    // What is opened meanwhile by other threads may be closed or not, as on Linux.
+    for (unsigned fd = first; fd <= last && fd < atomic_load(&table->slots)->capacity; fd++) {
+        if (arguments[2])
+            fd_table_set_close_on_exec(table, fd, true);
+        else
+            fd_close((int)fd);
+        if (fd % 64 == 63)
+            thread_preemption_point();
+    }
+    return 0;
 }
 
 static int64_t duplicate_from(struct file *file, unsigned from, bool close_on_exec) {

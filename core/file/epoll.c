@@ -16,6 +16,7 @@
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/process/system_call.h"
+#include "core/process/time.h"
 #include "core/sched/thread.h"
 
 #define BUCKETS      64u
@@ -544,4 +545,15 @@ int64_t sys_epoll_wait(const uint64_t *arguments) {
 int64_t sys_epoll_pwait(const uint64_t *arguments) {
     int error = poll_signal_mask(arguments[4], arguments[5]);
     return error ? error : wait_call(arguments, deadline_of((int)arguments[3]));
+}
+
+int64_t sys_epoll_pwait2(const uint64_t *arguments) {
+    struct __kernel_timespec time;
+    if (arguments[3] && copy_from_user(&time, arguments[3], sizeof(time)))
+        return -EFAULT;
+    if (arguments[3] && !time_spec_valid(&time))
+        return -EINVAL;
+    int error = poll_signal_mask(arguments[4], arguments[5]);
+    uint64_t deadline = arguments[3] ? time_deadline(&time, false, false) : TIME_NEVER;
+    return error ? error : wait_call(arguments, deadline);
 }

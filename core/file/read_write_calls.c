@@ -2,6 +2,7 @@
 // read, write and their vector and positioned forms; lseek.
 #include <asm/fcntl.h>
 #include <linux/errno.h>
+#include <linux/fs.h>
 #include "core/file/file.h"
 #include "core/file/io_buffer.h"
 #include "core/mm/address_space.h"
@@ -108,6 +109,24 @@ int64_t sys_preadv(const uint64_t *arguments) {
 int64_t sys_pwritev(const uint64_t *arguments) {
     uint64_t offset = arguments[3];
     return (int64_t)offset < 0 ? -EINVAL : transfer_vector(arguments, TRANSFER_WRITE, &offset);
+}
+
+static int64_t transfer_vector_2(const uint64_t *arguments, enum transfer transfer) {
+    uint64_t offset = arguments[3];
+    // Hints on when it is done and stored: at once, here.
+    if (arguments[5] & ~(uint64_t)(RWF_HIPRI | RWF_DSYNC | RWF_SYNC))
+        return -EOPNOTSUPP;
+    if ((int64_t)offset < -1)
+        return -EINVAL;
+    return transfer_vector(arguments, transfer, offset == UINT64_MAX ? NULL : &offset);
+}
+
+int64_t sys_preadv2(const uint64_t *arguments) {
+    return transfer_vector_2(arguments, TRANSFER_READ);
+}
+
+int64_t sys_pwritev2(const uint64_t *arguments) {
+    return transfer_vector_2(arguments, TRANSFER_WRITE);
 }
 
 int64_t sys_lseek(const uint64_t *arguments) {

@@ -83,3 +83,49 @@ int64_t sys_mremap(const uint64_t *arguments) {
 int64_t sys_brk(const uint64_t *arguments) {
     return (int64_t)address_space_brk(current_space(), arguments[0]);
 }
+
+// Memory is never paged out: to lock it is to have it there.
+static int64_t lock_memory(uint64_t address, uint64_t size, uint64_t flags) {
+    if (flags & ~(uint64_t)MLOCK_ONFAULT)
+        return -EINVAL;
+    uint64_t start = address & PAGE_MASK;
+    if (flags || !size)
+        return 0;
+    struct address_space *space = current_space();
+    int error = address_space_advise(space, start, address - start + size, MADV_POPULATE_WRITE);
+    if (error == -EFAULT) // it may only be read
+        error = address_space_advise(space, start, address - start + size, MADV_POPULATE_READ);
+    return error == -EFAULT ? -ENOMEM : error;
+}
+
+int64_t sys_mlock(const uint64_t *arguments) {
+    return lock_memory(arguments[0], arguments[1], 0);
+}
+
+int64_t sys_mlock2(const uint64_t *arguments) {
+    return lock_memory(arguments[0], arguments[1], arguments[2]);
+}
+
+int64_t sys_munlock(const uint64_t *arguments) {
+    (void)arguments;
+    return 0;
+}
+
+// What is there stays, and what comes will stay.
+int64_t sys_mlockall(const uint64_t *arguments) {
+    const uint64_t known = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT;
+    return !arguments[0] || arguments[0] & ~known || arguments[0] == MCL_ONFAULT ? -EINVAL : 0;
+}
+
+int64_t sys_munlockall(const uint64_t *arguments) {
+    (void)arguments;
+    return 0;
+}
+
+// Shared mappings show the file itself: nothing waits to be written.
+int64_t sys_msync(const uint64_t *arguments) {
+    const uint64_t known = MS_ASYNC | MS_INVALIDATE | MS_SYNC;
+    if (arguments[2] & ~known || (arguments[2] & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC))
+        return -EINVAL;
+    return address_space_advise(current_space(), arguments[0], arguments[1], MADV_NORMAL);
+}

@@ -105,6 +105,7 @@ static int take_over(struct exec_image *image, const char *path) {
         futex_thread_exit(thread);
     thread->rseq = 0; // its address means nothing in the new space, and a switch there writes to it
     set_names(process, path);
+    process->executed = true;
     posix_timer_process_exec(process);
     process_replace_space(process, image->space);
     fd_table_close_on_exec(process->files);

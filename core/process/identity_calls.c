@@ -40,17 +40,6 @@ int64_t sys_getppid(const uint64_t *a) {
     return pid;
 }
 
-// No job control: each process is its own group and session.
-int64_t sys_getpgrp(const uint64_t *a) {
-    (void)a;
-    return process_current()->pid;
-}
-
-int64_t sys_setsid(const uint64_t *a) {
-    (void)a;
-    return process_current()->pid;
-}
-
 int64_t sys_getuid(const uint64_t *a) {
     (void)a;
     return ROOT;
@@ -69,6 +58,19 @@ int64_t sys_getgid(const uint64_t *a) {
 int64_t sys_getegid(const uint64_t *a) {
     (void)a;
     return ROOT;
+}
+
+int64_t sys_getresuid(const uint64_t *a) {
+    const uint32_t root = ROOT;
+    for (unsigned i = 0; i < 3; i++)
+        if (copy_to_user(a[i], &root, sizeof root))
+            return -EFAULT;
+    return 0;
+}
+
+// There are no supplementary groups.
+int64_t sys_getgroups(const uint64_t *a) {
+    return (int)a[0] < 0 ? -EINVAL : 0;
 }
 
 int64_t sys_set_tid_address(const uint64_t *a) {
@@ -144,9 +146,17 @@ int64_t sys_prctl(const uint64_t *a) {
         return set_name(a[1]);
     case PR_GET_NAME:
         return copy_to_user(a[1], thread_current()->name, sizeof thread_current()->name);
-    case PR_GET_DUMPABLE:
-    case PR_GET_NO_NEW_PRIVS:
-        return 0; // there are neither core dumps nor set-uid programs
+    case PR_GET_DUMPABLE: // there are no core dumps
+        return 0;
+    case PR_SET_DUMPABLE:
+        return a[1] ? -EINVAL : 0;
+    case PR_GET_NO_NEW_PRIVS: // nor set-uid programs
+        return 1;
+    case PR_SET_NO_NEW_PRIVS:
+        return a[1] == 1 && !a[2] && !a[3] && !a[4] ? 0 : -EINVAL;
+    case PR_SET_TIMERSLACK:
+    case PR_MCE_KILL:
+        return 0; // timers have no slack; a machine check ends who used the memory
     default:
         return -EINVAL;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Making processes and taking them apart: threads' ends, zombies, reparenting, the first process.
 #include <asm/errno.h>
+#include <asm/siginfo.h>
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
 #include <stddef.h>
@@ -54,11 +55,14 @@ struct process *process_create(struct process *parent) {
     wait_queue_init(&process->child_exited);
     wait_queue_init(&process->threads_changed);
     wait_queue_init(&process->vfork_done);
+    wait_queue_init(&process->signalled);
     signal_state_init(&process->signals);
     posix_timer_process_init(process);
     set_limits(process);
     memcpy(process->working_directory, "/", 2);
     if (parent) {
+        process->group = parent->group;
+        process->session = parent->session;
         memcpy(process->limits, parent->limits, sizeof process->limits);
         spin_lock(&parent->lock);
         memcpy(process->working_directory, parent->working_directory,
@@ -95,6 +99,10 @@ int process_add_thread(struct process *process, struct thread *thread) {
         list_push_back(&process->threads, &thread->process_node);
         process->thread_count++;
         process->live_threads++;
+        if (!process->group)
+            process->group = process->session = process->pid;
+        if (process->stopped)
+            atomic_fetch_or(&thread->work, THREAD_WORK_STOP);
     }
     spin_unlock(&process->lock);
     spin_unlock(&process_table_lock);
@@ -189,6 +197,11 @@ static bool reparent_children(struct process *process) {
         child->parent = init_process;
         child->exit_signal = SIGCHLD;
         list_push_back(&init_process->children, node);
+        if (child->stopped) { // nobody else would continue it (POSIX, _exit)
+            signal_queue_process(child, &(struct signal_info){.signal = SIGHUP, .code = SI_KERNEL});
+            signal_queue_process(child,
+                                 &(struct signal_info){.signal = SIGCONT, .code = SI_KERNEL});
+        }
         zombies |= child->zombie;
     }
     return zombies;

@@ -29,6 +29,7 @@ struct rlimit_value {
 struct process {
     atomic_uint references;
     unsigned pid;
+    unsigned group, session; // under the process table's lock
     struct spinlock lock;
     struct list threads, children, sibling;
     struct list table_node;
@@ -47,7 +48,14 @@ struct process {
     unsigned exit_signal;              // sent to the parent at the end; 0: none
     int exit_status;                   // as wait4 reports it
     bool exiting, zombie;
-    struct thread *executing;             // in execve: the one thread that stays
+    bool executed;               // by execve
+    int stopped;                 // the stop signal it is stopped by; 0: it runs
+    int stop_reported;           // the same until wait4 has told the parent
+    bool continue_reported;      // it goes on, and wait4 may still tell that
+    bool tell_continue;          // SIGCHLD for that is still to be sent
+    uint64_t continues;          // SIGCONTs sent to it
+    struct wait_queue signalled; // woken when a signal is pending; signalfd's poll waits here
+    struct thread *executing;    // in execve: the one thread that stays
     uint64_t run_time, children_run_time; // ns of threads and children that have ended
     struct memory_account *account;       // shared with its parent unless that one has no limit
     struct rlimit_value limits[RLIM_NLIMITS];

@@ -41,10 +41,22 @@ static struct process *find_process(unsigned pid) {
     return NULL;
 }
 
+bool process_table_has_group(unsigned group, unsigned session) {
+    for (unsigned i = 0; i < ID_BUCKETS; i++) {
+        struct list *head = bucket(processes, i);
+        list_for_each(node, head) {
+            const struct process *process = container_of(node, struct process, table_node);
+            if (process->group == group && (!session || process->session == session))
+                return true;
+        }
+    }
+    return false;
+}
+
 static unsigned free_id(void) {
     for (unsigned tries = 0; tries < ID_MAX; tries++) {
         last_id = last_id + 1 < ID_MAX ? last_id + 1 : 2;
-        if (!find_thread(last_id) && !find_process(last_id))
+        if (!find_thread(last_id) && !find_process(last_id) && !process_table_has_group(last_id, 0))
             return last_id;
     }
     return 0;

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include "arch/x86/context.h"
 #include "core/log.h"
+#include "core/process/job_control.h"
 #include "core/process/process.h"
 #include "core/process/rseq.h"
 #include "core/process/signal_frame.h"
@@ -138,7 +139,10 @@ void signal_deliver(struct trap_frame *frame) {
             // Pid 1 may have blocked it when it was sent: it still gets only what it asks for.
             if (signal_ignored_by_default(info.signal) || process->pid == 1)
                 continue;
-            process_begin_exit(process, info.signal);
+            if (!signal_stops(info.signal))
+                process_begin_exit(process, info.signal);
+            else if (info.signal == SIGSTOP || !process_group_orphaned())
+                process_stop(&info);
         } else {
             run_handler(thread, frame, &info, &action);
         }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include "arch/x86/context.h"
 #include "core/mm/user_copy.h"
+#include "core/process/job_control.h"
 #include "core/process/process.h"
 #include "core/process/process_table.h"
 #include "core/process/signal_frame.h"
@@ -168,67 +169,90 @@ static struct signal_info from_me(int signal, int code) {
     return (struct signal_info){.signal = signal, .code = code, .pid = process_current()->pid};
 }
 
-struct broadcast {
-    struct signal_info info;
-    unsigned found;
-};
+// What sigqueue(3) has written. Nobody may pass for the kernel or for kill(2) but towards itself.
+static int load_info(uint64_t address, uint64_t signal, bool self, struct signal_info *info) {
+    siginfo_t user;
+    if (copy_from_user(&user, address, sizeof user))
+        return -EFAULT;
+    if (!is_signal(signal) && signal)
+        return -EINVAL;
+    if ((user.si_code >= 0 || user.si_code == SI_TKILL) && !self)
+        return -EPERM;
+    *info = (struct signal_info){
+        .signal = (int)signal,
+        .code = user.si_code,
+        .pid = (uint32_t)user.si_pid,
+        .uid = user.si_uid,
+        .value = (uint64_t)(uintptr_t)user.si_value.sival_ptr,
+    };
+    return 0;
+}
 
-static void send_to_other(struct process *process, void *argument) {
-    struct broadcast *broadcast = argument;
-    if (process->pid == 1 || process == process_current() || !process_may_control(process))
-        return;
-    broadcast->found++;
-    if (broadcast->info.signal)
-        signal_queue_process(process, &broadcast->info);
+static int64_t send_to_process(unsigned pid, const struct signal_info *info) {
+    struct process *process = process_find(pid);
+    if (!process)
+        return -ESRCH;
+    int error = process_may_control(process) ? 0 : -EPERM;
+    if (!error && info->signal && !process->zombie)
+        error = signal_queue_process(process, info);
+    process_put(process);
+    return error;
 }
 
 int64_t sys_kill(const uint64_t *a) {
     int pid = (int)a[0], signal = (int)a[1];
     if (signal && !is_signal((uint64_t)signal))
         return -EINVAL;
-    if (pid == -1) {
-        struct broadcast broadcast = {.info = from_me(signal, SI_USER)};
-        process_for_each(send_to_other, &broadcast);
-        return broadcast.found ? 0 : -ESRCH;
-    }
-    // Process groups are not kept: each process is its own group, so 0 and -pid name one process.
-    struct process *process = pid == 0 ? process_current() : NULL;
-    if (process)
-        process_get(process);
-    else
-        process = process_find((unsigned)(pid < 0 ? -pid : pid));
-    if (!process)
-        return -ESRCH;
     struct signal_info info = from_me(signal, SI_USER);
-    int error = process_may_control(process) ? 0 : -EPERM;
-    if (!error && signal && !process->zombie)
-        error = signal_queue_process(process, &info);
-    process_put(process);
-    return error;
+    if (pid > 0)
+        return send_to_process((unsigned)pid, &info);
+    return process_group_signal(pid == -1  ? 0
+                                : pid == 0 ? process_current()->group
+                                           : -(unsigned)pid,
+                                &info);
 }
 
-static int64_t send_to_thread(int process_id, int tid, int signal) {
-    if (tid <= 0 || (signal && !is_signal((uint64_t)signal)))
+int64_t sys_rt_sigqueueinfo(const uint64_t *a) {
+    struct signal_info info;
+    int error = load_info(a[2], a[1], (unsigned)a[0] == process_current()->pid, &info);
+    return error ? error : send_to_process((unsigned)a[0], &info);
+}
+
+static int64_t send_to_thread(int process_id, int tid, const struct signal_info *info) {
+    if (tid <= 0)
         return -EINVAL;
     struct thread *thread = thread_find((unsigned)tid);
     if (!thread)
         return -ESRCH;
-    struct signal_info info = from_me(signal, SI_TKILL);
     int error = 0;
     if (process_id && thread->process->pid != (unsigned)process_id)
         error = -ESRCH;
     else if (!process_may_control(thread->process))
         error = -EPERM;
-    else if (signal)
-        error = signal_queue_thread(thread, &info);
+    else if (info->signal)
+        error = signal_queue_thread(thread, info);
     thread_put(thread);
     return error;
 }
 
+static int64_t thread_kill(int process_id, int tid, int signal) {
+    struct signal_info info = from_me(signal, SI_TKILL);
+    return signal && !is_signal((uint64_t)signal) ? -EINVAL
+                                                  : send_to_thread(process_id, tid, &info);
+}
+
 int64_t sys_tkill(const uint64_t *a) {
-    return send_to_thread(0, (int)a[0], (int)a[1]);
+    return thread_kill(0, (int)a[0], (int)a[1]);
 }
 
 int64_t sys_tgkill(const uint64_t *a) {
-    return (int)a[0] <= 0 ? -EINVAL : send_to_thread((int)a[0], (int)a[1], (int)a[2]);
+    return (int)a[0] <= 0 ? -EINVAL : thread_kill((int)a[0], (int)a[1], (int)a[2]);
+}
+
+int64_t sys_rt_tgsigqueueinfo(const uint64_t *a) {
+    struct signal_info info;
+    int error = load_info(a[3], a[2], (unsigned)a[0] == process_current()->pid, &info);
+    if (error)
+        return error;
+    return (int)a[0] <= 0 ? -EINVAL : send_to_thread((int)a[0], (int)a[1], &info);
 }

@@ -2,9 +2,11 @@
 // Pending signals: a bit a signal, and an entry with its siginfo: one for a standard signal,
 // several for a real-time one.
 #include <asm/errno.h>
+#include <linux/eventpoll.h>
 #include <stddef.h>
 #include "core/list.h"
 #include "core/mm/heap.h"
+#include "core/process/job_control.h"
 #include "core/process/process.h"
 #include "core/process/signal_queue.h"
 #include "core/sched/thread.h"
@@ -13,10 +15,10 @@
 #define QUEUE_LIMIT    256 // entries a process may have pending (RLIMIT_SIGPENDING)
 #define FIRST_REALTIME 32
 
-// Stop signals are among them: Ashlar has no job control, a process is never stopped.
 #define IGNORED_BY_DEFAULT                                                                         \
-    (SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGURG) | SIGNAL_BIT(SIGWINCH) | SIGNAL_BIT(SIGCONT) |       \
-     SIGNAL_BIT(SIGSTOP) | SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU))
+    (SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(SIGURG) | SIGNAL_BIT(SIGWINCH) | SIGNAL_BIT(SIGCONT))
+#define STOPS                                                                                      \
+    (SIGNAL_BIT(SIGSTOP) | SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(SIGTTIN) | SIGNAL_BIT(SIGTTOU))
 // Caused by the instruction at hand: delivered before all others.
 #define SYNCHRONOUS                                                                                \
     (SIGNAL_BIT(SIGSEGV) | SIGNAL_BIT(SIGBUS) | SIGNAL_BIT(SIGILL) | SIGNAL_BIT(SIGTRAP) |         \
@@ -36,6 +38,10 @@ bool signal_ignored_by_default(int signal) {
     return IGNORED_BY_DEFAULT & SIGNAL_BIT(signal);
 }
 
+bool signal_stops(int signal) {
+    return STOPS & SIGNAL_BIT(signal);
+}
+
 bool signal_deliverable(const struct thread *thread) {
     uint64_t pending = atomic_load_explicit(&thread->signals.pending, memory_order_relaxed);
     if (thread->process)
@@ -48,7 +54,7 @@ bool thread_interrupted(void) {
     uint32_t work = atomic_load_explicit(&thread->work, memory_order_relaxed);
     if (!work)
         return false;
-    if (work & THREAD_WORK_EXIT || signal_deliverable(thread))
+    if (work & (THREAD_WORK_EXIT | THREAD_WORK_STOP) || signal_deliverable(thread))
         return true;
     // Another thread took the signal, or the mask has changed. The bit would keep a vCPU out of its
     // guest.
@@ -91,7 +97,38 @@ static int add_entry(struct process *process, struct signal_state *state,
         process->signals_queued++;
     }
     atomic_fetch_or(&state->pending, SIGNAL_BIT(info->signal));
+    wait_queue_wake(&process->signalled, EPOLLIN);
     return 0;
+}
+
+static void drop(struct process *process, struct signal_state *state, uint64_t set) {
+    list_for_each_safe(node, &state->queue) {
+        struct signal_entry *entry = container_of(node, struct signal_entry, node);
+        if (!(SIGNAL_BIT(entry->info.signal) & set))
+            continue;
+        list_remove(node);
+        heap_free(entry);
+        if (process)
+            process->signals_queued--;
+    }
+    atomic_fetch_and(&state->pending, ~set);
+}
+
+static void drop_everywhere(struct process *process, uint64_t set) {
+    drop(process, &process->signals, set);
+    list_for_each(node, &process->threads)
+        drop(process, &container_of(node, struct thread, process_node)->signals, set);
+}
+
+// What sending does whatever becomes of the signal: SIGCONT and stop signals undo each other.
+// Process lock held.
+static void sent(struct process *process, int signal) {
+    if (signal == SIGCONT) {
+        drop_everywhere(process, STOPS);
+        process_continue(process);
+    } else if (signal_stops(signal)) {
+        drop_everywhere(process, SIGNAL_BIT(SIGCONT));
+    }
 }
 
 int signal_queue_thread(struct thread *thread, const struct signal_info *info) {
@@ -102,6 +139,7 @@ int signal_queue_thread(struct thread *thread, const struct signal_info *info) {
         return 0;
     }
     spin_lock(&process->lock);
+    sent(process, info->signal);
     int error = 0;
     bool through = lets_through(thread, info->signal);
     if (!through || !ignored(process, info->signal) ||
@@ -133,6 +171,7 @@ int signal_queue_process(struct process *process, const struct signal_info *info
         return 0;
     }
     spin_lock(&process->lock);
+    sent(process, info->signal);
     int error = 0;
     struct thread *thread = choose(process, info->signal);
     if (!thread || !ignored(process, info->signal) ||
@@ -215,21 +254,10 @@ bool signal_dequeue(uint64_t set, struct signal_info *info) {
         candidates &= SYNCHRONOUS;
     if (candidates)
         take(process, state, __builtin_ctzll(candidates) + 1, info);
+    if (candidates && signal_stops(info->signal))
+        info->value = process->continues; // for process_stop
     spin_unlock(&process->lock);
     return candidates;
-}
-
-static void drop(struct process *process, struct signal_state *state, uint64_t set) {
-    list_for_each_safe(node, &state->queue) {
-        struct signal_entry *entry = container_of(node, struct signal_entry, node);
-        if (!(SIGNAL_BIT(entry->info.signal) & set))
-            continue;
-        list_remove(node);
-        heap_free(entry);
-        if (process)
-            process->signals_queued--;
-    }
-    atomic_fetch_and(&state->pending, ~set);
 }
 
 void signal_queue_flush(struct signal_state *state, struct process *process) {
@@ -243,9 +271,7 @@ void signal_queue_flush(struct signal_state *state, struct process *process) {
 void signal_drop_ignored(struct process *process, int signal) {
     if (!ignored(process, signal))
         return;
-    drop(process, &process->signals, SIGNAL_BIT(signal));
-    list_for_each(node, &process->threads) drop(
-        process, &container_of(node, struct thread, process_node)->signals, SIGNAL_BIT(signal));
+    drop_everywhere(process, SIGNAL_BIT(signal));
 }
 
 void signal_info_to_user(const struct signal_info *info, siginfo_t *out) {

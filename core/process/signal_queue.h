@@ -30,4 +30,5 @@ void signal_drop_ignored(struct process *process, int signal);
 void signal_info_to_user(const struct signal_info *info, siginfo_t *out);
 // Default action is to do nothing.
 bool signal_ignored_by_default(int signal);
+bool signal_stops(int signal); // it is to stop the process
 const char *signal_name(int signal);

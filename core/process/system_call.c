@@ -7,6 +7,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/virt.h"
 #include "core/log.h"
+#include "core/process/job_control.h"
 #include "core/process/process.h"
 #include "core/process/rseq.h"
 #include "core/process/system_call.h"
@@ -65,6 +66,10 @@ void user_return(struct trap_frame *frame) {
         uint32_t work = atomic_load(&thread->work);
         if (work & THREAD_WORK_EXIT)
             thread_exit(0);
+        if (work & THREAD_WORK_STOP) {
+            process_wait_continued();
+            continue;
+        }
         if (!(work & THREAD_WORK_SIGNAL))
             break;
         atomic_fetch_and(&thread->work, ~(uint32_t)THREAD_WORK_SIGNAL);

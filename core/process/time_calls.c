@@ -2,6 +2,7 @@
 // The system calls that read clocks and sleep.
 #include <asm/errno.h>
 #include <linux/time.h>
+#include <linux/times.h>
 #include "arch/x86/cpu.h"
 #include "core/mm/user_copy.h"
 #include "core/process/process.h"
@@ -117,4 +118,17 @@ int64_t sys_clock_nanosleep(const uint64_t *a) {
         clock != CLOCK_TAI)
         return clock == CLOCK_PROCESS_CPUTIME_ID ? -EOPNOTSUPP : -EINVAL;
     return sleep(a[2], a[3], a[1] & TIMER_ABSTIME, clock == CLOCK_REALTIME || clock == CLOCK_TAI);
+}
+
+// In hundredths of a second (_SC_CLK_TCK). All time counts as the user's.
+int64_t sys_times(const uint64_t *a) {
+    const uint64_t tick = NS_PER_SECOND / 100;
+    struct process *process = process_current();
+    struct tms times = {
+        .tms_utime = (__kernel_clock_t)(process_run_time(process) / tick),
+        .tms_cutime = (__kernel_clock_t)(process->children_run_time / tick),
+    };
+    if (a[0] && copy_to_user(a[0], &times, sizeof times))
+        return -EFAULT;
+    return (int64_t)(time_now() / tick);
 }

@@ -2,6 +2,7 @@
 // wait4(2), waitid(2), and how a child's end looks.
 #include <asm/errno.h>
 #include <asm/siginfo.h>
+#include <asm/signal.h>
 #include <linux/resource.h>
 #include <linux/wait.h>
 #include <stddef.h>
@@ -27,7 +28,8 @@ struct signal_info wait_status_info(const struct process *process, unsigned sign
 
 // What a caller waits for.
 struct wait_request {
-    unsigned pid; // 0: any child
+    unsigned pid, group; // 0: any
+    bool exited, stopped, continued;
     bool no_hang, leave;
 };
 
@@ -38,37 +40,68 @@ struct wait_result {
     uint64_t run_time;
 };
 
+static bool wanted(const struct wait_request *request, const struct process *child) {
+    return (!request->pid || child->pid == request->pid) &&
+           (!request->group || child->group == request->group);
+}
+
+// What there is to tell of a child that lives. Its lock is held by tellers; a late look is as good.
+static bool take_change(const struct wait_request *request, struct process *child,
+                        struct wait_result *result) {
+    int signal = request->stopped ? child->stop_reported : 0;
+    bool continued = !signal && request->continued && child->continue_reported;
+    if (!signal && !continued)
+        return false;
+    *result = (struct wait_result){
+        .pid = child->pid,
+        .status = continued ? 0xffff : signal << 8 | 0x7f,
+        .info = {.signal = SIGCHLD,
+                 .code = continued ? CLD_CONTINUED : CLD_STOPPED,
+                 .pid = child->pid,
+                 .status = continued ? SIGCONT : signal},
+    };
+    if (!request->leave && continued)
+        child->continue_reported = false;
+    else if (!request->leave)
+        child->stop_reported = 0;
+    return true;
+}
+
+static void take_zombie(struct process *child, struct wait_result *result) {
+    result->pid = child->pid;
+    result->status = child->exit_status;
+    result->run_time = child->run_time + child->children_run_time;
+    result->info = wait_status_info(child, SIGCHLD);
+}
+
 // Looks through the children once. 0 (result->pid 0: none ready), or -ECHILD.
 static int look(struct process *parent, const struct wait_request *request,
                 struct wait_result *result) {
-    struct process *found = NULL;
+    struct process *ended = NULL;
     bool candidates = false;
+    result->pid = 0;
     spin_lock(&process_table_lock);
     list_for_each(node, &parent->children) {
         struct process *child = container_of(node, struct process, sibling);
-        if (request->pid && child->pid != request->pid)
+        if (!wanted(request, child))
             continue;
         candidates = true;
-        if (child->zombie) {
-            found = child;
+        if (child->zombie && request->exited)
+            ended = child;
+        if (ended || (!child->zombie && take_change(request, child, result)))
             break;
-        }
     }
-    result->pid = 0;
-    if (found) {
-        result->pid = found->pid;
-        result->status = found->exit_status;
-        result->run_time = found->run_time + found->children_run_time;
-        result->info = wait_status_info(found, SIGCHLD);
+    if (ended) {
+        take_zombie(ended, result);
         if (!request->leave) {
             parent->children_run_time += result->run_time;
-            list_remove(&found->sibling);
-            process_table_remove_process(found);
+            list_remove(&ended->sibling);
+            process_table_remove_process(ended);
         }
     }
     spin_unlock(&process_table_lock);
-    if (found && !request->leave)
-        process_put(found);
+    if (ended && !request->leave)
+        process_put(ended);
     return candidates ? 0 : -ECHILD;
 }
 
@@ -105,11 +138,16 @@ int64_t sys_wait4(const uint64_t *a) {
     struct wait_result result;
     if (a[2] & ~(uint64_t)(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
         return -EINVAL;
-    // Each process is a group of its own: 0 and our own group can only mean children, as -1 does.
-    struct wait_request request = {.pid = pid > 0    ? (unsigned)pid
-                                          : pid < -1 ? (unsigned)-pid
-                                                     : 0,
-                                   .no_hang = a[2] & WNOHANG};
+    struct wait_request request = {
+        .pid = pid > 0 ? (unsigned)pid : 0,
+        .group = pid == 0   ? process_current()->group
+                 : pid < -1 ? -(unsigned)pid
+                            : 0,
+        .exited = true,
+        .stopped = a[2] & WUNTRACED,
+        .continued = a[2] & WCONTINUED,
+        .no_hang = a[2] & WNOHANG,
+    };
     int error = wait_for_child(&request, &result);
     if (error || !result.pid)
         return error;
@@ -128,9 +166,18 @@ int64_t sys_waitid(const uint64_t *a) {
         return -EINVAL;
     if (a[0] == P_PID && (int)a[1] <= 0)
         return -EINVAL;
-    struct wait_request request = {.pid = a[0] == P_ALL ? 0 : (unsigned)a[1],
-                                   .no_hang = a[3] & WNOHANG,
-                                   .leave = a[3] & WNOWAIT};
+    unsigned self = process_current()->group;
+    struct wait_request request = {
+        .pid = a[0] == P_PID ? (unsigned)a[1] : 0,
+        .group = a[0] != P_PGID ? 0
+                 : a[1]         ? (unsigned)a[1]
+                                : self,
+        .exited = a[3] & WEXITED,
+        .stopped = a[3] & WSTOPPED,
+        .continued = a[3] & WCONTINUED,
+        .no_hang = a[3] & WNOHANG,
+        .leave = a[3] & WNOWAIT,
+    };
     int error = wait_for_child(&request, &result);
     if (error)
         return error;

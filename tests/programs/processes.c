@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// processes: fork and what a child has of its parent, and a VM's fds in a child. Runs on Linux too,
-// but for what needs /dev/kvm.
+// processes: fork and what a child has of its parent, process groups, stopping, signalfd, and a
+// VM's fds in a child. Runs on Linux too, but for what needs /dev/kvm.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -13,7 +13,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -242,6 +244,130 @@ static void test_many(void) {
     munmap(memory, HUGE);
 }
 
+static int count_up(void *argument) {
+    (void)argument;
+    setpgid(0, 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            pause();
+    shared->pid = pid;
+    shared->step = 1;
+    while (shared->value++ != -1)
+        ;
+    return 0;
+}
+
+static void test_groups(void) {
+    int status;
+
+    CHECK_EQUAL(getpgid(0), getpgrp());
+    CHECK(getpgid(99999) == -1 && errno == ESRCH);
+    shared->step = 0;
+    pid_t pid = child(count_up, NULL);
+    CHECK(step_comes(1));
+    CHECK(getpgid(pid) == pid && getpgid(shared->pid) == pid);
+    CHECK_EQUAL(getsid(pid), getsid(0));
+    CHECK(waitpid(-pid, &status, WNOHANG) == 0);
+    CHECK(kill(-pid, 0) == 0);
+    CHECK(setpgid(pid, 99999) == -1 && errno == EPERM);
+    CHECK(kill(-pid, SIGTERM) == 0);
+    CHECK(waitpid(-pid, &status, 0) == pid && killed_by(status, SIGTERM));
+    for (int i = 0; i < 500 && kill(-pid, 0) == 0; i++) // pid 1 has yet to take its other member
+        nap(5);
+    CHECK(kill(-pid, 0) == -1 && errno == ESRCH);
+}
+
+static int session(void *argument) {
+    (void)argument;
+    if (setsid() != getpid() || getsid(0) != getpid() || getpgrp() != getpid())
+        return 1;
+    return setsid() == -1 && errno == EPERM && setpgid(0, 0) == -1 && errno == EPERM ? 0 : 2;
+}
+
+static void test_sessions(void) {
+    CHECK(exited_with(self_wait(child(session, NULL)), 0));
+}
+
+static bool counts(void) {
+    int before = shared->value;
+    nap(50);
+    return shared->value != before;
+}
+
+static void test_stop(void) {
+    siginfo_t info;
+    sigset_t set;
+    int status;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    shared->step = 0;
+    pid_t pid = child(count_up, NULL);
+    CHECK(step_comes(1) && counts());
+    CHECK(kill(pid, SIGSTOP) == 0);
+    CHECK(waitpid(pid, &status, WUNTRACED) == pid);
+    CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+    CHECK(waitpid(pid, &status, WUNTRACED | WNOHANG) == 0); // told once
+    CHECK(sigwaitinfo(&set, &info) == SIGCHLD);
+    CHECK(info.si_code == CLD_STOPPED && info.si_status == SIGSTOP && info.si_pid == pid);
+    CHECK(!counts());
+    CHECK(kill(pid, SIGCONT) == 0);
+    CHECK(waitid(P_PID, (id_t)pid, &info, WCONTINUED) == 0 && info.si_code == CLD_CONTINUED);
+    CHECK(sigwaitinfo(&set, &info) == SIGCHLD && info.si_code == CLD_CONTINUED);
+    CHECK(counts());
+    for (int i = 0; i < 50; i++) { // whatever the order, it runs in the end
+        kill(pid, SIGSTOP);
+        kill(pid, SIGCONT);
+    }
+    CHECK(counts());
+    kill(pid, SIGTSTP); // stops: somebody outside its group could continue it
+    CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+    CHECK(kill(-pid, SIGTERM) == 0); // waits until it goes on
+    CHECK(waitpid(pid, &status, WNOHANG) == 0);
+    CHECK(kill(-pid, SIGKILL) == 0);
+    CHECK(killed_by(self_wait(pid), SIGKILL));
+    while (sigtimedwait(&set, NULL, &(struct timespec){0}) == SIGCHLD)
+        ;
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void test_signalfd(void) {
+    struct signalfd_siginfo info;
+    struct epoll_event event = {.events = EPOLLIN};
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGRTMIN);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), epoll = epoll_create1(EPOLL_CLOEXEC);
+    CHECK(fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0);
+    CHECK(read(fd, &info, sizeof(info)) == -1 && errno == EAGAIN);
+    CHECK_EQUAL(epoll_wait(epoll, &event, 1, 0), 0);
+    CHECK(sigqueue(getpid(), SIGRTMIN, (union sigval){.sival_int = 42}) == 0);
+    CHECK(kill(getpid(), SIGUSR1) == 0);
+    CHECK_EQUAL(epoll_wait(epoll, &event, 1, 1000), 1);
+    CHECK(read(fd, &info, sizeof(info)) == sizeof(info));
+    CHECK(info.ssi_signo == SIGUSR1 && info.ssi_pid == (uint32_t)getpid());
+    CHECK(read(fd, &info, sizeof(info)) == sizeof(info));
+    CHECK((int)info.ssi_signo == SIGRTMIN && info.ssi_int == 42 && info.ssi_code == SI_QUEUE);
+    CHECK_EQUAL(epoll_wait(epoll, &event, 1, 0), 0);
+    // A child's end wakes a sleeper.
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    CHECK_EQUAL(signalfd(fd, &set, 0), fd);
+    pid_t pid = child(exec_self, "exit 7");
+    CHECK_EQUAL(epoll_wait(epoll, &event, 1, 10000), 1);
+    CHECK(read(fd, &info, sizeof(info)) == sizeof(info) && info.ssi_signo == SIGCHLD);
+    CHECK(info.ssi_pid == (uint32_t)pid && info.ssi_status == 7);
+    CHECK(exited_with(self_wait(pid), 7));
+    close(epoll);
+    close(fd);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 struct guest {
     int kvm, vm, vcpu;
     struct kvm_run *run;
@@ -321,6 +447,11 @@ static void test_guest(void) {
         CHECK(run_to_out(&guest));
     }
     for (int i = 0; i < 3; i++) {
+        int status;
+        CHECK(kill(pids[i], SIGSTOP) == 0);
+        CHECK(waitpid(pids[i], &status, WUNTRACED) == pids[i] && WIFSTOPPED(status));
+        if (i) // one dies as it stands
+            kill(pids[i], SIGCONT);
         CHECK(kill(pids[i], SIGKILL) == 0);
         CHECK(killed_by(self_wait(pids[i]), SIGKILL));
     }
@@ -339,6 +470,10 @@ int main(int argc, char **argv) {
         {"ends", test_ends},
         {"exec", test_exec},
         {"many", test_many},
+        {"groups", test_groups},
+        {"sessions", test_sessions},
+        {"stop and continue", test_stop},
+        {"signalfd", test_signalfd},
         {"guest", test_guest},
     };
 

@@ -9,7 +9,8 @@
 #include "core/process/system_call.h"
 #include "tests/unit/fake_process.h"
 
-// Sources: core/file/descriptor_calls.c core/file/pipe.c tests/unit/fake_process.c
+// Sources: core/file/descriptor_calls.c core/file/pipe.c core/process/time.c
+// Sources: tests/unit/fake_process.c
 
 Suite *epoll_suite(void);
 
