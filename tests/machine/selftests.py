@@ -38,8 +38,9 @@ SLOWNESS = 4
 ROW = re.compile(r"^(\w+) +(pass|skip|fail|time-out) +(\d+) *(.*)$")
 LINUX_COMMAND_LINE = ("console=ttyS0 rdinit=/work/suite tsc=reliable no5lvl nokaslr mitigations=off cryptomgr.notests=1"
                       " panic=-1 initcall_blacklist=load_system_certificate_list,init_kprobe_trace")
-# Linux hangs with FSRM there (580), and finds the layout of XSAVE wrong with PKU (515); CPUID claims another frequency.
-LINUX_IN_BOCHS = f" clearcpuid=580,515 tsc_early_khz={emulator.Bochs.ips // 1000}"
+# Linux hangs with FSRM there, and does without XSAVE where it finds the size of compacted state wrong; CPUID claims
+# another frequency.
+LINUX_IN_BOCHS = f" clearcpuid=fsrm,pku,xsavec,xsaves tsc_early_khz={emulator.Bochs.ips // 1000}"
 
 
 def available(directory):
@@ -87,13 +88,17 @@ HOSTS = {host.name: host for host in (Ashlar, Linux)}
 
 
 class Rows:
-    """What the suite says on the serial line, a row for each test."""
+    """What the suite says on the serial line, a row for each test; those of other tests stay in the file PATH."""
 
-    def __init__(self, keep):
-        self.rows = {}
-        self.keep = keep
+    def __init__(self, path):
+        self.results = {}
         self.last = time.monotonic()
+        self._path = path
         self._pending = ""
+        self._lines = {}
+        if os.path.exists(path):
+            with open(path) as old:
+                self._lines = {line.split()[0]: line for line in old}
 
     def feed(self, data):
         *lines, self._pending = (self._pending + data.decode(errors="replace")).split("\n")
@@ -103,12 +108,12 @@ class Rows:
                 self.add(found.group(1), *found.group(2, 3, 4))
 
     def add(self, name, result, ticks, why):
-        self.rows[name] = result
+        self.results[name] = result
         self.last = time.monotonic()
-        line = f"{name:34} {result:8} {ticks:>14}  {why}".rstrip()
-        print(line, flush=True)
-        self.keep.write(line + "\n")
-        self.keep.flush()
+        self._lines[name] = f"{name:34} {result:8} {ticks:>14}  {why}".rstrip() + "\n"
+        print(self._lines[name], end="", flush=True)
+        with open(self._path, "w") as keep:
+            keep.writelines(self._lines[name] for name in sorted(self._lines))
 
 
 def boot(host, kind, out, tests, limit, rows):
@@ -149,16 +154,13 @@ def main():
     machine = next(name for name, value in emulator.MACHINES.items() if value is kind)
     limit = int(run.setting("LIMIT", LIMIT))
     left = run.setting("TESTS").split() or available(directory)
-    whole = not run.setting("TESTS")
-    name = f"{host.name}-{machine}.rows" if whole else "some.rows"
-    with open(os.path.join(directory, name), "w") as keep:
-        rows = Rows(keep)
-        while left:
-            reason = boot(host, kind, out, left, limit, rows)
-            left = [test for test in left if test not in rows.rows]
-            if left:
-                rows.add(left.pop(0), "fail", 0, f"the machine is down: {reason or 'it ended'}")
-    results = list(rows.rows.values())
+    rows = Rows(os.path.join(directory, f"{host.name}-{machine}.rows"))
+    while left:
+        reason = boot(host, kind, out, left, limit, rows)
+        left = [test for test in left if test not in rows.results]
+        if left:
+            rows.add(left.pop(0), "fail", 0, f"the machine is down: {reason or 'it ended'}")
+    results = list(rows.results.values())
     print(", ".join(f"{results.count(result)} {result}" for result in ("pass", "skip", "fail", "time-out")))
     return 0 if set(results) <= {"pass", "skip"} else 1
 
