@@ -96,7 +96,7 @@ static void start_virt(const struct config *config) {
 static void start_files(const struct boot_info *info) {
     int error = root_init(page_to_virtual(info->initrd_physical), info->initrd_size,
                           page_to_virtual(info->config_physical), info->config_size);
-    if (error || cgroup_mount())
+    if (error || cgroup_mount() || numa_files_add())
         stop("the initrd cannot be read");
 }
 

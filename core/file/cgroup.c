@@ -187,6 +187,7 @@ static int show_enabled(void *object, char *to, size_t size) {
 
 static int show_cpu_stat(void *object, char *to, size_t size) {
     const struct run_group *group = &((struct cgroup *)object)->cpu;
+    scheduler_charge();
     uint64_t usage = group->usage;
     if (object == &cgroup_root)
         for (unsigned i = 0; i < cpu_count(); i++) {

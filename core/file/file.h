@@ -104,5 +104,6 @@ int root_init(const void *initrd, size_t size, const char *config, size_t config
 int root_directory(const char *path, struct node **directory);
 // Mounts the tree of control groups at /sys/fs/cgroup. After root_init. 0 or -errno.
 int cgroup_mount(void);
+int numa_files_add(void); // /sys/devices/system/node. After root_init. 0 or -errno
 // A new file on the console, for fds 0, 1 and 2 of the first program; NULL: no memory.
 struct file *console_open(int flags, int *error);

@@ -146,7 +146,7 @@ int stage2_fault(struct vcpu *vcpu, uint64_t gpa, bool write) {
         int error = address_space_page(vm->space, slot.user_address + (gpa - slot.gpa),
                                        write ? ACCESS_WRITE : ACCESS_READ, &page);
         if (error)
-            return error == -ENXIO ? -EFAULT : error;
+            return -EFAULT; // KVM_RUN says so of memory that cannot be had, whatever the reason
         spin_lock(&vm->mmu_lock);
         bool stale = sequence != vm->mmu_sequence;
         error = stale ? 0 : stage2_map(vcpu, &slot, gpa, &page, write);

@@ -282,10 +282,24 @@ void scheduler_counts(unsigned cpu, struct scheduler_counts *counts) {
 }
 
 uint64_t thread_run_time(struct thread *thread) {
-    uint64_t time = thread->entity.run_time;
     if (thread == thread_current())
-        time += time_now() - this_cpu()->run_queue->accounted;
+        return thread->entity.run_time + (time_now() - this_cpu()->run_queue->accounted);
+    struct run_queue *queue = lock_queue_of(thread);
+    run_queue_charge(queue, time_now());
+    uint64_t time = thread->entity.run_time;
+    spin_unlock(&queue->lock);
     return time;
+}
+
+void scheduler_charge(void) {
+    for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+        struct run_queue *queue = cpu_at(cpu)->run_queue;
+        if (!queue)
+            continue;
+        spin_lock(&queue->lock);
+        run_queue_charge(queue, time_now());
+        spin_unlock(&queue->lock);
+    }
 }
 
 // -- controls --

@@ -44,6 +44,8 @@ int scheduler_update_cpus(struct thread *thread);
 // Lets a thread that waits for a CPU run next on its CPU, in place of the current one if that is
 // this one: the caller goes on to schedule(). False: it waits for something else or runs already.
 bool scheduler_yield_to(struct thread *thread);
+// Brings what groups have used up to now: a thread alone on its CPU is charged only when it stops.
+void scheduler_charge(void);
 // What CPU `cpu` has done so far.
 struct scheduler_counts {
     uint64_t switches, timer_interrupts; // of the scheduler's own timer: none while it idles or

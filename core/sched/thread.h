@@ -110,5 +110,5 @@ void thread_start(struct thread *thread, void (*entry)(void *argument), void *ar
 int thread_reset_fpu(void);
 // Loads them from *fresh, which becomes the current thread's state.
 void thread_replace_fpu(struct fpu_state *fresh);
-// CPU time in ns, the current stretch included when it is the caller.
+// CPU time in ns, until now.
 uint64_t thread_run_time(struct thread *thread);

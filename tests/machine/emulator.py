@@ -204,6 +204,10 @@ class Qemu(Emulator):
     monitor = None
     _events = b""
 
+    def more(self):
+        """Further arguments."""
+        return ()
+
     def _start(self, port):
         with open(self.path("emulator.log"), "w") as log, \
                 socket.create_server(self.path("qmp"), family=socket.AF_UNIX, backlog=1) as qmp:
@@ -211,7 +215,7 @@ class Qemu(Emulator):
             self.process = subprocess.Popen(
                 [*DIE_WITH_PARENT, "qemu-system-x86_64", *self.acceleration, "-machine", "q35", "-nodefaults",
                  "-smp", str(self.cpus), "-m", str(self.memory), "-bios", self.firmware,
-                 "-vga", "std", "-display", "none", "-no-reboot",
+                 "-vga", "std", "-display", "none", "-no-reboot", *self.more(),
                  "-drive", f"file={self.image},format=raw,if=ide",
                  "-chardev", f"socket,id=com1,host=127.0.0.1,port={port},server=off",
                  "-serial", "chardev:com1",
@@ -278,7 +282,17 @@ class QemuBare(QemuTcg):
     acceleration = ("-accel", "tcg", "-cpu", "max,svm=off")
 
 
-MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare}
+class QemuNuma(QemuTcg):
+    name = "QEMU TCG with two NUMA nodes"
+
+    def more(self):
+        for node in range(2):
+            yield from ("-object", f"memory-backend-ram,id=m{node},size={self.memory // 2}M",
+                        "-numa", f"node,nodeid={node},cpus={node},memdev=m{node}")
+        yield from ("-numa", "dist,src=0,dst=1,val=21")
+
+
+MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare, "numa": QemuNuma}
 
 
 def with_vmx():

@@ -58,14 +58,8 @@ static inline void tiny_add_memory(const struct tiny_guest *guest, uint32_t slot
                "KVM_SET_USER_MEMORY_REGION");
 }
 
-// Makes the machine with memory_size bytes of RAM at guest address 0, its CPU as reset leaves it
-// and with all the CPUID the system supports.
-static inline void tiny_create(struct tiny_guest *guest, size_t memory_size) {
-    static struct {
-        struct kvm_cpuid2 header;
-        struct kvm_cpuid_entry2 entries[256];
-    } cpuid;
-
+// Makes the machine with memory_size bytes of RAM at guest address 0, without a CPU.
+static inline void tiny_create_vm(struct tiny_guest *guest, size_t memory_size) {
     guest->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     tiny_check(guest->kvm_fd >= 0, "/dev/kvm");
     guest->vm_fd = ioctl(guest->kvm_fd, KVM_CREATE_VM, 0);
@@ -77,6 +71,15 @@ static inline void tiny_create(struct tiny_guest *guest, size_t memory_size) {
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     tiny_check(guest->memory != MAP_FAILED, "guest memory");
     tiny_add_memory(guest, 0, 0, guest->memory, memory_size);
+}
+
+// Adds its CPU, as reset leaves it and with all the CPUID the system supports.
+static inline void tiny_create_vcpu(struct tiny_guest *guest) {
+    static struct {
+        struct kvm_cpuid2 header;
+        struct kvm_cpuid_entry2 entries[256];
+    } cpuid;
+
     guest->vcpu_fd = ioctl(guest->vm_fd, KVM_CREATE_VCPU, 0);
     tiny_check(guest->vcpu_fd >= 0, "KVM_CREATE_VCPU");
     guest->run_size = (size_t)ioctl(guest->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -86,6 +89,11 @@ static inline void tiny_create(struct tiny_guest *guest, size_t memory_size) {
     tiny_check(ioctl(guest->kvm_fd, KVM_GET_SUPPORTED_CPUID, &cpuid) == 0,
                "KVM_GET_SUPPORTED_CPUID");
     tiny_check(ioctl(guest->vcpu_fd, KVM_SET_CPUID2, &cpuid) == 0, "KVM_SET_CPUID2");
+}
+
+static inline void tiny_create(struct tiny_guest *guest, size_t memory_size) {
+    tiny_create_vm(guest, memory_size);
+    tiny_create_vcpu(guest);
 }
 
 static inline void tiny_destroy(struct tiny_guest *guest) {

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// How vCPUs share two CPUs: equally, by weight, within a limit, pinned; and how soon a guest that
+// waits for its timer gets one from guests that never wait.
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "tap.h"
+#include "tiny_guest.h"
+
+#define ROOT     "/sys/fs/cgroup"
+#define MOST     16
+#define MEMORY   (1u << 20)
+#define SLICE_US 3000
+
+// Counts for ever.
+LONG_MODE_CODE(hog_code, "1: incq 0x20000\n jmp 1b\n");
+// As hog_code, and reports every 20,000.
+LONG_MODE_CODE(report_code, "1: mov $20000, %ecx\n 2: incq 0x20000\n dec %ecx\n jnz 2b\n"
+                            "mov $0x10, %edx\n out %eax, %dx\n jmp 1b\n");
+
+// R8 times: starts the local APIC's timer (R9 ns), halts, and notes how many ticks more than R10 it
+// took until it goes on, at R11; then reports R13, the interrupts it got.
+LONG_MODE_CODE(timer_code,
+               "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n xor %edx, %edx\n"
+               "mov $0x80f, %ecx\n mov $0x1ff, %eax\n wrmsr\n"
+               "mov $0x832, %ecx\n mov $0x40, %eax\n wrmsr\n"
+               "mov $0x83e, %ecx\n mov $0xb, %eax\n wrmsr\n"
+               "1: rdtsc\n shl $32, %rdx\n or %rdx, %rax\n mov %rax, %r12\n"
+               "mov $0x838, %ecx\n mov %r9, %rax\n xor %edx, %edx\n wrmsr\n"
+               "sti\n hlt\n cli\n"
+               "rdtsc\n shl $32, %rdx\n or %rdx, %rax\n sub %r12, %rax\n sub %r10, %rax\n"
+               "mov %rax, (%r11)\n add $8, %r11\n dec %r8\n jnz 1b\n"
+               "mov %r13, %rax\n mov $0x10, %edx\n out %eax, %dx\n hlt\n");
+LONG_MODE_CODE(timer_handler, "inc %r13\n mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n"
+                              "wrmsr\n iretq\n");
+
+struct vcpu {
+    struct tiny_guest guest;
+    pthread_t thread;
+    int pinned;         // CPU, -1: none
+    const char *group;  // directory of its control group; NULL: the root
+    uint64_t ns;        // of CPU time in KVM_RUN
+    uint64_t count;     // what the guest counted
+    unsigned elsewhere; // exits on another CPU than the pinned
+    unsigned exits;
+};
+
+static struct vcpu vcpus[MOST];
+static pthread_barrier_t barrier;
+static volatile int stop;
+
+static void on_signal(int signal) {
+    (void)signal;
+}
+
+static uint64_t cpu_time(void) {
+    struct timespec time;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+static int put(const char *directory, const char *file, const char *order) {
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/%s", directory, file);
+    int fd = open(path, O_WRONLY);
+    int good = fd >= 0 && write(fd, order, strlen(order)) > 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return good;
+}
+
+static void *run_vcpu(void *argument) {
+    struct vcpu *vcpu = argument;
+
+    if (vcpu->pinned >= 0) {
+        cpu_set_t cpus;
+
+        CPU_ZERO(&cpus);
+        CPU_SET(vcpu->pinned, &cpus);
+        CHECK(sched_setaffinity(0, sizeof(cpus), &cpus) == 0, "");
+    }
+    if (vcpu->group) {
+        CHECK(put(vcpu->group, "cgroup.threads", "0"), "");
+    }
+    pthread_barrier_wait(&barrier);
+    uint64_t start = cpu_time();
+    while (!stop) {
+        int result = ioctl(vcpu->guest.vcpu_fd, KVM_RUN, 0);
+
+        CHECK(result == 0 || errno == EINTR, "");
+        vcpu->exits++;
+        vcpu->elsewhere += vcpu->pinned >= 0 && sched_getcpu() != vcpu->pinned;
+    }
+    vcpu->ns = cpu_time() - start;
+    vcpu->count = *(volatile uint64_t *)(vcpu->guest.memory + GUEST_DATA);
+    return NULL;
+}
+
+static void load_code(struct tiny_guest *guest, const uint8_t *code, const uint8_t *end) {
+    memcpy(guest->memory + GUEST_CODE, code, (size_t)(end - code));
+}
+
+static void create(struct vcpu *vcpu, const uint8_t *code, const uint8_t *end) {
+    struct kvm_regs regs = {.rip = GUEST_CODE, .rsp = GUEST_STACK, .rflags = 2};
+
+    *vcpu = (struct vcpu){.pinned = -1};
+    tiny_create(&vcpu->guest, MEMORY);
+    tiny_enter_long_mode(&vcpu->guest);
+    load_code(&vcpu->guest, code, end);
+    tiny_check(ioctl(vcpu->guest.vcpu_fd, KVM_SET_REGS, &regs) == 0, "KVM_SET_REGS");
+}
+
+static void start(unsigned count) {
+    stop = 0;
+    pthread_barrier_init(&barrier, NULL, count + 1);
+    for (unsigned i = 0; i < count; i++) {
+        pthread_create(&vcpus[i].thread, NULL, run_vcpu, &vcpus[i]);
+    }
+    pthread_barrier_wait(&barrier);
+}
+
+static void finish(unsigned count) {
+    stop = 1;
+    for (unsigned i = 0; i < count; i++) {
+        vcpus[i].guest.run->immediate_exit = 1;
+        pthread_kill(vcpus[i].thread, SIGUSR1);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        pthread_join(vcpus[i].thread, NULL);
+        tiny_destroy(&vcpus[i].guest);
+    }
+    pthread_barrier_destroy(&barrier);
+}
+
+static void create_hogs(unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        create(&vcpus[i], hog_code, hog_code_end);
+    }
+}
+
+static int within(double value, double expected, double percent) {
+    return value >= expected * (1 - percent / 100) && value <= expected * (1 + percent / 100);
+}
+
+static void equal(void) {
+    uint64_t total = 0;
+
+    create_hogs(16);
+    start(16);
+    sleep(3);
+    finish(16);
+    for (unsigned i = 0; i < 16; i++) {
+        total += vcpus[i].ns;
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        CHECK(within((double)vcpus[i].ns, (double)total / 16, 2), "(%u: %lu us of %lu)", i,
+              vcpus[i].ns / 1000, total / 16000);
+        CHECK(vcpus[i].count > 0, "");
+    }
+    CHECK(within((double)total, 6e9, 5), "(%lu us of 6 s)", total / 1000);
+}
+
+// For threads of this process, which is in ROOT/shares.
+static void make_group(const char *group) {
+    CHECK(mkdir(group, 0755) == 0, "");
+    CHECK(put(group, "cgroup.type", "threaded"), "");
+    CHECK(put(ROOT "/shares", "cgroup.subtree_control", "+cpu"), "");
+}
+
+static void weights(void) {
+    static const char *const groups[] = {ROOT "/shares/a", ROOT "/shares/b", ROOT "/shares/c"};
+    static const char *const weight[] = {"100", "200", "400"};
+    uint64_t ns[3] = {0};
+
+    for (unsigned i = 0; i < 3; i++) {
+        make_group(groups[i]);
+        CHECK(put(groups[i], "cpu.weight", weight[i]), "");
+    }
+    create_hogs(12);
+    for (unsigned i = 0; i < 12; i++) {
+        vcpus[i].group = groups[i / 4];
+    }
+    start(12);
+    sleep(4);
+    finish(12);
+    for (unsigned i = 0; i < 12; i++) {
+        ns[i / 4] += vcpus[i].ns;
+    }
+    uint64_t part = (ns[0] + ns[1] + ns[2]) / 7;
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK(within((double)ns[i], (double)(part << i), 3), "(%s: %lu us of %lu)", weight[i],
+              ns[i] / 1000, (part << i) / 1000);
+        CHECK(rmdir(groups[i]) == 0, "");
+    }
+}
+
+static long cpu_stat(const char *directory, const char *name) {
+    char path[128], text[512] = "";
+
+    snprintf(path, sizeof(path), "%s/cpu.stat", directory);
+    int fd = open(path, O_RDONLY);
+    if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0) {
+        return -1;
+    }
+    close(fd);
+    const char *line = strstr(text, name);
+    return line ? atol(line + strlen(name)) : -1;
+}
+
+static void limit(void) {
+    static const char group[] = ROOT "/shares/a";
+
+    make_group(group);
+    CHECK(put(group, "cpu.max", "25000 100000"), "");
+    create_hogs(2);
+    vcpus[0].group = vcpus[1].group = group;
+    start(2);
+    long before = cpu_stat(group, "usage_usec");
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    sleep(3);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    long used = cpu_stat(group, "usage_usec") - before;
+    finish(2);
+    double us = (double)(to.tv_sec - from.tv_sec) * 1e6 + (double)(to.tv_nsec - from.tv_nsec) / 1e3;
+    CHECK((double)used >= us * 0.23 && (double)used <= us * 0.27, "(%ld us of %.0f)", used, us);
+    CHECK(within((double)(vcpus[0].ns + vcpus[1].ns) / 1e3, (double)used, 4), "(%lu us, %ld us)",
+          (vcpus[0].ns + vcpus[1].ns) / 1000, used);
+    CHECK(cpu_stat(group, "nr_throttled") >= 25, "");
+    CHECK(cpu_stat(group, "throttled_usec") > 0, "");
+    CHECK(rmdir(group) == 0, "");
+}
+
+static void pinned(void) {
+    create_hogs(5);
+    load_code(&vcpus[4].guest, report_code, report_code_end);
+    vcpus[4].pinned = 1;
+    start(5);
+    sleep(1);
+    finish(5);
+    CHECK(vcpus[4].exits > 20, "(%u)", vcpus[4].exits);
+    CHECK_EQUAL(vcpus[4].elsewhere, 0);
+}
+
+// --- timers ---
+
+#define ROUNDS  200u
+#define RESULTS 0x40000ull
+#define IDT     0x22000ull
+#define GDT     0x24000ull
+#define HANDLER 0x11000ull
+
+static int compare(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void create_timer_guest(struct tiny_guest *guest, uint64_t ns) {
+    struct kvm_sregs sregs;
+
+    tiny_create_vm(guest, MEMORY);
+    tiny_check(ioctl(guest->vm_fd, KVM_CREATE_IRQCHIP, 0) == 0, "KVM_CREATE_IRQCHIP");
+    tiny_create_vcpu(guest);
+    tiny_enter_long_mode(guest);
+    load_code(guest, timer_code, timer_code_end);
+    memcpy(guest->memory + HANDLER, timer_handler, (size_t)(timer_handler_end - timer_handler));
+    uint64_t gate[2] = {(HANDLER & 0xffff) | 8 << 16 | 0x8e00ull << 32, 0};
+    memcpy(guest->memory + IDT + 0x400, gate, sizeof(gate));
+    uint64_t descriptors[3] = {0, 0x00af9b000000ffff, 0x00cf93000000ffff};
+    memcpy(guest->memory + GDT, descriptors, sizeof(descriptors));
+    tiny_check(ioctl(guest->vcpu_fd, KVM_GET_SREGS, &sregs) == 0, "KVM_GET_SREGS");
+    sregs.idt.base = IDT;
+    sregs.idt.limit = 0xfff;
+    sregs.gdt.base = GDT;
+    sregs.gdt.limit = sizeof(descriptors) - 1;
+    tiny_check(ioctl(guest->vcpu_fd, KVM_SET_SREGS, &sregs) == 0, "KVM_SET_SREGS");
+    uint64_t khz = (uint64_t)ioctl(guest->vcpu_fd, KVM_GET_TSC_KHZ);
+    struct kvm_regs regs = {.rip = GUEST_CODE,
+                            .rsp = GUEST_STACK,
+                            .rflags = 2,
+                            .r8 = ROUNDS,
+                            .r9 = ns,
+                            .r10 = ns * khz / 1000000,
+                            .r11 = RESULTS};
+    tiny_check(ioctl(guest->vcpu_fd, KVM_SET_REGS, &regs) == 0, "KVM_SET_REGS");
+}
+
+// Runs the guest to its end. Returns the 90th of 100 delays, in us.
+static int64_t run_timer_guest(uint64_t ns) {
+    struct tiny_guest guest;
+    static int64_t delays[ROUNDS];
+    uint32_t interrupts = 0;
+
+    create_timer_guest(&guest, ns);
+    int64_t khz = ioctl(guest.vcpu_fd, KVM_GET_TSC_KHZ);
+    while (ioctl(guest.vcpu_fd, KVM_RUN, 0) < 0 && errno == EINTR) {
+        continue;
+    }
+    if (CHECK(guest.run->exit_reason == KVM_EXIT_IO, "(%u)", guest.run->exit_reason)) {
+        memcpy(&interrupts, (uint8_t *)guest.run + guest.run->io.data_offset, sizeof(interrupts));
+    }
+    CHECK_EQUAL(interrupts, ROUNDS);
+    memcpy(delays, guest.memory + RESULTS, sizeof(delays));
+    tiny_destroy(&guest);
+    qsort(delays, ROUNDS, sizeof(*delays), compare);
+    CHECK(delays[0] > -khz / 20, "(%ld ticks)", (long)delays[0]); // none came early
+    return delays[ROUNDS * 9 / 10] * 1000 / khz;
+}
+
+static void timers_alone(void) {
+    int64_t delay = run_timer_guest(500000);
+
+    CHECK(delay < 500, "(%ld us)", (long)delay);
+}
+
+static void timers_beside_hogs(void) {
+    create_hogs(8);
+    start(8);
+    int64_t delay = run_timer_guest(4000000);
+    finish(8);
+    CHECK(delay < SLICE_US, "(%ld us)", (long)delay);
+}
+
+static const struct tap_test tests[] = {
+    {"equal", equal},   {"weights", weights},           {"limit", limit},
+    {"pinned", pinned}, {"timers alone", timers_alone}, {"timers beside hogs", timers_beside_hogs},
+};
+
+int main(int argc, char **argv) {
+    struct sigaction action = {.sa_handler = on_signal};
+
+    sigaction(SIGUSR1, &action, NULL);
+    put(ROOT, "cgroup.subtree_control", "+cpu");
+    mkdir(ROOT "/shares", 0755);
+    put(ROOT "/shares", "cgroup.procs", "0");
+    return tap_run(tests, sizeof(tests) / sizeof(tests[0]), argc > 1 ? argv[1] : NULL);
+}
