@@ -4,7 +4,7 @@
 // user copy.
 //
 // Order, outermost first (a lock may be taken while holding only locks above it):
-//   process table -> process (threads, children) -> signal state -> fd table -> file objects (pipe,
+//   control groups -> process table -> process (threads, children) -> signal state -> fd table -> file objects (pipe,
 //   socket, epoll, ...)
 //   -> vm (vcpus, memslots, irq) -> wait queue -> address space -> vm mmu -> timer queue -> run
 //   queue -> page/heap allocator -> log
