@@ -13,6 +13,7 @@
 #include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
+#include "core/process/proc_files.h"
 #include "core/process/process.h"
 #include "core/process/time.h"
 #include "core/sched/scheduler.h"
@@ -98,6 +99,7 @@ static void start_files(const struct boot_info *info) {
                           page_to_virtual(info->config_physical), info->config_size);
     if (error || cgroup_mount() || numa_files_add())
         stop("the initrd cannot be read");
+    proc_files_init();
 }
 
 void kernel_main(struct boot_info *info) {

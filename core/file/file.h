@@ -96,6 +96,8 @@ int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool clo
 struct file *path_open(const char *path, int flags, int mode, int *error);
 // A device node (for example "/dev/kvm"): open makes the file.
 void device_register(const char *path, struct file *(*open)(int flags, int *error));
+// A read-only file with a text that stays, its directories made on the way. 0 or -errno.
+int root_add_text(const char *path, const char *text);
 // Mounts the cpio archive (kept in place: it must stay) and puts the configuration at
 // /etc/ashlar.conf. 0 or -errno.
 int root_init(const void *initrd, size_t size, const char *config, size_t config_size);

@@ -63,6 +63,9 @@ struct node {
             struct list entries;
             uint64_t next_cookie;
             const struct directory_kind *kind; // NULL: names are made and removed freely
+            // Makes what is not among the entries when it is looked for: a node with one
+            // reference and no name, or NULL. Under tree_lock. NULL: nothing.
+            struct node *(*make)(struct node *directory, const char *name, size_t length);
         } directory;
         struct regular_content regular;
         struct {

@@ -15,8 +15,9 @@
 #define STEPS_LOCKED 8  // names looked up with the lock held: a directory may be large
 
 struct walk {
-    struct node *at;   // no reference: tree_lock is held, or `kept` is one
-    struct node *kept; // where the lock was last given up, with a reference; NULL: not yet
+    struct node *at;      // no reference: tree_lock is held, or `kept` is one
+    struct node *kept;    // where the lock was last given up, with a reference; NULL: not yet
+    struct node *made[2]; // by a directory's `make`, with a reference
     const char *rest;
     char *buffer; // holds `rest` once a symlink was followed, PATH_MAX bytes
     unsigned symlinks;
@@ -69,6 +70,15 @@ static void found(struct walk *walk, struct node *node, struct node *directory, 
     result->name_length = length;
 }
 
+// What the directory has only while somebody looks: it lives as long as the walk and whoever opens
+// it.
+static struct node *make(struct walk *walk, const char *name, size_t length) {
+    struct node **place = walk->made[0] ? &walk->made[1] : &walk->made[0];
+    if (walk->at->directory.make && !*place)
+        return *place = walk->at->directory.make(walk->at, name, length);
+    return NULL;
+}
+
 // One component. 0: go on; 1: the end was reached; -errno.
 static int step(struct walk *walk) {
     while (*walk->rest == '/')
@@ -98,22 +108,23 @@ static int step(struct walk *walk) {
     if (last && slash)
         walk->result->needs_directory = true;
     struct directory_entry *entry = directory_find(walk->at, name, length);
-    if (!entry) {
+    struct node *below = entry ? entry->node : make(walk, name, length);
+    if (!below) {
         if (!last || !(walk->flags & PATH_CREATE))
             return -ENOENT;
         found(walk, NULL, walk->at, name, length);
         return 1;
     }
-    if (node_is(entry->node, S_IFLNK) &&
+    if (node_is(below, S_IFLNK) &&
         (!last || walk->flags & PATH_FOLLOW || walk->result->needs_directory))
-        return follow(walk, entry->node);
+        return follow(walk, below);
     if (last) {
-        if (walk->result->needs_directory && !node_is(entry->node, S_IFDIR))
+        if (walk->result->needs_directory && !node_is(below, S_IFDIR))
             return -ENOTDIR;
-        found(walk, entry->node, walk->at, name, length);
+        found(walk, below, walk->at, name, length);
         return 1;
     }
-    walk->at = entry->node;
+    walk->at = below;
     return 0;
 }
 
@@ -182,6 +193,9 @@ int path_walk(struct node *start, const char *path, unsigned flags, struct path_
     if (!error)
         error = walk_locked(&walk);
     spin_unlock(&tree_lock);
+    for (unsigned i = 0; i < 2; i++)
+        if (walk.made[i])
+            node_put(walk.made[i]);
     if (walk.kept)
         node_put(walk.kept);
     heap_free(walk.buffer);

@@ -251,6 +251,10 @@ void device_register(const char *path, struct file *(*open)(int flags, int *erro
         log_line("%s: no device node (error %d)", path, -error);
 }
 
+int root_add_text(const char *path, const char *text) {
+    return add_text(path, text, strlen(text));
+}
+
 int root_init(const void *initrd, size_t size, const char *config, size_t config_size) {
     int error = mount_archive(initrd, size);
     if (error)

@@ -12,6 +12,7 @@
 #include "core/kvm/vm.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
+#include "core/string.h"
 
 static int64_t system_ioctl(struct file *file, unsigned command, uint64_t argument) {
     (void)file;
@@ -50,9 +51,28 @@ static struct file *kvm_open(int flags, int *error) {
     return file;
 }
 
+// What Linux's modules would say; nested virtualization is not offered.
+static void add_module_parameters(void) {
+    static const struct {
+        const char *virt, *path, *text;
+    } parameters[] = {
+        {"VT-x", "/sys/module/kvm_intel/parameters/ept", "Y\n"},
+        {"VT-x", "/sys/module/kvm_intel/parameters/unrestricted_guest", "Y\n"},
+        {"VT-x", "/sys/module/kvm_intel/parameters/nested", "N\n"},
+        {"AMD-V", "/sys/module/kvm_amd/parameters/npt", "Y\n"},
+        {"AMD-V", "/sys/module/kvm_amd/parameters/nested", "0\n"},
+        {NULL, "/sys/module/kvm/parameters/ignore_msrs", "N\n"},
+        {NULL, "/sys/module/kvm/parameters/halt_poll_ns", "0\n"},
+    };
+    for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++)
+        if (!parameters[i].virt || !strcmp(parameters[i].virt, virt->name))
+            root_add_text(parameters[i].path, parameters[i].text);
+}
+
 void kvm_register(void) {
     if (!virt)
         return;
     msr_init();
+    add_module_parameters();
     device_register("/dev/kvm", kvm_open);
 }

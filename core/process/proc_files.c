@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// /proc/<tid>: files of a thread, made when they are looked for (proc(5)).
+#include "core/process/proc_files.h"
+#include <linux/errno.h>
+#include "core/file/node.h"
+#include "core/file/path.h"
+#include "core/file/text_file.h"
+#include "core/log.h"
+#include "core/process/process_table.h"
+#include "core/sched/thread.h"
+#include "core/string.h"
+
+// Time on a CPU, time waiting for one, both in ns, and turns on it, which are not counted.
+static int show_schedstat(void *object, char *to, size_t size) {
+    struct thread *thread = thread_find((unsigned)(uintptr_t)object);
+    if (!thread)
+        return -ESRCH;
+    int length =
+        format_string(to, size, "%lu %lu 0\n", thread_run_time(thread), thread->entity.run_delay);
+    thread_put(thread);
+    return length;
+}
+
+static const struct text_file files[] = {{.name = "schedstat", .show = show_schedstat}};
+
+static struct node *make_file(struct node *directory, const char *name, size_t length) {
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (strlen(files[i].name) != length || memcmp(files[i].name, name, length))
+            continue;
+        struct node *node = node_create(S_IFREG | 0444);
+        if (node)
+            node->text = &files[i];
+        if (node)
+            node->object = directory->object;
+        return node;
+    }
+    return NULL;
+}
+
+// Whether there is such a thread is seen when a file is read.
+static struct node *make_thread(struct node *directory, const char *name, size_t length) {
+    uint64_t tid;
+    const char *end = name;
+    (void)directory;
+    if (!text_number(&end, &tid) || end != name + length || tid > INT32_MAX)
+        return NULL;
+    struct node *node = node_create(S_IFDIR | 0555);
+    if (node)
+        node->directory.make = make_file;
+    if (node)
+        node->object = (void *)(uintptr_t)tid;
+    return node;
+}
+
+void proc_files_init(void) {
+    struct node *proc;
+    if (path_find(NULL, "/proc", 0, &proc))
+        return;
+    proc->directory.make = make_thread;
+    node_put(proc);
+}

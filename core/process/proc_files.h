@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// /proc/<tid>.
+#pragma once
+
+// From now on /proc, which root_init has made, has a directory for each thread that is asked for.
+void proc_files_init(void);
