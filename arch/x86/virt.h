@@ -59,13 +59,14 @@ enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handl
     ATTENTION_EVENT = 1 << 0, // look at lapic, PIC, NMI (a kick)
     ATTENTION_INIT = 1 << 1,
     ATTENTION_SIPI = 1 << 2,
-    ATTENTION_TIMER = 1 << 3, // LAPIC timer fired
-    ATTENTION_CLOCK = 1 << 4, // kvmclock page to be written
-    ATTENTION_STOP = 1 << 5,  // leave KVM_RUN (VM is being torn down)
-    ATTENTION_STEAL = 1 << 6,
+    ATTENTION_TIMER = 1 << 3,      // LAPIC timer fired
+    ATTENTION_CLOCK = 1 << 4,      // kvmclock page to be written
+    ATTENTION_STOP = 1 << 5,       // leave KVM_RUN (VM is being torn down)
+    ATTENTION_STEAL = 1 << 6,      // the guest has given a page for stolen time
     ATTENTION_MSR_FILTER = 1 << 7, // the VM's MSR filter has changed
     ATTENTION_IOAPIC_EOI = 1 << 8, // an EOI that user space's I/O APIC wants to know
     ATTENTION_SMI = 1 << 9,        // left alone while an event is being injected
+    ATTENTION_PV_EOI = 1 << 10,    // the guest's word for EOIs is to be brought in
 };
 
 // A vCPU's register state and models. Embedded in core's struct vcpu. Touched by the vCPU's own
@@ -129,7 +130,8 @@ enum virt_exit_kind {
                           // log
     VIRT_EXIT_INTERNAL_ERROR, // suberror + data
     VIRT_EXIT_SET_TPR,
-    VIRT_EXIT_UNDEFINED, // #UD in system-management mode: RSM if it is one
+    VIRT_EXIT_UNDEFINED, // #UD: RSM in system-management mode, the other vendor's hypercall, or an
+                         // exception for the guest
 };
 
 struct virt_exit {
@@ -164,7 +166,8 @@ struct virt_exit {
 };
 
 struct virt_ops {
-    const char *name; // "VT-x", "AMD-V"
+    const char *name;         // "VT-x", "AMD-V"
+    uint8_t hypercall_opcode; // last byte of VMCALL or VMMCALL
     const struct page_format *stage2_format;
     void (*describe)(char *out, size_t size); // features found and used, for the log
     int (*cpu_enable)(void); // on each CPU: VMXON / EFER.SVME. 0 or -errno, logged in words

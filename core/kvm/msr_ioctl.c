@@ -2,7 +2,9 @@
 // MSR ioctls (api.rst 4.3, 4.18, 4.19), and the hooks of a vCPU's MSR table.
 #include "core/kvm/msr_ioctl.h"
 #include <asm/errno.h>
+#include <asm/kvm_para.h>
 #include "core/kvm/clock.h"
+#include "core/kvm/paravirt.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/user_copy.h"
 #include "core/sched/thread.h"
@@ -24,18 +26,30 @@ static void adjust_tsc(struct guest_msrs *msrs, int64_t delta) {
     clock_set_guest_tsc(of(msrs), virt_guest_tsc(&of(msrs)->virt) + (uint64_t)delta);
 }
 
-static void system_time(struct guest_msrs *msrs, uint64_t value) {
-    clock_system_time(of(msrs), value);
+static void paravirtual(struct guest_msrs *msrs, uint32_t index, uint64_t value, bool host) {
+    switch (index) {
+    case MSR_KVM_SYSTEM_TIME:
+    case MSR_KVM_SYSTEM_TIME_NEW:
+        clock_system_time(of(msrs), value);
+        break;
+    case MSR_KVM_WALL_CLOCK:
+    case MSR_KVM_WALL_CLOCK_NEW:
+        if (!host) // a VMM restoring the value does not want the page written again
+            clock_wall_time(of(msrs), value);
+        break;
+    case MSR_KVM_STEAL_TIME:
+        paravirt_steal_enabled(of(msrs));
+        break;
+    case MSR_KVM_PV_EOI_EN:
+        paravirt_eoi_enabled(of(msrs), value);
+        break;
+    default:
+        break;
+    }
 }
 
-static void wall_clock(struct guest_msrs *msrs, uint64_t gpa) {
-    clock_wall_time(of(msrs), gpa);
-}
-
-struct guest_msr_backend msr_backend = {.set_tsc = set_tsc,
-                                        .adjust_tsc = adjust_tsc,
-                                        .system_time = system_time,
-                                        .wall_clock = wall_clock};
+struct guest_msr_backend msr_backend = {
+    .set_tsc = set_tsc, .adjust_tsc = adjust_tsc, .paravirtual = paravirtual};
 
 void msr_init(void) {
     virt_msr_backend(&msr_backend);

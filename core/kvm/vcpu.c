@@ -7,6 +7,7 @@
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_ioctl.h"
+#include "core/kvm/paravirt.h"
 #include "core/kvm/vcpu_ioctl.h"
 #include "core/mm/heap.h"
 #include "core/mm/memory_object.h"
@@ -93,6 +94,7 @@ static const struct lapic_ops lapic_ops = {
     .send = lapic_send,
     .eoi_broadcast = lapic_eoi_broadcast,
     .timer_changed = lapic_timer_changed,
+    .pv_eoi = paravirt_eoi,
 };
 
 static uint8_t pic_acknowledge_hook(struct virt_vcpu *virt_vcpu) {
@@ -221,6 +223,7 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     state->msrs.smbase = SMM_BASE_RESET;
     state->msrs.platform_info_hidden = vm->platform_info_hidden;
     atomic_store(&state->attention, ATTENTION_MSR_FILTER);
+    vcpu->begins = true;
     vcpu->mp_state =
         boot_cpu || !state->irqchip ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
 }

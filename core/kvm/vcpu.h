@@ -19,7 +19,7 @@ enum vcpu_completion {
     COMPLETE_NOTHING,
     COMPLETE_PORT_IN,
     COMPLETE_PORT_OUT,
-    COMPLETE_EMULATION,
+    COMPLETE_EMULATION, // this and the rest: rare
     COMPLETE_HYPERCALL,
     COMPLETE_MSR
 };
@@ -45,6 +45,11 @@ struct vcpu {
     bool rip_moved; // by user space since the port access that is to be completed
     bool has_run;
     bool init_latched, nmi_masked_before_smm; // during SMM
+    bool begins;                              // KVM_RUN has something to do first
+    _Atomic bool unhalted;                    // KVM_HC_KICK_CPU: ends this HLT or the next
+    uint64_t steal_seen;                      // ns of waiting that the guest has been told of
+    uint64_t pv_eoi_gpa;
+    struct thread *waiting_thread; // inside KVM_RUN, in want of a CPU; under vm->yield_lock
     struct emulation emulation;
     bool mmio_known;    // exit.stage2 says where the emulated operand's page is
     struct timer timer; // local APIC timer

@@ -4,6 +4,7 @@
 #include <asm/errno.h>
 #include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/guest_memory.h"
+#include "core/kvm/hypercall.h"
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/memslot.h"
@@ -274,10 +275,10 @@ int vcpu_undefined(struct vcpu *vcpu) {
     load_registers(vcpu);
     vcpu->emulation.long_mode = paging.efer & EFER_LMA;
     unsigned count = fetch(vcpu, &mode, bytes, &exception);
-    if (count && decode(bytes, count, mode, &instruction) == DECODED &&
+    if (vcpu->virt.in_smm && count && decode(bytes, count, mode, &instruction) == DECODED &&
         instruction.operation == OP_RSM)
         smm_resume(vcpu);
-    else
+    else if (!hypercall_fix(vcpu, bytes, count))
         virt_raise(&vcpu->virt, &exception);
     return VCPU_RESUME;
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // KVM_RUN: finish what user space was asked for, then enter the guest until it is asked again.
 #include <asm/errno.h>
-#include <linux/kvm_para.h>
+#include <asm/kvm_para.h>
 #include "core/kvm/clock.h"
 #include "core/kvm/coalesced_mmio.h"
+#include "core/kvm/hypercall.h"
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_filter.h"
+#include "core/kvm/paravirt.h"
 #include "core/kvm/smm.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
@@ -92,15 +94,6 @@ static int exit_shutdown(struct vcpu *vcpu) {
     return exit_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 }
 
-// No hypercall has an effect here yet but the one that asks for nothing; the others answer as KVM
-// does for unknown ones.
-static int exit_hypercall(struct vcpu *vcpu) {
-    vcpu->virt.statistics.hypercalls++;
-    int64_t result = vcpu->virt.gpr[0] == KVM_HC_VAPIC_POLL_IRQ ? 0 : -KVM_ENOSYS;
-    vcpu->virt.gpr[0] = virt->get_cpl(&vcpu->virt) ? (uint64_t)-KVM_EPERM : (uint64_t)result;
-    return VCPU_RESUME;
-}
-
 static int exit_debug(struct vcpu *vcpu) {
     struct kvm_debug_exit_arch *arch = &vcpu->run->debug.arch;
     arch->exception = vcpu->exit.debug.exception;
@@ -118,9 +111,16 @@ static int exit_interrupt_window(struct vcpu *vcpu) {
     return exit_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
 }
 
+// It spins for what another vCPU holds: if one of the VM has no CPU, that is likely to be the one.
 static int exit_pause(struct vcpu *vcpu) {
-    (void)vcpu;
-    schedule();
+    struct vm *vm = vcpu->vm;
+    uint32_t limit = vm->vcpu_limit, own = vcpu->virt.id;
+    for (uint32_t i = 1; i < limit; i++) {
+        struct vcpu *other = vm->vcpus[(own + i) % limit];
+        if (other && vcpu_yield_to(other))
+            break;
+    }
+    vcpu_give_way(vcpu);
     return VCPU_RESUME;
 }
 
@@ -148,6 +148,7 @@ static void take_init(struct vcpu *vcpu) {
         return;
     lapic_reset(&vcpu->virt.lapic, true);
     virt->vcpu_reset(&vcpu->virt, true);
+    paravirt_reset(vcpu);
     bool boot_cpu = vcpu->virt.lapic.base & LAPIC_BASE_BSP;
     vcpu->mp_state = boot_cpu ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_INIT_RECEIVED;
 }
@@ -184,6 +185,10 @@ static void take_attention(struct vcpu *vcpu) {
         msr_filter_update(vcpu);
     if (bits & ATTENTION_CLOCK)
         clock_update(vcpu);
+    if (bits & ATTENTION_STEAL)
+        paravirt_steal_update(vcpu);
+    if (bits & ATTENTION_PV_EOI)
+        paravirt_eoi_reach(vcpu);
 }
 
 static int interrupted(struct vcpu *vcpu) {
@@ -205,7 +210,7 @@ static int exit_attention(struct vcpu *vcpu) {
     if (thread_interrupted())
         return interrupted(vcpu);
     if (thread_must_yield())
-        schedule();
+        vcpu_give_way(vcpu);
     return VCPU_RESUME;
 }
 
@@ -216,7 +221,7 @@ static int (*const exits[])(struct vcpu *vcpu) = {
     [VIRT_EXIT_STAGE2] = exit_stage2,
     [VIRT_EXIT_HALT] = exit_halt,
     [VIRT_EXIT_SHUTDOWN] = exit_shutdown,
-    [VIRT_EXIT_HYPERCALL] = exit_hypercall,
+    [VIRT_EXIT_HYPERCALL] = hypercall,
     [VIRT_EXIT_DEBUG] = exit_debug,
     [VIRT_EXIT_MSR] = exit_msr,
     [VIRT_EXIT_INTERRUPT_WINDOW] = exit_interrupt_window,
@@ -233,7 +238,8 @@ static bool vcpu_wakeable(struct vcpu *vcpu) {
     struct virt_vcpu *state = &vcpu->virt;
     if (vcpu->mp_state != KVM_MP_STATE_HALTED)
         return vcpu->mp_state == KVM_MP_STATE_RUNNABLE;
-    if (atomic_load(&state->events.nmi_pending) || state->events.exception_pending)
+    if (atomic_load(&state->events.nmi_pending) || state->events.exception_pending ||
+        atomic_load(&vcpu->unhalted))
         return true;
     if (!virt->interrupt_allowed(state))
         return false;
@@ -247,6 +253,7 @@ static int vcpu_block(struct vcpu *vcpu) {
     struct waiter waiter;
     waiter_init(&waiter);
     int error = 0;
+    paravirt_preempted(vcpu);
     while (!error) {
         waiter_add(&waiter, &vcpu->halted);
         atomic_store(&vcpu->waiting, true);
@@ -261,17 +268,25 @@ static int vcpu_block(struct vcpu *vcpu) {
     if (error)
         return interrupted(vcpu);
     wait_cancel();
+    atomic_store(&vcpu->unhalted, false);
     vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+    paravirt_steal_update(vcpu);
     return 0;
+}
+
+static __attribute__((noinline)) int complete_other(struct vcpu *vcpu, enum vcpu_completion what) {
+    if (what == COMPLETE_MSR)
+        return msr_complete(vcpu);
+    if (what == COMPLETE_HYPERCALL)
+        return hypercall_complete(vcpu);
+    return vcpu_emulate_continue(vcpu);
 }
 
 static int complete(struct vcpu *vcpu) {
     enum vcpu_completion what = vcpu->completion;
     vcpu->completion = COMPLETE_NOTHING;
-    if (what == COMPLETE_MSR)
-        return msr_complete(vcpu);
-    if (what == COMPLETE_EMULATION)
-        return vcpu_emulate_continue(vcpu);
+    if (what > COMPLETE_PORT_OUT)
+        return complete_other(vcpu, what);
     if (what == COMPLETE_PORT_IN)
         port_in_done(vcpu, vcpu->port_data);
     // User space may have moved RIP itself meanwhile (a reset, a migration): then the access is
@@ -365,15 +380,23 @@ static int64_t run_with_guest_fpu(struct vcpu *vcpu) {
 
 // The machine's first guest entry is worth a line: how long it took from the kernel's own first
 // instruction.
-static void first_run(struct vcpu *vcpu) {
+static void report_first_run(void) {
     static _Atomic bool reported;
-    vcpu->has_run = true;
     if (atomic_exchange(&reported, true))
         return;
     uint64_t now = time_now();
     log_line("first guest: entered %lu.%01lu M ticks (%lu ms) after the kernel's entry",
              (time_to_tsc(now) - time_to_tsc(0)) / 1000000,
              (time_to_tsc(now) - time_to_tsc(0)) / 100000 % 10, now / 1000000);
+}
+
+// What is due at the start of KVM_RUN, for few vCPUs or once.
+static void begin(struct vcpu *vcpu) {
+    if (!vcpu->has_run)
+        report_first_run();
+    vcpu->has_run = true;
+    vcpu->begins = vcpu->virt.msrs.kvm_steal_time & KVM_MSR_ENABLED;
+    paravirt_steal_update(vcpu);
 }
 
 int64_t vcpu_run(struct vcpu *vcpu) {
@@ -388,8 +411,8 @@ int64_t vcpu_run(struct vcpu *vcpu) {
             return -EINVAL;
         vcpu_set_cr8(vcpu, run->cr8);
     }
-    if (!vcpu->has_run)
-        first_run(vcpu);
+    if (vcpu->begins)
+        begin(vcpu);
     uint64_t blocked = thread->signals.blocked;
     if (vcpu->has_signal_mask)
         signal_mask_set(vcpu->signal_mask);

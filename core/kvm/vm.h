@@ -80,6 +80,8 @@ struct vm {
     uint64_t disabled_exits; // KVM_X86_DISABLE_EXITS_*
     uint64_t user_space_msr; // KVM_MSR_EXIT_REASON_*
     bool platform_info_hidden, exception_payload, triple_fault_event, exit_on_emulation_failure;
+    uint64_t hypercall_exits;   // KVM_CAP_EXIT_HYPERCALL: a bit a number
+    struct spinlock yield_lock; // vCPUs' waiting_thread; above run-queue locks
     bool x2apic_32bit_ids, x2apic_no_broadcast_quirk;
 };
 

@@ -51,6 +51,13 @@ static int disable_quirks(struct vm *vm, const struct kvm_enable_cap *cap) {
     return 0;
 }
 
+static int set_hypercall_exits(struct vm *vm, const struct kvm_enable_cap *cap) {
+    if (cap->args[0] & ~(uint64_t)VM_HYPERCALL_EXITS)
+        return -EINVAL;
+    vm->hypercall_exits = cap->args[0];
+    return 0;
+}
+
 static int set_dirty_log(struct vm *vm, const struct kvm_enable_cap *cap) {
     return dirty_log_set_manual(vm, cap->args[0]);
 }
@@ -90,6 +97,8 @@ static const struct {
     {KVM_CAP_X86_USER_SPACE_MSR, set_user_space_msr},
     {KVM_CAP_MSR_PLATFORM_INFO, set_platform_info},
     {KVM_CAP_DISABLE_QUIRKS2, disable_quirks},
+    {KVM_CAP_DISABLE_QUIRKS, disable_quirks},
+    {KVM_CAP_EXIT_HYPERCALL, set_hypercall_exits},
     {KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, set_dirty_log},
     {KVM_CAP_EXCEPTION_PAYLOAD, set_exception_payload},
     {KVM_CAP_X86_TRIPLE_FAULT_EVENT, set_triple_fault},

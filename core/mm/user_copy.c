@@ -3,6 +3,8 @@
 #include "core/mm/user_copy.h"
 #include <asm/errno.h>
 #include <stdbool.h>
+#include "arch/x86/cpu.h"
+#include "arch/x86/cpu/instruction.h"
 #include "arch/x86/mm/user_access.h"
 #include "core/mm/address_space.h"
 #include "core/sched/thread.h"
@@ -92,4 +94,18 @@ int user_compare_exchange_64(uint64_t address, uint64_t expected, uint64_t repla
     *old = expected;
     return user_access_compare_exchange(user_pointer(address), old, replacement, size) ? -EFAULT
                                                                                        : 0;
+}
+
+// The page-fault handler resolves what belongs to the CPU's address space.
+void user_faults_off(struct user_faults *saved) {
+    struct cpu *cpu = this_cpu();
+    saved->space = cpu->space;
+    saved->cr2 = read_cr2(); // may be a guest's
+    cpu->space = NULL;
+}
+
+void user_faults_on(const struct user_faults *saved) {
+    this_cpu()->space = saved->space;
+    if (read_cr2() != saved->cr2)
+        write_cr2(saved->cr2);
 }

@@ -17,3 +17,12 @@ int user_store_64(uint64_t to, uint64_t value);
 // Sets *old to the value found; stores `replacement` if it was `expected`. 0 or -EFAULT.
 int user_compare_exchange_64(uint64_t address, uint64_t expected, uint64_t replacement,
                              uint64_t *old, unsigned size);
+
+// Between the two an access to memory that is not mapped for it fails instead of bringing it in:
+// for a few bytes where nothing may wait. Nothing else happens in between.
+struct user_faults {
+    struct address_space *space;
+    uint64_t cr2;
+};
+void user_faults_off(struct user_faults *saved);
+void user_faults_on(const struct user_faults *saved);

@@ -6,7 +6,7 @@
 // Order, outermost first (a lock may be taken while holding only locks above it):
 //   control groups -> process table -> process (threads, children) -> signal state -> fd table -> file objects (pipe,
 //   socket, epoll, ...)
-//   -> vm (vcpus, memslots, irq) -> wait queue -> address space -> vm mmu -> timer queue -> run
+//   -> vm (vcpus, memslots, irq, yield) -> wait queue -> address space -> vm mmu -> timer queue -> run
 //   queue -> page/heap allocator -> log
 #pragma once
 #include <stdatomic.h>

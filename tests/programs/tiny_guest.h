@@ -154,3 +154,30 @@ static inline void tiny_enter_real_mode(struct tiny_guest *guest) {
     sregs.cs.selector = 0;
     tiny_check(ioctl(guest->vcpu_fd, KVM_SET_SREGS, &sregs) == 0, "KVM_SET_SREGS");
 }
+
+#define GUEST_GDT      0x21000ull
+#define GUEST_IDT      0x22000ull
+#define GUEST_HANDLER  0x11000ull // and 0x100 further for each one more
+#define GUEST_HANDLERS 8
+
+// Gives a CPU in 64-bit mode a GDT and an IDT, in which only the vector given is present.
+static inline void tiny_set_handler(struct tiny_guest *guest, unsigned vector, const uint8_t *code,
+                                    const uint8_t *code_end) {
+    static unsigned handlers;
+    uint64_t *gdt = (uint64_t *)(guest->memory + GUEST_GDT);
+    uint64_t *gate = (uint64_t *)(guest->memory + GUEST_IDT) + vector * 2ull;
+    uint64_t address = GUEST_HANDLER + handlers++ % GUEST_HANDLERS * 0x100;
+    struct kvm_sregs sregs;
+
+    gdt[1] = 0x00af9b000000ffff;
+    gdt[2] = 0x00cf93000000ffff;
+    memcpy(guest->memory + address, code, (size_t)(code_end - code));
+    gate[0] = (address & 0xffff) | 0x8ull << 16 | 0x8e00ull << 32 | (address >> 16) << 48;
+    gate[1] = 0;
+    tiny_check(ioctl(guest->vcpu_fd, KVM_GET_SREGS, &sregs) == 0, "KVM_GET_SREGS");
+    sregs.gdt.base = GUEST_GDT;
+    sregs.gdt.limit = 0x17;
+    sregs.idt.base = GUEST_IDT;
+    sregs.idt.limit = 0xfff;
+    tiny_check(ioctl(guest->vcpu_fd, KVM_SET_SREGS, &sregs) == 0, "KVM_SET_SREGS");
+}

@@ -42,7 +42,19 @@ static void timer_changed(struct lapic *lapic) {
     timer_changes++;
 }
 
-static const struct lapic_ops ops = {.now_ns = now_ns,
+static int word, word_reachable;
+
+static int pv_eoi(struct lapic *lapic, bool set) {
+    (void)lapic;
+    if (!word_reachable)
+        return set ? 0 : -1;
+    int before = word;
+    word = set;
+    return set ? 1 : before;
+}
+
+static const struct lapic_ops ops = {.pv_eoi = pv_eoi,
+                                     .now_ns = now_ns,
                                      .guest_tsc = guest_tsc,
                                      .send = send,
                                      .eoi_broadcast = eoi,
@@ -71,6 +83,37 @@ static void start(void) {
         write_register(&apics[i], LAPIC_SVR, 0x1ff);
     }
 }
+
+START_TEST(shared_word_for_eois) {
+    struct lapic *lapic = &apics[0];
+    start();
+    word = 0;
+    word_reachable = 1;
+    lapic_set_pv_eoi(lapic, true);
+    lapic_post(lapic, 0x40, false);
+    lapic_accept(lapic, (uint8_t)lapic_pending_vector(lapic));
+    ck_assert_int_eq(word, 1);
+    word = 0; // the guest's EOI
+    lapic_post(lapic, 0x40, false);
+    ck_assert_int_eq(lapic_pending_vector(lapic), 0x40);
+    lapic_accept(lapic, 0x40);
+    lapic_post(lapic, 0x30, false); // while 0x40 is in service: its EOI must be told now
+    ck_assert_int_eq(lapic_pending_vector(lapic), -1);
+    ck_assert_int_eq(word, 0);
+    write_register(lapic, LAPIC_EOI, 0);
+    ck_assert_int_eq(lapic_pending_vector(lapic), 0x30);
+    lapic_accept(lapic, 0x30);
+    word_reachable = 0; // nothing is decided while the word cannot be read
+    lapic_post(lapic, 0x50, false);
+    ck_assert_int_eq(lapic_pending_vector(lapic), -1);
+    word_reachable = 1;
+    ck_assert_int_eq(lapic_pending_vector(lapic), 0x50);
+    write_register(lapic, LAPIC_EOI, 0);
+    lapic_post(lapic, 0x60, true); // level: the I/O APIC wants to know
+    lapic_accept(lapic, 0x60);
+    ck_assert_int_eq(word, 0);
+}
+END_TEST
 
 START_TEST(reset_state) {
     start();
@@ -496,6 +539,7 @@ Suite *lapic_suite(void) {
     tcase_add_test(tests, state_round_trip);
     tcase_add_test(tests, state_x2apic_id);
     tcase_add_test(tests, corrected_machine_checks);
+    tcase_add_test(tests, shared_word_for_eois);
     tcase_add_test(tests, reserved_command_bits_stay);
     suite_add_tcase(suite, tests);
     return suite;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Guest MSRs.
 // Sources: arch/x86/guest/msr.c arch/x86/guest/msr_list.c arch/x86/guest/cpuid.c
+// Sources: arch/x86/guest/msr_memory_type.c arch/x86/guest/msr_machine_check.c
 // Sources: arch/x86/guest/lapic.c arch/x86/guest/lapic_registers.c arch/x86/guest/lapic_timer.c
 #include <asm/errno.h>
 #include <check.h>
 #include <string.h>
 #include "arch/x86/guest/msr.h"
 
-static uint64_t hardware[BACKEND_COUNT], tsc, wall, system_time;
+static uint64_t hardware[BACKEND_COUNT], tsc, written;
+static uint32_t written_index;
 static int commands, changes, refuse;
 
 static uint64_t get(struct guest_msrs *msrs, enum backend_msr which) {
@@ -47,14 +49,11 @@ static int command(struct guest_msrs *msrs, uint32_t msr, uint64_t value) {
     return 0;
 }
 
-static void set_system_time(struct guest_msrs *msrs, uint64_t value) {
+static void paravirtual(struct guest_msrs *msrs, uint32_t index, uint64_t value, bool host) {
     (void)msrs;
-    system_time = value;
-}
-
-static void set_wall(struct guest_msrs *msrs, uint64_t gpa) {
-    (void)msrs;
-    wall = gpa;
+    (void)host;
+    written_index = index;
+    written = value;
 }
 
 static void changed(struct guest_msrs *msrs) {
@@ -68,8 +67,7 @@ static const struct guest_msr_backend backend = {.get = get,
                                                  .set_tsc = set_tsc,
                                                  .adjust_tsc = adjust_tsc,
                                                  .command = command,
-                                                 .system_time = set_system_time,
-                                                 .wall_clock = set_wall,
+                                                 .paravirtual = paravirtual,
                                                  .cpuid_inputs_changed = changed};
 
 static uint64_t lapic_now(struct lapic *self) {
@@ -291,14 +289,35 @@ END_TEST
 START_TEST(paravirtual_clock) {
     start();
     ck_assert_int_eq(wr(0x4b564d01, 0x5001), 0);
-    ck_assert_uint_eq(system_time, 0x5001);
+    ck_assert_uint_eq(written, 0x5001);
     ck_assert_uint_eq(rd(0x12), 0x5001);
     ck_assert_int_eq(wr(0x11, 0x6000), 0);
-    ck_assert_uint_eq(wall, 0x6000);
-    ck_assert_int_eq(guest_msr_write(&msrs, 0x11, 0x7000, true), 0);
-    ck_assert_uint_eq(wall, 0x6000);
+    ck_assert_uint_eq(written_index, 0x11);
+    ck_assert_uint_eq(rd(0x4b564d00), 0x6000);
     msrs.enforce_pv_features = true;
     ck_assert_int_eq(wr(0x4b564d01, 0), GUEST_MSR_INVALID);
+}
+END_TEST
+
+START_TEST(paravirtual_features) {
+    static const uint32_t indices[] = {0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d03, 0x4b564d05};
+    start();
+    ck_assert_int_eq(wr(0x4b564d03, 0x8000 | 2), GUEST_MSR_INVALID); // stolen time: 64 bytes
+    ck_assert_int_eq(wr(0x4b564d03, 0x8000 | 1), 0);
+    ck_assert_uint_eq(rd(0x4b564d03), 0x8001);
+    ck_assert_int_eq(wr(0x4b564d04, 0x9002 | 1), GUEST_MSR_INVALID); // EOI: 4 bytes
+    ck_assert_int_eq(wr(0x4b564d04, 0x9004 | 1), 0);
+    ck_assert_uint_eq(written_index, 0x4b564d04);
+    ck_assert_uint_eq(rd(0x4b564d05), 1); // the host may poll
+    ck_assert_int_eq(wr(0x4b564d05, 2), GUEST_MSR_INVALID);
+    ck_assert_int_eq(wr(0x4b564d05, 0), 0);
+    msrs.enforce_pv_features = true; // and no feature in CPUID
+    for (size_t i = 0; i < sizeof indices / sizeof indices[0]; i++) {
+        uint64_t value;
+        ck_assert_int_eq(guest_msr_read(&msrs, indices[i], &value, false), GUEST_MSR_INVALID);
+        ck_assert_int_eq(wr(indices[i], 0), GUEST_MSR_INVALID);
+        ck_assert_int_eq(guest_msr_write(&msrs, indices[i], 0, true), 0);
+    }
 }
 END_TEST
 
@@ -388,6 +407,7 @@ Suite *msr_suite(void) {
     tcase_add_test(tests, speculation);
     tcase_add_test(tests, machine_check);
     tcase_add_test(tests, paravirtual_clock);
+    tcase_add_test(tests, paravirtual_features);
     tcase_add_test(tests, platform);
     tcase_add_test(tests, features);
     tcase_add_test(tests, filter);

@@ -30,7 +30,6 @@ static const struct { // NOLINT(clang-analyzer-optin.performance.Padding)
     {"smsw cx", {0x0f, 0x01, 0xe1}, 3, MODE_16, {SVM_SMSW, 0, 3, 1, 2, 0}},
     {"smsw ecx", {0x0f, 0x01, 0xe1}, 3, MODE_32, {SVM_SMSW, 0, 3, 1, 4, 0}},
     {"smsw r9", {0x49, 0x0f, 0x01, 0xe1}, 4, MODE_64, {SVM_SMSW, 1, 4, 9, 8, 0}},
-    {"vmcall", {0x0f, 0x01, 0xc1}, 3, MODE_64, {SVM_VMCALL, 0, 3, 1, 0, 0}},
     {"int3", {0xcc}, 1, MODE_64, {SVM_INT3, 0, 1, 0, 0, 4}},
     {"int 0x80", {0xcd, 0x80}, 2, MODE_32, {SVM_INT, 0, 2, 0, 0, 0x80}},
     {"into", {0x66, 0xce}, 2, MODE_16, {SVM_INT, 1, 2, 0, 0, 4}},

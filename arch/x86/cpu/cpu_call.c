@@ -11,8 +11,7 @@
 enum { WORDS = CPU_MAX / 64 };
 
 void cpu_kick(struct cpu *cpu) {
-    if (cpu != this_cpu())
-        local_apic_send(cpu->apic_id, IRQ_VECTOR_KICK);
+    local_apic_send(cpu->apic_id, IRQ_VECTOR_KICK);
 }
 
 static void serve_word(unsigned word) {

@@ -263,8 +263,13 @@ static void emit_hypervisor(const struct cpuid_host *host, struct output *out) {
     __builtin_memcpy(&regs.ecx, "VMKV", 4);
     __builtin_memcpy(&regs.edx, "M\0\0\0", 4);
     emit(out, KVM_CPUID_SIGNATURE, 0, false, &regs);
-    regs = (struct cpuid_regs){.eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
-                                      BIT(KVM_FEATURE_CLOCKSOURCE2)};
+    // No asynchronous page faults: guest memory is never swapped out.
+    regs =
+        (struct cpuid_regs){.eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
+                                   BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_STEAL_TIME) |
+                                   BIT(KVM_FEATURE_PV_EOI) | BIT(KVM_FEATURE_PV_UNHALT) |
+                                   BIT(KVM_FEATURE_PV_TLB_FLUSH) | BIT(KVM_FEATURE_PV_SEND_IPI) |
+                                   BIT(KVM_FEATURE_POLL_CONTROL) | BIT(KVM_FEATURE_PV_SCHED_YIELD)};
     if (host->tsc_stable)
         regs.eax |= BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
     emit(out, KVM_CPUID_FEATURES, 0, false, &regs);

@@ -120,11 +120,19 @@ static int highest_request(struct lapic *lapic) {
 int lapic_scan_pending(struct lapic *lapic) {
     int vector = highest_request(lapic);
 
-    if (vector < 0 || !lapic_hw_enabled(lapic))
+    if (vector < 0 || !lapic_hw_enabled(lapic) || !lapic_sync_pv_eoi(lapic))
         return -1;
     // TPR may have changed by hardware in the page (TPR shadow).
     update_ppr(lapic);
     return (vector & 0xf0) > (lapic->ppr & 0xf0) ? vector : -1;
+}
+
+// Whether others want to know of the vector's EOI.
+static bool eoi_told(struct lapic *lapic, unsigned vector) {
+    uint32_t bit = 1u << (vector & 31);
+
+    return (lapic->eoi_watch && (lapic->eoi_watch[vector >> 5] & bit)) ||
+           (*vector_word(lapic, LAPIC_TMR, vector) & bit);
 }
 
 void lapic_accept(struct lapic *lapic, uint8_t vector) {
@@ -136,6 +144,10 @@ void lapic_accept(struct lapic *lapic, uint8_t vector) {
     if (vector > lapic->highest_isr)
         lapic->highest_isr = vector;
     update_ppr(lapic);
+    // An EOI that changes nothing but ISR need not exit. What is requested later takes the bit
+    // away.
+    if (lapic->pv_eoi && highest_request(lapic) < 0 && !eoi_told(lapic, vector))
+        lapic->pv_eoi_pending = lapic->ops->pv_eoi(lapic, true) > 0;
 }
 
 uint32_t lapic_tpr_threshold(struct lapic *lapic) {
@@ -165,9 +177,25 @@ void lapic_eoi(struct lapic *lapic) {
     *vector_word(lapic, LAPIC_ISR, (unsigned)vector) &= ~bit;
     lapic->highest_isr = (int16_t)highest_vector(lapic, LAPIC_ISR);
     update_ppr(lapic);
-    bool watched = lapic->eoi_watch && (lapic->eoi_watch[vector >> 5] & bit);
-    if (watched || (*vector_word(lapic, LAPIC_TMR, (unsigned)vector) & bit))
+    if (eoi_told(lapic, (unsigned)vector))
         lapic->ops->eoi_broadcast(lapic, (uint8_t)vector);
+}
+
+bool lapic_sync_pv_eoi(struct lapic *lapic) {
+    if (!lapic->pv_eoi_pending)
+        return true;
+    int set = lapic->ops->pv_eoi(lapic, false);
+    if (set < 0)
+        return false;
+    lapic->pv_eoi_pending = false;
+    if (!set)
+        lapic_eoi(lapic);
+    return true;
+}
+
+void lapic_set_pv_eoi(struct lapic *lapic, bool on) {
+    lapic_sync_pv_eoi(lapic);
+    lapic->pv_eoi = on;
 }
 
 uint64_t lapic_get_cr8(const struct lapic *lapic) {
@@ -220,6 +248,7 @@ void lapic_reset(struct lapic *lapic, bool init) {
         lapic_store(lapic, offset, 0);
     __atomic_store_n(&lapic->irr_summary, 0, __ATOMIC_SEQ_CST);
     lapic->highest_isr = -1;
+    lapic->pv_eoi = lapic->pv_eoi_pending = false;
     lapic->pending_errors = 0;
     lapic_set_cmci(lapic, lapic->cmci);
     for (unsigned i = 0; i < sizeof lvts / sizeof lvts[0]; i++)
@@ -285,6 +314,7 @@ int lapic_set_base(struct lapic *lapic, uint64_t value, bool host_initiated) {
 // -- KVM_GET_LAPIC / KVM_SET_LAPIC --
 
 void lapic_get_state(struct lapic *lapic, struct kvm_lapic_state *state) {
+    lapic_sync_pv_eoi(lapic);
     update_ppr(lapic);
     lapic_store(lapic, LAPIC_TIMER_CURRENT, lapic_timer_current(lapic));
     __builtin_memcpy(state->regs, lapic->regs, sizeof state->regs);
@@ -297,6 +327,7 @@ void lapic_get_state(struct lapic *lapic, struct kvm_lapic_state *state) {
 int lapic_set_state(struct lapic *lapic, const struct kvm_lapic_state *state) {
     uint32_t id, summary = 0;
 
+    lapic_sync_pv_eoi(lapic);
     __builtin_memcpy(&id, state->regs + LAPIC_ID, sizeof id);
     if (lapic_x2apic(lapic) && lapic->x2apic_id_format && id != lapic->id)
         return -EINVAL;

@@ -61,6 +61,10 @@ struct lapic_ops {
     void (*timer_changed)(struct lapic *lapic);
     // Optional. The effective TPR changed by the guest's MMIO/MSR write (for VM_EXIT_SET_TPR).
     void (*tpr_changed)(struct lapic *lapic);
+    // Needed for lapic_set_pv_eoi alone. Sets the bit of the guest's word that says "this EOI need
+    // not be told": 1, or 0: not possible. Or takes it away: whether it was still set, or -1: not
+    // possible now, to be tried again.
+    int (*pv_eoi)(struct lapic *lapic, bool set);
 };
 
 struct lapic {
@@ -73,6 +77,8 @@ struct lapic {
     bool tsc_deadline_allowed;  // guest CPUID.1:ECX[24]
     bool x2apic_id_format;      // KVM_X2APIC_API_USE_32BIT_IDS: kvm_lapic_state holds 32-bit IDs
     bool cmci;                  // LVT CMCI exists (MCG_CAP.MCG_CMCI_P)
+    bool pv_eoi;                // the guest shares a word for EOIs (MSR_KVM_PV_EOI_EN)
+    bool pv_eoi_pending;        // its bit is set: highest_isr may have been EOIed
     bool no_broadcast_quirk;    // KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK: 0xff in x2APIC is an ID
     uint32_t id;                // x2APIC ID = vCPU id
     uint64_t base;              // IA32_APIC_BASE
@@ -159,6 +165,10 @@ bool lapic_accepts_pic(const struct lapic *lapic);
 enum lapic_effect lapic_local_interrupt(struct lapic *lapic, uint32_t lvt);
 
 void lapic_eoi(struct lapic *lapic);
+// MSR_KVM_PV_EOI_EN, on or off.
+void lapic_set_pv_eoi(struct lapic *lapic, bool on);
+// Takes the guest's EOI over if it made one in its word. False: that cannot be known now.
+bool lapic_sync_pv_eoi(struct lapic *lapic);
 uint64_t lapic_get_cr8(const struct lapic *lapic);
 void lapic_set_cr8(struct lapic *lapic, uint64_t cr8); // cr8 <= 15, checked by the caller
 

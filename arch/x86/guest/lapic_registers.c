@@ -65,6 +65,7 @@ static const struct register_rule *register_at(const struct lapic *lapic, uint32
 }
 
 static uint32_t read_register(struct lapic *lapic, uint32_t offset) {
+    lapic_sync_pv_eoi(lapic);
     if (offset == LAPIC_TIMER_CURRENT)
         return lapic_timer_current(lapic);
     if (offset == LAPIC_PPR)
@@ -121,6 +122,7 @@ static void write_register(struct lapic *lapic, const struct register_rule *rule
                            uint32_t value) {
     uint32_t masked = value & rule->write_mask;
 
+    lapic_sync_pv_eoi(lapic);
     switch (offset) {
     case LAPIC_TPR:
         lapic_set_tpr(lapic, value);

@@ -1,56 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The table of guest MSRs and what reading and writing each of them does.
-#include "msr.h"
-#include "msr_index.h"
+#include "msr_rule.h"
 #include <asm/kvm_para.h>
-#include <asm/errno.h>
 #include <stddef.h>
-
-#define OK 0
-#define GP GUEST_MSR_INVALID
 
 #define EFER_LMA                (1ull << 10)
 #define EFER_KNOWN              0xd01ull     // SCE, LME, LMA, NXE
 #define FAULTING                (1ull << 31) // PLATFORM_INFO: CPUID faulting available
 #define MISC_ENABLE_READ_ONLY   0x1800ull    // BTS and PEBS unavailable
 #define MISC_ENABLE_FAST_STRING 1ull
-#define MCG_CTL_PRESENT         (1ull << 8)
-#define MCG_CMCI_PRESENT        (1ull << 10)
-#define MCG_SER_PRESENT         (1ull << 24)
-#define MTRR_CAPABILITIES       (0x500ull | GUEST_MTRR_VARIABLE) // write-combining, fixed ranges
 // Immunities (bits 0-6, 8, 13-15, 17, 19, 20, 24, 26, 27); not those that bring further MSRs.
 #define ARCH_CAPABILITIES_OFFERED 0x0d1ae17full
 
-struct access {
-    struct guest_msrs *msrs;
-    const struct msr_rule *rule;
-    uint32_t index;
-    bool host;
-};
-
-struct msr_rule {
-    int (*read)(const struct access *access, uint64_t *value);
-    int (*write)(const struct access *access, uint64_t value); // NULL: read-only
-    uint64_t reserved;                                         // bits that must be zero in a write
-    uint64_t feature; // CPUID feature the guest needs; 0 none
-    uint16_t field;   // offset in struct guest_msrs, or enum backend_msr
-};
-
-static uint64_t *field_of(const struct access *access) {
-    return (uint64_t *)((uint8_t *)access->msrs + access->rule->field);
-}
-
 // -- the plain kinds --
-
-static int read_field(const struct access *access, uint64_t *value) {
-    *value = *field_of(access);
-    return OK;
-}
-
-static int write_field(const struct access *access, uint64_t value) {
-    *field_of(access) = value;
-    return OK;
-}
 
 static int write_field_host(const struct access *access, uint64_t value) {
     return access->host ? write_field(access, value) : GP;
@@ -70,15 +32,6 @@ static int write_ignored(const struct access *access, uint64_t value) {
     (void)access;
     (void)value;
     return OK;
-}
-
-static int read_backend(const struct access *access, uint64_t *value) {
-    *value = access->msrs->backend->get(access->msrs, access->rule->field);
-    return OK;
-}
-
-static int write_backend(const struct access *access, uint64_t value) {
-    return access->msrs->backend->set(access->msrs, access->rule->field, value);
 }
 
 static int write_canonical(const struct access *access, uint64_t value) {
@@ -101,21 +54,6 @@ static int write_efer(const struct access *access, uint64_t value) {
         return GP;
     value = (value & ~EFER_LMA) | (old & EFER_LMA);
     return value == old ? OK : write_backend(access, value);
-}
-
-static bool memory_type_valid(uint8_t type, bool uncached_minus) {
-    return type <= 6 ? type != 2 && type != 3 : type == 7 && uncached_minus;
-}
-
-static bool all_types_valid(uint64_t value, bool uncached_minus) {
-    for (unsigned i = 0; i < 8; i++)
-        if (!memory_type_valid((uint8_t)(value >> (8 * i)), uncached_minus))
-            return false;
-    return true;
-}
-
-static int write_pat(const struct access *access, uint64_t value) {
-    return all_types_valid(value, true) ? write_backend(access, value) : GP;
 }
 
 static int write_debugctl(const struct access *access, uint64_t value) {
@@ -231,34 +169,9 @@ static int write_tsc_deadline(const struct access *access, uint64_t value) {
 
 // -- KVM's own --
 
-static bool pv_feature(const struct access *access, unsigned feature) {
-    return access->host || !access->msrs->enforce_pv_features ||
-           (access->msrs->cpuid->kvm_features >> feature & 1);
-}
-
-static unsigned clock_feature(uint32_t index) {
-    return index >= MSR_KVM_WALL_CLOCK_NEW ? KVM_FEATURE_CLOCKSOURCE2 : KVM_FEATURE_CLOCKSOURCE;
-}
-
-static int read_kvmclock(const struct access *access, uint64_t *value) {
-    return pv_feature(access, clock_feature(access->index)) ? read_field(access, value) : GP;
-}
-
-static int write_wall_clock(const struct access *access, uint64_t value) {
-    if (!pv_feature(access, clock_feature(access->index)))
-        return GP;
+static int write_paravirtual(const struct access *access, uint64_t value) {
     write_field(access, value);
-    // A VMM restoring the value does not want the page written again.
-    if (!access->host)
-        access->msrs->backend->wall_clock(access->msrs, value);
-    return OK;
-}
-
-static int write_system_time(const struct access *access, uint64_t value) {
-    if (!pv_feature(access, clock_feature(access->index)))
-        return GP;
-    write_field(access, value);
-    access->msrs->backend->system_time(access->msrs, value);
+    access->msrs->backend->paravirtual(access->msrs, access->index, value, access->host);
     return OK;
 }
 
@@ -331,120 +244,6 @@ static int read_perf_status(const struct access *access, uint64_t *value) {
     return OK;
 }
 
-// -- MTRRs: kept for the guest to read; EPT memory types are the owner's --
-
-static int read_mtrr_capabilities(const struct access *access, uint64_t *value) {
-    (void)access;
-    *value = MTRR_CAPABILITIES;
-    return OK;
-}
-
-static int write_mtrr_default(const struct access *access, uint64_t value) {
-    return memory_type_valid((uint8_t)value, false) ? write_field(access, value) : GP;
-}
-
-static uint64_t *fixed_mtrr(const struct access *access) {
-    uint32_t index = access->index;
-    unsigned slot = index == 0x250 ? 0 : index <= 0x259 ? index - 0x258 + 1 : index - 0x268 + 3;
-
-    return &access->msrs->mtrr_fixed[slot];
-}
-
-static int read_mtrr_fixed(const struct access *access, uint64_t *value) {
-    *value = *fixed_mtrr(access);
-    return OK;
-}
-
-static int write_mtrr_fixed(const struct access *access, uint64_t value) {
-    if (!all_types_valid(value, false))
-        return GP;
-    *fixed_mtrr(access) = value;
-    return OK;
-}
-
-static uint64_t *variable_mtrr(const struct access *access) {
-    uint32_t n = access->index - MSR_INDEX_MTRR_BASE0;
-
-    return &access->msrs->mtrr_variable[n / 2][n & 1];
-}
-
-static int read_mtrr_variable(const struct access *access, uint64_t *value) {
-    *value = *variable_mtrr(access);
-    return OK;
-}
-
-static int write_mtrr_variable(const struct access *access, uint64_t value) {
-    bool is_mask = access->index & 1;
-    unsigned width = access->msrs->cpuid->physical_bits ? access->msrs->cpuid->physical_bits : 52;
-    uint64_t reserved = ~((1ull << width) - 1) | (is_mask ? 0x7ff : 0xf00);
-
-    if ((value & reserved) || (!is_mask && !memory_type_valid((uint8_t)value, false)))
-        return GP;
-    *variable_mtrr(access) = value;
-    return OK;
-}
-
-// -- machine check --
-
-static int read_mcg_ctl(const struct access *access, uint64_t *value) {
-    if (!(access->msrs->mcg_cap & MCG_CTL_PRESENT) && !access->host)
-        return GP;
-    return read_field(access, value);
-}
-
-static int write_mcg_ctl(const struct access *access, uint64_t value) {
-    if (!(access->msrs->mcg_cap & MCG_CTL_PRESENT) && (value || !access->host))
-        return GP;
-    return value == 0 || value == UINT64_MAX ? write_field(access, value) : GP;
-}
-
-static bool bank_exists(const struct access *access, unsigned bank) {
-    return bank < (access->msrs->mcg_cap & 0xff);
-}
-
-static int read_mc_bank(const struct access *access, uint64_t *value) {
-    uint32_t n = access->index - MSR_INDEX_MC0_CTL;
-
-    if (!bank_exists(access, n / 4))
-        return GP;
-    *value = access->msrs->mc_banks[n / 4][n % 4];
-    return OK;
-}
-
-static int write_mc_bank(const struct access *access, uint64_t value) {
-    uint32_t n = access->index - MSR_INDEX_MC0_CTL;
-
-    if (!bank_exists(access, n / 4))
-        return GP;
-    // CTL is all or nothing; Linux clears bit 10 or bit 0 on some models. STATUS is only cleared.
-    if (n % 4 == 0 && value && (value | 0x401) != UINT64_MAX)
-        return GP;
-    if (n % 4 == 1 && value && !access->host)
-        return GP;
-    access->msrs->mc_banks[n / 4][n % 4] = value;
-    return OK;
-}
-
-static int read_mc_ctl2(const struct access *access, uint64_t *value) {
-    uint32_t bank = access->index - MSR_INDEX_MC0_CTL2;
-
-    if (!bank_exists(access, bank) ||
-        (!(access->msrs->mcg_cap & MCG_CMCI_PRESENT) && !access->host))
-        return GP;
-    *value = access->msrs->mc_ctl2[bank];
-    return OK;
-}
-
-static int write_mc_ctl2(const struct access *access, uint64_t value) {
-    uint32_t bank = access->index - MSR_INDEX_MC0_CTL2;
-
-    if (!bank_exists(access, bank) || (value & ~0x40007fffull) ||
-        (!(access->msrs->mcg_cap & MCG_CMCI_PRESENT) && (value || !access->host)))
-        return GP;
-    access->msrs->mc_ctl2[bank] = value;
-    return OK;
-}
-
 // -- the table --
 
 enum slot {
@@ -454,6 +253,11 @@ enum slot {
     TSC_DEADLINE,
     WALL_CLOCK,
     SYSTEM_TIME,
+    WALL_CLOCK_NEW,
+    SYSTEM_TIME_NEW,
+    STEAL_TIME,
+    PV_EOI,
+    POLL_CONTROL,
     APIC_BASE,
     FEATURE_CONTROL,
     SPEC_CTRL,
@@ -501,13 +305,21 @@ enum slot {
 #define HIGH_HALF  0xffffffff00000000ull
 #define FIELD(f)   .field = offsetof(struct guest_msrs, f)
 #define BACKEND(b) .field = (b)
+#define PARAVIRTUAL(f, bit, mask)                                                                  \
+    read_field, write_paravirtual, mask, CPUID_FEATURE(KVM_CPUID_FEATURES, 0, CPUID_EAX, bit),     \
+        FIELD(f)
 
 static const struct msr_rule rules[SLOT_COUNT] = {
     [TSC] = {read_tsc, write_tsc, 0, 0, 0},
     [TSC_ADJUST] = {read_field, write_tsc_adjust, 0, CPUID_TSC_ADJUST, FIELD(tsc_adjust)},
     [TSC_DEADLINE] = {read_tsc_deadline, write_tsc_deadline, 0, CPUID_TSC_DEADLINE, 0},
-    [WALL_CLOCK] = {read_kvmclock, write_wall_clock, 0, 0, FIELD(kvm_wall_clock)},
-    [SYSTEM_TIME] = {read_kvmclock, write_system_time, 0, 0, FIELD(kvm_system_time)},
+    [WALL_CLOCK] = {PARAVIRTUAL(kvm_wall_clock, KVM_FEATURE_CLOCKSOURCE, 0)},
+    [SYSTEM_TIME] = {PARAVIRTUAL(kvm_system_time, KVM_FEATURE_CLOCKSOURCE, 0)},
+    [WALL_CLOCK_NEW] = {PARAVIRTUAL(kvm_wall_clock, KVM_FEATURE_CLOCKSOURCE2, 0)},
+    [SYSTEM_TIME_NEW] = {PARAVIRTUAL(kvm_system_time, KVM_FEATURE_CLOCKSOURCE2, 0)},
+    [STEAL_TIME] = {PARAVIRTUAL(kvm_steal_time, KVM_FEATURE_STEAL_TIME, KVM_STEAL_RESERVED_MASK)},
+    [PV_EOI] = {PARAVIRTUAL(kvm_pv_eoi, KVM_FEATURE_PV_EOI, 2)}, // aligned to 4 bytes
+    [POLL_CONTROL] = {PARAVIRTUAL(kvm_poll_control, KVM_FEATURE_POLL_CONTROL, ~1ull)},
     [APIC_BASE] = {read_apic_base, write_apic_base, 0, 0, 0},
     [FEATURE_CONTROL] = {read_field, write_feature_control, ~1ull, 0, FIELD(feature_control)},
     [SPEC_CTRL] = {read_spec_ctrl, write_spec_ctrl, 0, 0, BACKEND(BACKEND_SPEC_CTRL)},
@@ -599,6 +411,8 @@ static const uint8_t low_slots[0x480] = {
 };
 
 static const uint8_t syscall_slots[5] = {EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK};
+static const uint8_t paravirtual_slots[6] = {WALL_CLOCK_NEW, SYSTEM_TIME_NEW, NONE,
+                                             STEAL_TIME,     PV_EOI,          POLL_CONTROL};
 static const uint8_t base_slots[4] = {FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX};
 
 static enum slot find_slot(uint32_t index) {
@@ -608,15 +422,13 @@ static enum slot find_slot(uint32_t index) {
         return syscall_slots[index - 0xc0000080];
     if (index - 0xc0000100 < sizeof base_slots)
         return base_slots[index - 0xc0000100];
+    if (index - MSR_KVM_WALL_CLOCK_NEW < sizeof paravirtual_slots)
+        return paravirtual_slots[index - MSR_KVM_WALL_CLOCK_NEW];
     switch (index) {
     case 0x6e0:
         return TSC_DEADLINE;
     case 0xda0:
         return XSS;
-    case MSR_KVM_WALL_CLOCK_NEW:
-        return WALL_CLOCK;
-    case MSR_KVM_SYSTEM_TIME_NEW:
-        return SYSTEM_TIME;
     case 0x606: // RAPL power unit and energy counters: Linux reads them unasked
     case 0x611:
     case 0x619:
@@ -630,6 +442,17 @@ static enum slot find_slot(uint32_t index) {
 
 static bool is_x2apic(uint32_t index) {
     return index - 0x800 < 0x100;
+}
+
+// Whether the guest has the feature that brings the MSR. KVM's own do not depend on CPUID unless
+// KVM_CAP_ENFORCE_PV_FEATURE_CPUID says so.
+static bool present(const struct access *access) {
+    uint64_t feature = access->rule->feature;
+    if (!feature || access->host)
+        return true;
+    if (feature >> 32 == KVM_CPUID_FEATURES)
+        return guest_pv_feature(access->msrs, feature & 31);
+    return has(access, feature);
 }
 
 static bool filtered(struct guest_msrs *msrs, uint32_t index, bool write, bool host_initiated) {
@@ -649,7 +472,7 @@ int guest_msr_read(struct guest_msrs *msrs, uint32_t index, uint64_t *value, boo
     if (slot == NONE)
         return GUEST_MSR_UNKNOWN;
     struct access access = {msrs, &rules[slot], index, host_initiated};
-    if (access.rule->feature && !host_initiated && !has(&access, access.rule->feature))
+    if (!present(&access))
         return GP;
     return access.rule->read(&access, value);
 }
@@ -668,7 +491,7 @@ int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, boo
     struct access access = {msrs, &rules[slot], index, host_initiated};
     if (!access.rule->write || (value & access.rule->reserved))
         return GP;
-    if (access.rule->feature && !host_initiated && !has(&access, access.rule->feature))
+    if (!present(&access))
         return GP;
     return access.rule->write(&access, value);
 }
@@ -692,19 +515,6 @@ int guest_msr_feature(uint32_t index, uint64_t (*host_msr)(uint32_t index), uint
     }
 }
 
-int guest_msrs_setup_mce(struct guest_msrs *msrs, uint64_t mcg_cap) {
-    uint64_t banks = mcg_cap & 0xff;
-    const uint64_t known = 0xff | 0xff0000 | MCG_CTL_PRESENT | MCG_SER_PRESENT | MCG_CMCI_PRESENT;
-
-    if (banks == 0 || banks > GUEST_MC_BANKS || (mcg_cap & ~known))
-        return -EINVAL;
-    msrs->mcg_cap = mcg_cap;
-    msrs->mcg_ctl = mcg_cap & MCG_CTL_PRESENT ? UINT64_MAX : 0;
-    for (unsigned bank = 0; bank < banks; bank++)
-        msrs->mc_banks[bank][0] = UINT64_MAX;
-    return 0;
-}
-
 void guest_msrs_init(struct guest_msrs *msrs, const struct guest_msr_backend *backend,
                      const struct guest_cpuid *cpuid, struct lapic *lapic) {
     *msrs = (struct guest_msrs){
@@ -715,6 +525,7 @@ void guest_msrs_init(struct guest_msrs *msrs, const struct guest_msr_backend *ba
         .misc_enable = MISC_ENABLE_READ_ONLY | MISC_ENABLE_FAST_STRING,
         .microcode_revision = 1ull << 32,
         .mcg_cap = GUEST_MC_BANKS,
+        .kvm_poll_control = 1,
     };
     if (backend->host_msr)
         msrs->arch_capabilities =

@@ -41,10 +41,9 @@ struct guest_msr_backend {
     void (*adjust_tsc)(struct guest_msrs *msrs, int64_t delta); // from IA32_TSC_ADJUST
     // IA32_PRED_CMD (IBPB) and IA32_FLUSH_CMD: do it now. 0 or -1: not possible, #GP.
     int (*command)(struct guest_msrs *msrs, uint32_t msr, uint64_t value);
-    // MSR_KVM_SYSTEM_TIME(_NEW) was written: value's bit 0 enables, the rest is the gpa.
-    void (*system_time)(struct guest_msrs *msrs, uint64_t value);
-    // MSR_KVM_WALL_CLOCK(_NEW) was written: fill struct pvclock_wall_clock at gpa now.
-    void (*wall_clock)(struct guest_msrs *msrs, uint64_t gpa);
+    // One of KVM's own MSRs (MSR_KVM_SYSTEM_TIME ...) was written.
+    void (*paravirtual)(struct guest_msrs *msrs, uint32_t index, uint64_t value,
+                        bool host_initiated);
     // APIC base or MISC_ENABLE changed: call guest_cpuid_update, recheck MMIO owner.
     void (*cpuid_inputs_changed)(struct guest_msrs *msrs);
     // Host values of the feature MSRs (ARCH_CAPABILITIES); 0 where the host has none.
@@ -77,12 +76,17 @@ struct guest_msrs {
     uint64_t mcg_cap, mcg_status, mcg_ctl;
     uint64_t mc_banks[GUEST_MC_BANKS][4]; // CTL, STATUS, ADDR, MISC
     uint64_t mc_ctl2[GUEST_MC_BANKS];
-    uint64_t kvm_wall_clock, kvm_system_time;
+    uint64_t kvm_wall_clock, kvm_system_time, kvm_steal_time, kvm_pv_eoi, kvm_poll_control;
     // KVM_X86_SET_MSR_FILTER, asked for the guest's accesses but those of x2APIC; NULL: no filter.
     bool (*filter)(struct guest_msrs *msrs, uint32_t index, bool write);
     bool platform_info_hidden; // KVM_CAP_MSR_PLATFORM_INFO turned off
     bool enforce_pv_features;  // KVM_CAP_ENFORCE_PV_FEATURE_CPUID
 };
+
+// Whether the guest may use the paravirtual feature KVM_FEATURE_*.
+static inline bool guest_pv_feature(const struct guest_msrs *msrs, unsigned feature) {
+    return !msrs->enforce_pv_features || (msrs->cpuid->kvm_features >> feature & 1);
+}
 
 void guest_msrs_init(struct guest_msrs *msrs, const struct guest_msr_backend *backend,
                      const struct guest_cpuid *cpuid, struct lapic *lapic);

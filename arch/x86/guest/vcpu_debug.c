@@ -22,11 +22,9 @@ uint64_t vcpu_breakpoint_control(const struct virt_vcpu *vcpu) {
 
 uint32_t vcpu_debug_exceptions(const struct virt_vcpu *vcpu) {
     // #DB: DR6 is ours to keep, and #AC, #DB in a loop must not hang the CPU (CVE-2015-5307,
-    // CVE-2015-8104).
-    uint32_t exceptions =
-        EXCEPTION_BIT(GUEST_DB) | EXCEPTION_BIT(GUEST_AC) | EXCEPTION_BIT(VECTOR_MC);
-    if (vcpu->in_smm)
-        exceptions |= EXCEPTION_BIT(GUEST_UD); // RSM
+    // CVE-2015-8104). #UD: RSM, and the other vendor's hypercall.
+    uint32_t exceptions = EXCEPTION_BIT(GUEST_DB) | EXCEPTION_BIT(GUEST_UD) |
+                          EXCEPTION_BIT(GUEST_AC) | EXCEPTION_BIT(VECTOR_MC);
     if (vcpu_debugging(vcpu, KVM_GUESTDBG_USE_SW_BP))
         exceptions |= EXCEPTION_BIT(VECTOR_BP);
     return exceptions;

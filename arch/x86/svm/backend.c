@@ -147,6 +147,7 @@ static uint64_t get_cr4(struct virt_vcpu *vcpu) {
 
 const struct virt_ops svm_ops = {
     .name = "AMD-V",
+    .hypercall_opcode = 0xd9,
     .stage2_format = &npt_format,
     .describe = describe,
     .cpu_enable = svm_cpu_enable,

@@ -12,8 +12,7 @@ void svm_debug_changed(struct virt_vcpu *vcpu) {
     v->vmcb->dr7 = vcpu_breakpoint_control(vcpu);
     v->vmcb->dr6 = DR6_FIXED;
     v->debug_registers = v->vmcb->dr7 & DR7_ENABLES;
-    // VMCALL is #UD here.
-    uint32_t exceptions = vcpu_debug_exceptions(vcpu) | EXCEPTION_BIT(GUEST_UD);
+    uint32_t exceptions = vcpu_debug_exceptions(vcpu);
     v->vmcb->intercepts[INTERCEPT_EXCEPTIONS] = exceptions;
     vmcb_intercept(v, SVM_EXIT_SWINT, exceptions & EXCEPTION_BIT(VECTOR_BP));
     vmcb_dirty(v->vmcb, CLEAN_DEBUG | CLEAN_INTERCEPTS);

@@ -191,17 +191,10 @@ HANDLER(exit_undefined) {
     return EXIT_RESUME;
 }
 
-// Programs written for Intel call with VMCALL; as KVM does, it works here too.
 HANDLER(exit_invalid_opcode) {
-    struct svm_instruction instruction;
-    if (vcpu->in_smm) {
-        exit->kind = VIRT_EXIT_UNDEFINED;
-        return EXIT_LEAVE;
-    }
-    if (!svm_instruction_fetch(vcpu, &instruction) || instruction.operation != SVM_VMCALL)
-        return exit_undefined(vcpu, v, exit);
-    v->next_rip = v->vmcb->rip + instruction.length;
-    return exit_hypercall(vcpu, v, exit);
+    UNUSED(vcpu, v);
+    exit->kind = VIRT_EXIT_UNDEFINED;
+    return EXIT_LEAVE;
 }
 
 HANDLER(exit_alignment_check) {

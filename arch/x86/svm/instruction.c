@@ -48,9 +48,7 @@ static struct prefixes parse_prefixes(const uint8_t *bytes, unsigned count, bool
 static void parse_group_7(uint8_t modrm, const struct prefixes *prefixes, bool wide,
                           struct svm_instruction *instruction) {
     bool is_register = modrm >= 0xc0;
-    if (modrm == 0xc1) {
-        instruction->operation = SVM_VMCALL;
-    } else if ((modrm >> 3 & 7) == 6) {
+    if ((modrm >> 3 & 7) == 6) {
         instruction->operation = is_register ? SVM_LMSW : SVM_MEMORY;
     } else if ((modrm >> 3 & 7) == 4) {
         instruction->operation = is_register ? SVM_SMSW : SVM_MEMORY;

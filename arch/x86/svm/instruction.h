@@ -14,7 +14,6 @@ enum svm_operation {
     SVM_CLTS,
     SVM_LMSW, // the two of CR0's low word, with a register operand
     SVM_SMSW,
-    SVM_VMCALL, // Intel's hypercall instruction: #UD on AMD
     SVM_MEMORY, // LMSW or SMSW with a memory operand
     SVM_INT3,
     SVM_INT, // INT n, INTO

@@ -150,6 +150,7 @@ static uint64_t host_msr(uint32_t index) {
 
 const struct virt_ops vmx_ops = {
     .name = "VT-x",
+    .hypercall_opcode = 0xc1,
     .stage2_format = &ept_format,
     .describe = describe,
     .cpu_enable = vmx_cpu_enable,

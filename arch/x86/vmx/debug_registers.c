@@ -37,11 +37,9 @@ void vmx_debug_changed(struct virt_vcpu *vcpu) {
     vmwrite(VMCS_GUEST_DR7, (dr7 & ~(DR7_GD | DR7_RESERVED) & UINT32_MAX) | DR7_FIXED);
     v->debug_registers = dr7 & DR7_ENABLES;
     // #DB: DR6 is ours to keep, and #AC, #DB in a loop must not hang the CPU (CVE-2015-5307,
-    // CVE-2015-8104).
-    uint32_t exceptions =
-        EXCEPTION_BIT(GUEST_DB) | EXCEPTION_BIT(GUEST_AC) | EXCEPTION_BIT(VECTOR_MC);
-    if (vcpu->in_smm)
-        exceptions |= EXCEPTION_BIT(GUEST_UD); // RSM
+    // CVE-2015-8104). #UD: RSM, and the other vendor's hypercall.
+    uint32_t exceptions = EXCEPTION_BIT(GUEST_DB) | EXCEPTION_BIT(GUEST_UD) |
+                          EXCEPTION_BIT(GUEST_AC) | EXCEPTION_BIT(VECTOR_MC);
     if (debugging(vcpu, KVM_GUESTDBG_USE_SW_BP))
         exceptions |= EXCEPTION_BIT(VECTOR_BP);
     if (v->exceptions != exceptions) {
