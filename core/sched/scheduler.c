@@ -74,7 +74,9 @@ bool scheduler_wake(struct thread *thread, enum wake_reason reason) {
         unsigned cpu = thread->entity.cpu;
         struct scheduler_cpu *there = scheduler_of(cpu_at(cpu));
         spin_lock(&there->queue.lock);
-        if (thread->entity.cpu != cpu) {
+        // In this order: one that waited and was in this queue cannot have left it since, for that
+        // takes the lock; one that came back from elsewhere shows another CPU.
+        if (atomic_load(&thread->state) != THREAD_WAITING || thread->entity.cpu != cpu) {
             spin_unlock(&there->queue.lock);
             continue;
         }
