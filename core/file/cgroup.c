@@ -487,12 +487,18 @@ static int store_enabled(void *object, char *text) {
 
 static const struct directory_kind cgroup_directory;
 
-// cgroup_lock held. Gives the group a directory with its files.
-static int give_directory(struct cgroup *cgroup, struct node *directory) {
+static void tie(struct cgroup *cgroup, struct node *directory) {
     cgroup->directory = directory;
     directory->object = cgroup;
     directory->directory.kind = &cgroup_directory;
-    return add_files(cgroup, available(cgroup), true);
+}
+
+static void remove_name(struct node *directory) {
+    spin_lock(&tree_lock);
+    struct directory_entry *entry = directory->entry;
+    directory_entry_remove(entry);
+    spin_unlock(&tree_lock);
+    directory_entry_free(entry);
 }
 
 static int make_directory(struct node *above, const char *name, size_t length) {
@@ -504,17 +510,21 @@ static int make_directory(struct node *above, const char *name, size_t length) {
             cgroup_put(cgroup);
         return -ENOMEM;
     }
+    tie(cgroup, directory);
     spin_lock(&cgroup_lock);
-    int error = parent->removed ? -ENOENT : cgroup->depth > CGROUP_DEPTH ? -EAGAIN : 0;
     cgroup->threaded = parent->threaded;
-    if (!error)
-        error = give_directory(cgroup, directory);
-    if (!error)
-        error = directory_add(above, name, length, directory);
+    int error = parent->removed                ? -ENOENT
+                : cgroup->depth > CGROUP_DEPTH ? -EAGAIN
+                                               : directory_add(above, name, length, directory);
+    if (!error) {
+        error = add_files(cgroup, available(cgroup), true);
+        if (error) {
+            remove_files(cgroup, 0, true);
+            remove_name(directory);
+        }
+    }
     if (!error)
         list_push_back(&parent->children, &cgroup->sibling);
-    else if (cgroup->directory)
-        remove_files(cgroup, 0, true);
     spin_unlock(&cgroup_lock);
     if (error)
         cgroup_put(cgroup);
@@ -577,8 +587,10 @@ int cgroup_mount(void) {
     struct node *directory, *self;
     int error = root_directory("/sys/fs/cgroup", &directory);
     cgroup_init();
-    if (!error)
-        error = give_directory(&cgroup_root, directory);
+    if (!error) {
+        tie(&cgroup_root, directory);
+        error = add_files(&cgroup_root, CGROUP_CONTROLLERS, true);
+    }
     if (!error)
         error = root_directory("/proc/self", &self);
     if (!error)

@@ -122,11 +122,10 @@ static int remove_checked(struct path_result *result, bool directory,
 
 // What the kind of a directory has to say about a name that is to go.
 static int ask_kind(const struct path_result *result, bool directory) {
-    if (!result->directory->directory.kind)
-        return 0;
-    if (!directory || !node_is(result->node, S_IFDIR))
-        return directory ? -ENOTDIR : -EPERM;
-    return result->directory->directory.kind->remove(result->node);
+    if (directory && node_is(result->node, S_IFDIR))
+        return result->node->directory.kind ? result->node->directory.kind->remove(result->node)
+                                            : 0;
+    return result->directory->directory.kind ? -EPERM : 0;
 }
 
 static int64_t unlink_call(int directory_fd, uint64_t path, bool directory) {

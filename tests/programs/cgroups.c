@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "tiny_guest.h"
 
 #define ROOT "/sys/fs/cgroup"
 #define MIB  (1u << 20)
@@ -211,11 +212,39 @@ static int asks_too_much(void) {
     return madvise(memory, 64 * MIB, MADV_POPULATE_WRITE) < 0 && errno == ENOMEM ? 0 : 1;
 }
 
+// Writes to each page from 1 MiB on.
+LONG_MODE_CODE(touch_code,
+               "mov $0x100000, %edi\n 1: mov %rdi, (%rdi)\n add $0x1000, %rdi\n jmp 1b\n");
+
+static int runs_a_large_guest(void) {
+    struct tiny_guest guest;
+    struct kvm_regs regs = {.rip = GUEST_CODE, .rsp = GUEST_STACK, .rflags = 2};
+
+    tiny_create(&guest, 64 * MIB);
+    tiny_enter_long_mode(&guest);
+    memcpy(guest.memory + GUEST_CODE, touch_code, (size_t)(touch_code_end - touch_code));
+    ioctl(guest.vcpu_fd, KVM_SET_REGS, &regs);
+    int result = ioctl(guest.vcpu_fd, KVM_RUN, 0);
+    if (result == 0 || errno != EFAULT) {
+        return 1;
+    }
+    // The guest stands where it was and goes on once there is memory.
+    if (put(ROOT "/a/memory.max", "max")) {
+        return 2;
+    }
+    result = ioctl(guest.vcpu_fd, KVM_RUN, 0);
+    return result == 0 && guest.run->exit_reason == KVM_EXIT_MMIO &&
+                   guest.run->mmio.phys_addr == 64 * MIB
+               ? 0
+               : 3;
+}
+
 static void memory_limit(void) {
     mkdir(ROOT "/a", 0755);
     CHECK(put(ROOT "/a/memory.max", "16M") == 0, "");
     CHECK_EQUAL(in_group(takes_too_much), 42);
     CHECK_EQUAL(in_group(asks_too_much), 0);
+    CHECK_EQUAL(in_group(runs_a_large_guest), 0);
     CHECK(strstr(get(ROOT "/a/memory.events"), "\nmax 0\n") == NULL, "(%s)", text);
     CHECK(atol(get(ROOT "/a/memory.current")) < (long)MIB, "(%s)", text);
     CHECK(rmdir(ROOT "/a") == 0, "");
