@@ -8,8 +8,8 @@ PROMPT = r"^guest:~# "
 
 
 # Physical and virtual CPUs. Bochs is slow: fewer of them there.
-BOTH = ((1, 2), (2, 2))
-AMD_V = ((1, 1), (2, 4), (4, 1), (4, 4))
+BOTH = ((1, 2), (2, 2), (2, 8))
+AMD_V = ((1, 1), (2, 1), (2, 4), (4, 1), (4, 4))
 
 
 def add(cpus, guest_cpus, machine=""):
