@@ -42,7 +42,8 @@ bool child_start(struct child_table *table, char *const argv[], const char *dire
         return false;
     }
     table->count++;
-    printf("init: started %s as process %d\n", child->name, (int)child->pid);
+    // It runs, and may have put the console into raw mode.
+    printf("init: started %s as process %d\r\n", child->name, (int)child->pid);
     return true;
 }
 
