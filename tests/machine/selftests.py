@@ -44,8 +44,10 @@ LINUX_IN_BOCHS = f" clearcpuid=fsrm,pku,xsavec,xsaves tsc_early_khz={emulator.Bo
 
 
 def available(directory):
-    return sorted(name for name in os.listdir(directory)
-                  if os.access(os.path.join(directory, name), os.X_OK) and not name.startswith("."))
+    """The heavy ones come last."""
+    names = (name for name in os.listdir(directory)
+             if os.access(os.path.join(directory, name), os.X_OK) and not name.startswith("."))
+    return sorted(names, key=lambda name: (name in OPTIONS, name))
 
 
 class Ashlar:
