@@ -7,6 +7,9 @@
 
 enum { VECTOR_BP = 3, VECTOR_OF = 4 };
 
+// A virtual interrupt of the highest priority: it waits for IF alone.
+#define VIRTUAL_INTERRUPT (V_IRQ | V_IGNORE_TPR | V_PRIORITY)
+
 void svm_raise(struct virt_vcpu *vcpu, uint8_t vector) {
     virt_raise(vcpu, &(struct guest_exception){.vector = vector});
     svm_of(vcpu)->recheck_events = true;
@@ -76,13 +79,28 @@ static void cut_off(struct virt_vcpu *vcpu, struct svm_vcpu *v, uint64_t informa
     }
 }
 
+// An exit came before the virtual interrupt was taken, or in the middle of its delivery: it is
+// still pending. Its second try is the next entry.
+static bool still_waits(struct svm_vcpu *v) {
+    struct vmcb *vmcb = v->vmcb;
+    if (!v->virtual_interrupt || !(vmcb->interrupt_control & V_IRQ))
+        return false;
+    vmcb->exit_event = 0;
+    v->recheck_events = true;
+    return true;
+}
+
 void svm_events_exit(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
-    uint64_t information = v->vmcb->exit_event;
     if (v->injected) {
-        vcpu_event_delivered(&vcpu->events);
+        if (!still_waits(v))
+            vcpu_event_delivered(&vcpu->events);
+        if (v->virtual_interrupt)
+            v->vmcb->interrupt_control &= ~(uint32_t)VIRTUAL_INTERRUPT;
+        v->virtual_interrupt = false;
         v->injected = false;
         v->vmcb->event = 0;
     }
+    uint64_t information = v->vmcb->exit_event;
     if (information & EVENTINJ_VALID) {
         v->vmcb->exit_event = 0;
         cut_off(vcpu, v, information);
@@ -116,6 +134,15 @@ static uint64_t inject_exception(struct svm_vcpu *v, const struct vcpu_event *ev
     if (event->vector == VECTOR_BP || event->vector == VECTOR_OF)
         go_past_soft(v, event->soft_length ? event->soft_length : 1);
     return information;
+}
+
+// Interrupts go in as virtual ones (APM vol. 2 15.21.4) where the guest takes them at once and no
+// window is needed, which takes the same field. Event injection would do as well, but QEMU delivers
+// an interrupt injected that way again where its own loop is left before the next exception.
+static void inject_virtual(struct svm_vcpu *v, uint8_t vector) {
+    v->vmcb->interrupt_vector = vector;
+    v->vmcb->interrupt_control |= VIRTUAL_INTERRUPT;
+    v->virtual_interrupt = v->injected = true;
 }
 
 static void inject(struct svm_vcpu *v, const struct vcpu_event *event) {
@@ -158,21 +185,26 @@ static unsigned blocked_events(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
 
 // A virtual interrupt that exits instead of being taken.
 static void set_interrupt_window(struct svm_vcpu *v, bool open) {
-    uint32_t control = v->vmcb->interrupt_control & ~(uint32_t)(V_IRQ | V_IGNORE_TPR | V_PRIORITY);
-    v->vmcb->interrupt_control = open ? control | V_IRQ | V_IGNORE_TPR | V_PRIORITY : control;
+    uint32_t control = v->vmcb->interrupt_control & ~(uint32_t)VIRTUAL_INTERRUPT;
+    v->vmcb->interrupt_control = open ? control | VIRTUAL_INTERRUPT : control;
     vmcb_intercept(v, SVM_EXIT_VINTR, open);
 }
 
 void svm_events_entry(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
     struct vcpu_event event;
     v->recheck_events = false;
-    unsigned windows = vcpu_event_select(vcpu, blocked_events(vcpu, v), &event);
-    inject(v, &event);
+    unsigned blocked = blocked_events(vcpu, v);
+    unsigned windows = vcpu_event_select(vcpu, blocked, &event);
     if (vcpu->irqchip)
         vmcb_intercept(v, SVM_EXIT_WRITE_CR8, lapic_tpr_threshold(&vcpu->lapic) != 0);
     // Interrupts that the debugger holds back wait until it lets them go, not for the guest.
     bool held_back = vcpu->guest_debug.control & KVM_GUESTDBG_BLOCKIRQ;
-    set_interrupt_window(v, (windows & EVENT_BLOCKS_INTERRUPT) && !held_back);
+    bool window = (windows & EVENT_BLOCKS_INTERRUPT) && !held_back;
+    set_interrupt_window(v, window);
+    if (event.kind == EVENT_INTERRUPT && !window && !(blocked & EVENT_BLOCKS_INTERRUPT))
+        inject_virtual(v, event.vector);
+    else
+        inject(v, &event);
     if (windows & EVENT_BLOCKS_NMI)
         nmi_open_window(vcpu, v, event.kind != EVENT_NONE);
 }

@@ -41,10 +41,11 @@ struct svm_vcpu {
         };
         uint32_t before_entry;
     };
-    bool nmi_masked;      // without virtual NMI: an NMI's handler has not reached its IRET
-    bool step_guest_tf;   // nmi_step: the guest had TF itself
-    bool stepped;         // the exit followed an entry with nmi_step
-    uint8_t soft_advance; // bytes that RIP went ahead for an injected soft event
+    bool virtual_interrupt; // injected: as a virtual interrupt
+    bool nmi_masked;        // without virtual NMI: an NMI's handler has not reached its IRET
+    bool step_guest_tf;     // nmi_step: the guest had TF itself
+    bool stepped;           // the exit followed an entry with nmi_step
+    uint8_t soft_advance;   // bytes that RIP went ahead for an injected soft event
     uint64_t step_rip, iret_rip;
     uint64_t tsc_aux, spec_ctrl, debugctl;
     uint64_t tsc_ratio; // 32 fraction bits (APM vol. 2 15.30.5); 0: not scaled
