@@ -11,7 +11,7 @@ SHELL := /bin/bash
 # Every Debian package that building, running and testing need.
 PACKAGES := gcc libc6-dev linux-libc-dev binutils nasm gnu-efi python3 mtools cpio xz-utils \
 	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 seabios syslinux \
-	check pkg-config libasan8 libubsan1 clang clang-format clang-tidy cppcheck libzydis-dev
+	check pkg-config libasan8 libubsan1 clang clang-format clang-tidy cppcheck libzydis-dev spin gnuplot-nox
 
 CC := gcc
 NASM := nasm
@@ -163,7 +163,7 @@ $(LINUX_HOST): tests/selftests/linux-host.sh | $(DEPS)
 
 SYSTEM := $(OUT)/BOOTX64.EFI $(OUT)/kernel.elf $(BINARIES)
 
-.PHONY: all run run-machine image test unit fuzz simulate docs machine-test bench count selftests selftests-table lint format clean deps help FORCE
+.PHONY: all run run-machine image test unit fuzz simulate model docs machine-test bench count selftests selftests-table lint format clean deps help FORCE
 all: $(SYSTEM) $(GUEST_IMAGE) $(TEST_PROGRAMS) $(BENCH)
 
 help:
@@ -176,6 +176,7 @@ help:
 	@echo "make selftests        Linux's KVM selftests, a row each; TESTS= names some, LIMIT= seconds for each,"
 	@echo "                      HOST=linux on Linux's own KVM"
 	@echo 'make simulate         the scheduler on simulated machines; SEEDS=100 for the largest ones'
+	@echo 'make model            spin checks how threads sleep and are woken; make docs plots docs/scheduler.png'
 	@echo 'make selftests-table  docs/kvm-selftests.md from the rows of both hosts on MACHINE=bochs and MACHINE=tcg'
 	@echo 'make fuzz             each fuzzer for FUZZ_SECONDS=600, then the KVM API in the machine, from FUZZ_SEED=1 on'
 	@echo 'make test             lint, unit tests, fuzzers, machine tests; make bench, make count, make clean'
@@ -289,6 +290,13 @@ $(SIMULATOR): $(SIMULATOR_OBJECTS)
 
 simulate: $(SIMULATOR)
 	$(SIMULATOR) $(OUT)/simulator $(SEEDS)
+
+model: $(DEPS)
+	$(PYTHON) tests/models/check.py $(OUT)/models
+
+docs: $(SIMULATOR)
+	$(SIMULATOR) $(OUT)/simulator > $(OUT)/simulator/log
+	gnuplot -e 'rows="$(OUT)/simulator"; out="docs/scheduler.png"' tests/simulator/plots.gp
 
 selftests: $(SYSTEM) $(SELFTESTS) $(SUITE) $(if $(filter linux,$(HOST)),$(LINUX_HOST))
 	@$(PYTHON) tests/machine/selftests.py

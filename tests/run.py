@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "machine"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "machine"))
 import test as machine_tests  # noqa: E402  (after the path is set)
 
 FUZZ_RUNS = 50000
@@ -85,6 +86,16 @@ def simulator(totals, out):
     print("".join(line + "\n" for line in output.split("\n") if line.startswith(("  ", "FAIL"))), end="")
 
 
+def model(totals, out):
+    """Lines of `ok` or `FAIL`, a name, and what was found."""
+    _, output = execute(sys.executable, os.path.join(HERE, "models/check.py"), os.path.join(out, "models"))
+    rows = re.findall(r"^(ok|FAIL) (\S+): (.*)", output, re.MULTILINE)
+    for verdict, name, found in rows:
+        totals.add(f"model {name}: {found}", verdict == "ok", output)
+    if not rows:
+        totals.add("model", False, output)
+
+
 def main():
     out = os.environ.get("OUT") or "out"
     totals = Totals()
@@ -92,6 +103,7 @@ def main():
     unit(totals, out)
     fuzz(totals, out)
     simulator(totals, out)
+    model(totals, out)
     passed, failed = machine_tests.run_all()
     totals.passed += passed
     totals.failed += failed

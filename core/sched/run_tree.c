@@ -57,7 +57,7 @@ static void insert(struct run_node **root, struct run_node *node) {
     update(top);
 }
 
-// The next of a node's random numbers. Addresses and keys come in regular steps, so all bits must
+// The next of a node's random numbers. The first are addresses, in regular steps, so all bits must
 // depend on all (Wellons' lowbias32).
 static uint32_t next_random(uint32_t x) {
     x = (x ^ x >> 16) * 0x7feb352du;
@@ -66,7 +66,7 @@ static uint32_t next_random(uint32_t x) {
 }
 
 void run_tree_insert(struct run_node **root, struct run_node *node) {
-    node->random = next_random(node->random + (uint32_t)(uintptr_t)node);
+    node->random = next_random(node->random + 0x9e3779b9u);
     insert(root, node);
 }
 

@@ -328,6 +328,7 @@ void machine_make(unsigned count, unsigned actors) {
     }
     for (unsigned i = 0; i < actors; i++) {
         run_entity_init(&machine.actor[i].entity);
+        machine.actor[i].entity.node.random = i; // not its address: each run is the same
         machine.actor[i].work = machine.actor[i].sleep = RUN_NEVER;
         machine.actor[i].asleep = true;
     }
