@@ -228,6 +228,33 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer *buffer) {
     return queue->packed ? pop_packed(queue, buffer) : pop_split(queue, buffer);
 }
 
+int virtqueue_take(struct virtqueue *queue, uint16_t head, struct virtqueue_buffer *buffer) {
+    *buffer = (struct virtqueue_buffer){.id = head};
+    int error = add_split_chain(queue, buffer, queue->descriptors, queue->size, head);
+    return error ? error : 1;
+}
+
+uint32_t virtqueue_base(const struct virtqueue *queue) {
+    if (!queue->packed)
+        return queue->next_available;
+    return queue->next_available | (uint32_t)queue->available_wrap << 15 |
+           (uint32_t)queue->next_used << 16 | (uint32_t)queue->used_wrap << 31;
+}
+
+void virtqueue_set_base(struct virtqueue *queue, uint32_t base) {
+    queue->signalled_valid = false;
+    if (queue->packed) {
+        queue->next_available = (uint16_t)((base & 0x7fff) % queue->size);
+        queue->available_wrap = base >> 15 & 1;
+        queue->next_used = (uint16_t)((base >> 16 & 0x7fff) % queue->size);
+        queue->used_wrap = base >> 31;
+    } else {
+        queue->next_available = (uint16_t)base;
+        queue->next_used =
+            __atomic_load_n(&((struct split_ring *)queue->device)->index, __ATOMIC_RELAXED);
+    }
+}
+
 static void push_packed(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
                         uint32_t written) {
     struct vring_packed_desc *entry =

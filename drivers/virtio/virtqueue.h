@@ -50,6 +50,15 @@ int virtqueue_attach(struct virtqueue *queue, const struct guest_memory_map *mem
 // device then stops serving it.
 int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 
+// The buffer whose chain begins at descriptor `head` of a split ring: one that was popped before
+// the device's program died. As virtqueue_pop otherwise.
+int virtqueue_take(struct virtqueue *queue, uint16_t head, struct virtqueue_buffer *buffer);
+
+// Where the queue stands, as vhost-user's vring base has it, and going on from there. A split
+// ring's used index is the one in the ring.
+uint32_t virtqueue_base(const struct virtqueue *queue);
+void virtqueue_set_base(struct virtqueue *queue, uint32_t base);
+
 // Gives a buffer back, with the number of bytes written into it. Any order.
 void virtqueue_push(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
                     uint32_t written);

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_SIZE_DEFAULT 256u
-#define QUEUE_SIZE_MAX     1024u
-#define QUEUES_MAX         16u
+#define QUEUES_MAX 16u
 
 static bool parse_switch(const char *option, const char *key, const char *value) {
     static const char *const yes[] = {"on", "true"}, *const no[] = {"off", "false"};
@@ -37,15 +35,6 @@ static unsigned parse_count(const char *option, const char *key, const char *val
     return (unsigned)count;
 }
 
-static unsigned parse_queue_size(const char *option, const char *key, const char *value) {
-    unsigned size = parse_count(option, key, value, QUEUE_SIZE_MAX);
-
-    if (size & (size - 1)) {
-        usage_error("%s: %s must be a power of two", option, key);
-    }
-    return size;
-}
-
 static void check_socket(const char *option, bool vhost_user, const char *socket) {
     if (vhost_user != (socket != NULL)) {
         usage_error("%s: vhost_user=true and socket=PATH go together", option);
@@ -53,10 +42,9 @@ static void check_socket(const char *option, bool vhost_user, const char *socket
 }
 
 void parse_disk(struct options *options, char *argument) {
-    enum { PATH, READONLY, VHOST_USER, SOCKET, NUM_QUEUES, QUEUE_SIZE };
-    static char *const keys[] = {"path",       "readonly",   "vhost_user", "socket",
-                                 "num_queues", "queue_size", NULL};
-    struct disk_options disk = {.queues = 1, .queue_size = QUEUE_SIZE_DEFAULT};
+    enum { PATH, READONLY, VHOST_USER, SOCKET, NUM_QUEUES };
+    static char *const keys[] = {"path", "readonly", "vhost_user", "socket", "num_queues", NULL};
+    struct disk_options disk = {.queues = 1};
     bool vhost_user = false;
     char *value;
 
@@ -76,9 +64,6 @@ void parse_disk(struct options *options, char *argument) {
             break;
         case NUM_QUEUES:
             disk.queues = parse_count("--disk", "num_queues", value, QUEUES_MAX);
-            break;
-        case QUEUE_SIZE:
-            disk.queue_size = parse_queue_size("--disk", "queue_size", value);
             break;
         default:
             usage_error("--disk: '%s' is not known", value);
@@ -117,10 +102,9 @@ static void parse_mac(uint8_t mac[6], const char *text) {
 }
 
 void parse_net(struct options *options, char *argument) {
-    enum { VHOST_USER, SOCKET, MAC, QUEUE_SIZE };
-    static char *const keys[] = {"vhost_user", "socket", "mac", "queue_size", NULL};
-    struct net_options net = {.queue_size = QUEUE_SIZE_DEFAULT,
-                              .mac = {0x52, 0x54, 0, 0, 0, (uint8_t)options->net_count}};
+    enum { VHOST_USER, SOCKET, MAC };
+    static char *const keys[] = {"vhost_user", "socket", "mac", NULL};
+    struct net_options net = {.mac = {0x52, 0x54, 0, 0, 0, (uint8_t)options->net_count}};
     bool vhost_user = false;
     char *value;
 
@@ -134,9 +118,6 @@ void parse_net(struct options *options, char *argument) {
             break;
         case MAC:
             parse_mac(net.mac, value);
-            break;
-        case QUEUE_SIZE:
-            net.queue_size = parse_queue_size("--net", "queue_size", value);
             break;
         default:
             usage_error("--net: '%s' is not known", value);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "vhost_user.h"
 #include "virtio_balloon.h"
 #include "virtio_block.h"
 #include "virtio_console.h"
@@ -19,7 +20,15 @@ void devices_create(struct vm *vm, const struct options *options) {
     for (unsigned i = 0; i < options->disk_count; i++) {
         const struct disk_options *disk = &options->disks[i];
 
-        devices->blocks[i] = virtio_block_create(vm, disk->path, disk->read_only);
+        if (disk->socket) {
+            devices->others[devices->other_count++] = vhost_user_block_create(vm, disk);
+        } else {
+            devices->blocks[devices->block_count++] =
+                virtio_block_create(vm, disk->path, disk->read_only);
+        }
+    }
+    for (unsigned i = 0; i < options->net_count; i++) {
+        devices->others[devices->other_count++] = vhost_user_net_create(vm, &options->nets[i]);
     }
     if (options->rng) {
         devices->rng = virtio_rng_create(vm, options->rng);
@@ -35,8 +44,11 @@ void devices_destroy(struct devices *devices) {
     if (devices->console) {
         virtio_console_destroy(devices->console);
     }
-    for (unsigned i = 0; i < OPTIONS_DISKS_MAX && devices->blocks[i]; i++) {
+    for (unsigned i = 0; i < devices->block_count; i++) {
         virtio_block_destroy(devices->blocks[i]);
+    }
+    for (unsigned i = 0; i < devices->other_count; i++) {
+        vhost_user_destroy(devices->others[i]);
     }
     if (devices->rng) {
         virtio_rng_destroy(devices->rng);

@@ -11,6 +11,8 @@ struct devices {
     struct virtio_rng *rng;
     struct virtio_balloon *balloon;
     struct virtio_block *blocks[OPTIONS_DISKS_MAX];
+    struct vhost_user *others[OPTIONS_DISKS_MAX + OPTIONS_NETS_MAX];
+    unsigned block_count, other_count;
 };
 
 // Puts what the options ask for on the VM's PCI bus.

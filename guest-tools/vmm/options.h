@@ -19,13 +19,12 @@ struct disk_options {
     const char *path;   // raw image served by this program; NULL where a back end serves the disk
     const char *socket; // of a vhost-user back end
     bool read_only;
-    unsigned queues, queue_size;
+    unsigned queues;
 };
 
 struct net_options {
     const char *socket; // of a vhost-user back end
     uint8_t mac[6];
-    unsigned queue_size;
 };
 
 struct balloon_options {

@@ -7,7 +7,6 @@
 #include <linux/kvm.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
-#include <linux/virtio_ring.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -33,10 +32,6 @@
 #define NO_VECTOR         0xffff
 
 #define FEATURE(bit) (1ull << (bit))
-
-#define TRANSPORT_FEATURES                                                                         \
-    (FEATURE(VIRTIO_F_VERSION_1) | FEATURE(VIRTIO_F_RING_PACKED) |                                 \
-     FEATURE(VIRTIO_RING_F_EVENT_IDX) | FEATURE(VIRTIO_RING_F_INDIRECT_DESC))
 
 bool virtio_has_feature(const struct virtio_device *device, unsigned bit) {
     return device->driver_features & FEATURE(bit);
@@ -440,7 +435,7 @@ void virtio_attach(struct virtio_device *device) {
     const struct virtio_class *class = device->class;
     struct pci_device *pci = &device->pci;
 
-    device->features |= TRANSPORT_FEATURES;
+    device->features |= FEATURE(VIRTIO_F_VERSION_1);
     pci_device_init(pci, VENDOR_VIRTIO, (uint16_t)(FIRST_DEVICE_ID + class->id), class->pci_class,
                     REVISION_MODERN);
     pci_config_set16(pci, PCI_SUBSYSTEM_VENDOR_ID, VENDOR_VIRTIO);

@@ -124,7 +124,8 @@ struct virtio_balloon *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool
     balloon->device = (struct virtio_device){
         .class = &class,
         .vm = vm,
-        .features = (deflate_on_oom ? FEATURE(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) : 0) |
+        .features = VIRTIO_WORKER_FEATURES |
+                    (deflate_on_oom ? FEATURE(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) : 0) |
                     (free_page_reporting ? FEATURE(VIRTIO_BALLOON_F_REPORTING) : 0),
         .queue_count = free_page_reporting ? 3 : 2};
     virtio_attach(&balloon->device);

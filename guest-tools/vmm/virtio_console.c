@@ -111,7 +111,8 @@ struct virtio_console *virtio_console_create(struct vm *vm) {
         fatal("out of memory");
     }
     console->worker = (struct virtio_worker){.serve = serve, .extra = take_input, .extra_fd = -1};
-    console->device = (struct virtio_device){.class = &class, .vm = vm, .queue_count = 2};
+    console->device = (struct virtio_device){
+        .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 2};
     virtio_attach(&console->device);
     return console;
 }

@@ -60,7 +60,8 @@ struct virtio_rng *virtio_rng_create(struct vm *vm, const char *path) {
         fatal_errno("cannot open %s", path);
     }
     rng->worker = (struct virtio_worker){.serve = serve, .extra_fd = -1};
-    rng->device = (struct virtio_device){.class = &class, .vm = vm, .queue_count = 1};
+    rng->device = (struct virtio_device){
+        .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 1};
     virtio_attach(&rng->device);
     return rng;
 }

@@ -2,9 +2,16 @@
 // A thread that serves the queues of a virtio device within this program.
 #pragma once
 
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include <pthread.h>
 
 #include "virtio.h"
+
+// What the queues served here offer, beside the device's own features.
+#define VIRTIO_WORKER_FEATURES                                                                     \
+    (1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_RING_F_EVENT_IDX |                              \
+     1ull << VIRTIO_RING_F_INDIRECT_DESC)
 
 struct virtio_worker {
     struct virtio_device *device;

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A disk whose bytes are those of a file or block special file.
+#pragma once
+
+#include "drivers/block/block_device.h"
+
+// Opens it. Returns NULL with errno set; EINVAL where its size is no multiple of a sector.
+struct block_device *raw_file_open(const char *path, bool read_only);
+void raw_file_close(struct block_device *device);

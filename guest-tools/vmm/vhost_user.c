@@ -1,0 +1,508 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Connecting, starting and stopping rings, and starting again with a new back end.
+#include "vhost_user.h"
+
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "drivers/vhost_user/message.h"
+#include "error.h"
+#include "virtio.h"
+#include "vm.h"
+
+#define BIT(number)         (1ull << (number))
+#define CONNECT_PATIENCE_MS 10000
+#define RECONNECT_PAUSE_MS  10
+
+#define PROTOCOL_FEATURES                                                                          \
+    (BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |                        \
+     BIT(VHOST_USER_PROTOCOL_F_CONFIG) | BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
+
+#define RING_FEATURES                                                                              \
+    (BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_RING_F_INDIRECT_DESC))
+
+struct vhost_user {
+    struct virtio_device device;
+    const char *path;
+    uint64_t wanted; // features of the device that the guest may have
+    uint64_t back_end_features, protocol_features;
+    pthread_mutex_t lock; // of what follows
+    int socket;           // -1: no back end
+    bool started;         // the driver's queues are, or are to be, served
+    int inflight_fd;      // -1: none
+    struct vhost_user_inflight inflight;
+    uint8_t config[VHOST_USER_CONFIG_MAX];
+    pthread_t watcher;
+    int stop_fd;
+};
+
+static int connect_once(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        fatal("the socket's path %s is too long", path);
+    }
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        fatal_errno("socket");
+    }
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+// Sends a request; where it has an answer, or one was asked for, waits for that.
+static int ask(struct vhost_user *front, struct vhost_user_message *message, bool answered) {
+    uint32_t request = message->request;
+    bool acknowledged =
+        !answered && front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
+
+    message->flags = VHOST_USER_VERSION | (acknowledged ? VHOST_USER_NEED_REPLY : 0);
+    int error = vhost_user_send(front->socket, message);
+    if (error || (!answered && !acknowledged)) {
+        return error;
+    }
+    int got = vhost_user_receive(front->socket, message);
+    if (got != 1) {
+        return got ? got : -EPIPE;
+    }
+    if (message->request != request || !(message->flags & VHOST_USER_REPLY)) {
+        vhost_user_close_fds(message);
+        return -EPROTO;
+    }
+    return acknowledged && message->value ? -EREMOTEIO : 0;
+}
+
+static int ask_value(struct vhost_user *front, uint32_t request, uint64_t *value) {
+    struct vhost_user_message message = {.request = request};
+    int error = ask(front, &message, true);
+
+    *value = message.value;
+    return error;
+}
+
+static int tell_value(struct vhost_user *front, uint32_t request, uint64_t value) {
+    struct vhost_user_message message = {
+        .request = request, .size = sizeof(message.value), .value = value};
+
+    return ask(front, &message, false);
+}
+
+static int tell_ring(struct vhost_user *front, uint32_t request, uint32_t index, uint32_t value) {
+    struct vhost_user_message message = {.request = request,
+                                         .size = sizeof(message.state),
+                                         .state = {.index = index, .value = value}};
+
+    return ask(front, &message, false);
+}
+
+static int tell_fd(struct vhost_user *front, uint32_t request, uint32_t index, int fd) {
+    struct vhost_user_message message = {.request = request,
+                                         .size = sizeof(message.value),
+                                         .value = index | (fd < 0 ? VHOST_USER_VRING_NO_FD : 0u),
+                                         .fds = {fd},
+                                         .fd_count = fd >= 0};
+
+    return ask(front, &message, false);
+}
+
+static int read_device_config(struct vhost_user *front) {
+    struct vhost_user_message message = {.request = VHOST_USER_GET_CONFIG,
+                                         .size = 12 + front->device.class->config_size,
+                                         .config = {.size = front->device.class->config_size}};
+
+    if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
+        return 0;
+    }
+    int error = ask(front, &message, true);
+    if (!error) {
+        memcpy(front->config, message.config.bytes, front->device.class->config_size);
+    }
+    return error;
+}
+
+// What both sides say to each other before any ring is known.
+static int introduce(struct vhost_user *front) {
+    uint64_t queues = 1;
+    int error = ask_value(front, VHOST_USER_GET_FEATURES, &front->back_end_features);
+
+    front->protocol_features = 0;
+    if (!error && front->back_end_features & BIT(VHOST_USER_F_PROTOCOL_FEATURES)) {
+        uint64_t offered;
+
+        error = ask_value(front, VHOST_USER_GET_PROTOCOL_FEATURES, &offered);
+        offered &= PROTOCOL_FEATURES;
+        if (!error) {
+            error = tell_value(front, VHOST_USER_SET_PROTOCOL_FEATURES, offered);
+            front->protocol_features = offered;
+        }
+    }
+    if (!error && front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_MQ)) {
+        error = ask_value(front, VHOST_USER_GET_QUEUE_NUM, &queues);
+    }
+    if (!error) {
+        struct vhost_user_message message = {.request = VHOST_USER_SET_OWNER};
+        error = ask(front, &message, false);
+    }
+    if (!error && front->device.queue_count > queues &&
+        front->device.class->id == VIRTIO_ID_BLOCK) {
+        warning("%s: the back end serves %u queues, not %u", front->path, (unsigned)queues,
+                front->device.queue_count);
+        error = -EINVAL;
+    }
+    return error ? error : read_device_config(front);
+}
+
+static int share_memory(struct vhost_user *front) {
+    const struct guest_memory *memory = &front->device.vm->memory;
+    const struct guest_memory_map *map = &front->device.vm->memory_map;
+    struct vhost_user_message message = {
+        .request = VHOST_USER_SET_MEM_TABLE,
+        .size = (uint32_t)(8 + map->count * sizeof(struct vhost_user_region)),
+        .fd_count = (unsigned)map->count};
+
+    message.table.count = (uint32_t)map->count;
+    for (size_t i = 0; i < map->count; i++) {
+        const struct guest_region *region = &map->regions[i];
+
+        message.fds[i] = memory->fd;
+        message.table.regions[i] =
+            (struct vhost_user_region){.guest_address = region->address,
+                                       .size = region->size,
+                                       .user_address = (uintptr_t)region->host,
+                                       .mmap_offset = (uint64_t)(region->host - memory->host)};
+    }
+    return ask(front, &message, false);
+}
+
+// The record of what is in flight is kept here, so that it outlives the back end.
+static int share_inflight(struct vhost_user *front) {
+    if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))) {
+        return 0;
+    }
+    if (front->inflight_fd < 0) {
+        struct vhost_user_message message = {
+            .request = VHOST_USER_GET_INFLIGHT_FD,
+            .size = sizeof(message.inflight),
+            .inflight = {.queues = (uint16_t)front->device.queue_count,
+                         .queue_size = front->device.queues[0].size}};
+        int error = ask(front, &message, true);
+
+        if (error) {
+            return error;
+        }
+        if (message.fd_count != 1) {
+            vhost_user_close_fds(&message);
+            return -EPROTO;
+        }
+        front->inflight_fd = message.fds[0];
+        front->inflight = message.inflight;
+        front->inflight.queues = (uint16_t)front->device.queue_count;
+        front->inflight.queue_size = front->device.queues[0].size;
+    }
+    struct vhost_user_message message = {.request = VHOST_USER_SET_INFLIGHT_FD,
+                                         .size = sizeof(message.inflight),
+                                         .inflight = front->inflight,
+                                         .fds = {front->inflight_fd},
+                                         .fd_count = 1};
+    return ask(front, &message, false);
+}
+
+// A back end's successor goes on behind what was given back (2.7.8: the used ring's index).
+static uint32_t ring_base(const struct vhost_user *front, const struct virtio_queue *queue) {
+    const uint16_t *used =
+        guest_memory_whole(&front->device.vm->memory_map, queue->addresses.device, 4);
+
+    return used ? __atomic_load_n(&used[1], __ATOMIC_ACQUIRE) : 0;
+}
+
+static int start_ring(struct vhost_user *front, unsigned index) {
+    const struct virtio_queue *queue = &front->device.queues[index];
+    const struct guest_memory_map *map = &front->device.vm->memory_map;
+    uint64_t descriptors = (uintptr_t)guest_memory_whole(map, queue->addresses.descriptors, 1);
+    uint64_t driver = (uintptr_t)guest_memory_whole(map, queue->addresses.driver, 1);
+    uint64_t device = (uintptr_t)guest_memory_whole(map, queue->addresses.device, 1);
+    struct vhost_user_message message = {
+        .request = VHOST_USER_SET_VRING_ADDR,
+        .size = sizeof(message.address),
+        .address = {
+            .index = index, .descriptors = descriptors, .available = driver, .used = device}};
+
+    if (!descriptors || !driver || !device) {
+        return -EFAULT;
+    }
+    int error = tell_ring(front, VHOST_USER_SET_VRING_NUM, index, queue->size);
+    error =
+        error ? error : tell_ring(front, VHOST_USER_SET_VRING_BASE, index, ring_base(front, queue));
+    error = error ? error : ask(front, &message, false);
+    error = error ? error
+                  : tell_fd(front, VHOST_USER_SET_VRING_CALL, index,
+                            virtio_call_fd(&front->device, index));
+    error = error ? error : tell_fd(front, VHOST_USER_SET_VRING_KICK, index, queue->kick_fd);
+    if (!error && front->protocol_features) {
+        error = tell_ring(front, VHOST_USER_SET_VRING_ENABLE, index, 1);
+    }
+    return error;
+}
+
+static int start_rings(struct vhost_user *front) {
+    uint64_t features = front->device.driver_features |
+                        (front->back_end_features & BIT(VHOST_USER_F_PROTOCOL_FEATURES));
+    int error = tell_value(front, VHOST_USER_SET_FEATURES, features);
+
+    error = error ? error : share_memory(front);
+    error = error ? error : share_inflight(front);
+    for (unsigned i = 0; !error && i < front->device.queue_count; i++) {
+        if (front->device.queues[i].enabled) {
+            error = start_ring(front, i);
+        }
+    }
+    // An interrupt may have died with the back end that was about to raise it: to look once more
+    // costs the driver nothing.
+    for (unsigned i = 0; !error && i < front->device.queue_count; i++) {
+        const uint64_t one = 1;
+        int fd = virtio_call_fd(&front->device, i);
+
+        if (fd >= 0 && write(fd, &one, sizeof(one)) < 0) {
+            continue;
+        }
+    }
+    return error;
+}
+
+static bool is_gone(int error) {
+    return error == -EPIPE || error == -ECONNRESET;
+}
+
+static void disconnect(struct vhost_user *front) {
+    if (front->socket >= 0) {
+        close(front->socket);
+    }
+    front->socket = -1;
+}
+
+static int start(struct virtio_device *device) {
+    struct vhost_user *front = (struct vhost_user *)device;
+
+    pthread_mutex_lock(&front->lock);
+    front->started = true;
+    int error = front->socket >= 0 ? start_rings(front) : 0;
+    if (is_gone(error)) {
+        error = 0; // the back end went just now: its successor starts the rings
+    }
+    if (error) {
+        front->started = false;
+    }
+    pthread_mutex_unlock(&front->lock);
+    return error;
+}
+
+static void stop(struct virtio_device *device) {
+    struct vhost_user *front = (struct vhost_user *)device;
+
+    pthread_mutex_lock(&front->lock);
+    front->started = false;
+    for (unsigned i = 0; front->socket >= 0 && i < device->queue_count; i++) {
+        struct vhost_user_message message = {.request = VHOST_USER_GET_VRING_BASE,
+                                             .size = sizeof(message.state),
+                                             .state = {.index = i}};
+
+        // Only a back end that has gone does not stop; it touches nothing any more either.
+        if (device->queues[i].enabled && ask(front, &message, true)) {
+            break;
+        }
+    }
+    if (front->inflight_fd >= 0) {
+        close(front->inflight_fd);
+    }
+    front->inflight_fd = -1;
+    pthread_mutex_unlock(&front->lock);
+}
+
+static void read_config(struct virtio_device *device, uint32_t offset, void *data,
+                        uint32_t length) {
+    memcpy(data, ((struct vhost_user *)device)->config + offset, length);
+}
+
+static bool is_stopped(const struct vhost_user *front, int timeout_ms) {
+    struct pollfd fd = {.fd = front->stop_fd, .events = POLLIN};
+
+    return poll(&fd, 1, timeout_ms) == 1;
+}
+
+static void reconnect(struct vhost_user *front) {
+    pthread_mutex_lock(&front->lock);
+    front->socket = connect_once(front->path);
+    if (front->socket >= 0) {
+        int error = introduce(front);
+
+        if (!error && front->device.driver_features & RING_FEATURES & ~front->back_end_features) {
+            error = -EOPNOTSUPP;
+        }
+        if (!error && front->started) {
+            error = start_rings(front);
+        }
+        if (error) {
+            if (!is_gone(error)) {
+                warning("%s: the new back end cannot go on: %s", front->path, strerror(-error));
+            }
+            disconnect(front);
+        } else {
+            warning("%s: a new back end goes on", front->path);
+        }
+    }
+    pthread_mutex_unlock(&front->lock);
+}
+
+// Waits for a hang-up or the end of this device. What can be read is for who asked.
+static bool back_end_is_gone(struct vhost_user *front) {
+    struct pollfd fds[2] = {{.fd = front->socket, .events = 0},
+                            {.fd = front->stop_fd, .events = POLLIN}};
+
+    return poll(fds, 2, -1) > 0 && fds[0].revents;
+}
+
+static void *watch(void *argument) {
+    struct vhost_user *front = argument;
+
+    while (!is_stopped(front, 0)) {
+        if (front->socket >= 0) {
+            if (!back_end_is_gone(front)) {
+                continue;
+            }
+            pthread_mutex_lock(&front->lock);
+            disconnect(front);
+            pthread_mutex_unlock(&front->lock);
+        }
+        reconnect(front);
+        if (front->socket < 0 && is_stopped(front, RECONNECT_PAUSE_MS)) {
+            break;
+        }
+    }
+    return NULL;
+}
+
+static void connect_patiently(struct vhost_user *front) {
+    const struct timespec pause = {.tv_nsec = RECONNECT_PAUSE_MS * 1000000};
+
+    for (int waited = 0; waited < CONNECT_PATIENCE_MS; waited += RECONNECT_PAUSE_MS) {
+        front->socket = connect_once(front->path);
+        if (front->socket >= 0) {
+            return;
+        }
+        nanosleep(&pause, NULL);
+    }
+    fatal_errno("cannot connect to the back end at %s", front->path);
+}
+
+static struct vhost_user *create(struct vm *vm, const struct virtio_class *class, const char *path,
+                                 unsigned queues, uint64_t wanted) {
+    struct vhost_user *front = calloc(1, sizeof(*front));
+
+    if (!front) {
+        fatal("out of memory");
+    }
+    front->path = path;
+    front->inflight_fd = -1;
+    pthread_mutex_init(&front->lock, NULL);
+    front->device = (struct virtio_device){.class = class, .vm = vm, .queue_count = queues};
+    connect_patiently(front);
+    int error = introduce(front);
+    if (error) {
+        errno = -error;
+        fatal_errno("the back end at %s", path);
+    }
+    front->device.features = front->back_end_features & (wanted | RING_FEATURES);
+    return front;
+}
+
+static struct vhost_user *finish(struct vhost_user *front) {
+    front->stop_fd = eventfd(0, EFD_CLOEXEC);
+    if (front->stop_fd < 0) {
+        fatal_errno("eventfd");
+    }
+    virtio_attach(&front->device);
+    errno = pthread_create(&front->watcher, NULL, watch, front);
+    if (errno) {
+        fatal_errno("cannot start the thread that watches %s", front->path);
+    }
+    return front;
+}
+
+static const struct virtio_class block_class = {.name = "vhost-user-blk",
+                                                .id = VIRTIO_ID_BLOCK,
+                                                .pci_class = 0x018000,
+                                                .queue_size = 256,
+                                                .config_size = sizeof(struct virtio_blk_config),
+                                                .read_config = read_config,
+                                                .start = start,
+                                                .stop = stop};
+
+struct vhost_user *vhost_user_block_create(struct vm *vm, const struct disk_options *options) {
+    // Not CONFIG_WCE: back ends exist that begin in write-through mode and lose the flushes.
+    const uint64_t wanted =
+        BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_RO) |
+        BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
+        BIT(VIRTIO_BLK_F_MQ) | BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES);
+    struct vhost_user *front = create(vm, &block_class, options->socket, options->queues, wanted);
+    struct virtio_blk_config *config = (struct virtio_blk_config *)front->config;
+
+    if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
+        fatal("the back end at %s does not tell its disk's size", options->socket);
+    }
+    config->num_queues = (uint16_t)options->queues;
+    return finish(front);
+}
+
+static const struct virtio_class net_class = {.name = "vhost-user-net",
+                                              .id = VIRTIO_ID_NET,
+                                              .pci_class = 0x020000,
+                                              .queue_size = 256,
+                                              .config_size = sizeof(struct virtio_net_config),
+                                              .read_config = read_config,
+                                              .start = start,
+                                              .stop = stop};
+
+struct vhost_user *vhost_user_net_create(struct vm *vm, const struct net_options *options) {
+    // Offloads whose work a back end may leave to the receiver, and no control queue: that one
+    // would have to be served here.
+    const uint64_t wanted =
+        BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4) |
+        BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN) | BIT(VIRTIO_NET_F_HOST_TSO4) |
+        BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_MRG_RXBUF);
+    struct vhost_user *front = create(vm, &net_class, options->socket, 2, wanted);
+    struct virtio_net_config *config = (struct virtio_net_config *)front->config;
+
+    front->device.features |= BIT(VIRTIO_NET_F_MAC);
+    memcpy(config->mac, options->mac, sizeof(config->mac));
+    return finish(front);
+}
+
+void vhost_user_destroy(struct vhost_user *front) {
+    const uint64_t one = 1;
+
+    if (write(front->stop_fd, &one, sizeof(one)) < 0) {
+        fatal_errno("eventfd");
+    }
+    pthread_join(front->watcher, NULL);
+    virtio_detach(&front->device);
+    disconnect(front);
+    close(front->stop_fd);
+    free(front);
+}

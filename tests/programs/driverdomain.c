@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A Linux guest's disk is served by the driver domain, which is killed again and again under 8
+// concurrent writers that read back what they wrote. No acknowledged write may be lost or torn, and
+// the guest may see no error. Argument: how often to kill at least (default 20).
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DISK_SIZE  (2u << 20)
+#define GUEST_LOG  "guest.log"
+#define FIRST_WORD "the disk's first bytes"
+
+// Each writer has its part of the disk: 128 KiB of its own, written in pieces, synchronized,
+// read back past the cache, compared. The first bytes are those this program put there.
+static char command_line[] =
+    "console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off tsc=reliable "
+    "initcall_blacklist=load_system_certificate_list,init_kprobe_trace "
+    "RUN=\"head -c 22 /dev/vda; echo; "
+    "job() { i=0; while [ $i -lt 6 ]; do i=$((i+1)); "
+    "head -c 131072 /dev/urandom >/tmp/w$1; "
+    "dd if=/tmp/w$1 of=/dev/vda bs=16k seek=$(($1*8)) oflag=direct conv=notrunc,fsync 2>/dev/null "
+    "|| echo write error; "
+    "dd if=/dev/vda of=/tmp/r$1 bs=16k skip=$(($1*8)) count=8 iflag=direct 2>/dev/null "
+    "|| echo read error; "
+    "cmp /tmp/w$1 /tmp/r$1 || echo differs; done; echo writer $1 done; }; "
+    "for n in 1 2 3 4 5 6 7 8; do job $n & done; wait; dmesg | grep -i '[i]/o error, dev'; "
+    "echo all done\"";
+
+extern char **environ;
+
+static pid_t start(char *const *arguments, const char *path) {
+    pid_t child;
+    int error = posix_spawn(&child, path, NULL, NULL, arguments, environ);
+
+    if (error) {
+        fprintf(stderr, "%s: %s\n", path, strerror(error));
+        _exit(1);
+    }
+    return child;
+}
+
+static pid_t start_drivers(void) {
+    char *const arguments[] = {"drivers", "--disk", "socket=disk.sock,path=disk.img", NULL};
+
+    return start(arguments, "/bin/drivers");
+}
+
+static pid_t start_guest(void) {
+    char *const arguments[] = {"vmm",
+                               "--kernel",
+                               "vmlinuz",
+                               "--initrd",
+                               "initrd.img",
+                               "--memory",
+                               "128M",
+                               "--serial",
+                               "file=" GUEST_LOG,
+                               "--disk",
+                               "vhost_user=true,socket=disk.sock",
+                               "--cmdline",
+                               command_line,
+                               NULL};
+
+    return start(arguments, "/bin/vmm");
+}
+
+static void make_disk(void) {
+    int fd = open("disk.img", O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+    if (fd < 0 || ftruncate(fd, DISK_SIZE) < 0 ||
+        write(fd, FIRST_WORD, strlen(FIRST_WORD)) != (ssize_t)strlen(FIRST_WORD)) {
+        perror("disk.img");
+        _exit(1);
+    }
+    close(fd);
+}
+
+static char *read_log(void) {
+    static char log[65536];
+    int fd = open(GUEST_LOG, O_RDONLY);
+    ssize_t got = fd < 0 ? 0 : read(fd, log, sizeof(log) - 1);
+
+    if (fd >= 0)
+        close(fd);
+    log[got > 0 ? got : 0] = '\0';
+    return log;
+}
+
+static int check_log(void) {
+    static const struct {
+        const char *text;
+        bool wanted;
+    } lines[] = {{FIRST_WORD, true},      {"all done", true},     {"write error", false},
+                 {"read error", false},   {"differs", false},     {"I/O error, dev vda", false},
+                 {"writer 1 done", true}, {"writer 8 done", true}};
+    const char *log = read_log();
+    int bad = 0;
+
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        if ((strstr(log, lines[i].text) != NULL) != lines[i].wanted) {
+            printf("not ok - '%s' is %s the guest's log\n", lines[i].text,
+                   lines[i].wanted ? "not in" : "in");
+            bad = 1;
+        }
+    }
+    if (bad)
+        printf("%s\n", log);
+    return bad;
+}
+
+int main(int argc, char **argv) {
+    unsigned wanted = argc > 1 ? (unsigned)atoi(argv[1]) : 20;
+    unsigned kills = 0;
+    int status;
+
+    make_disk();
+    pid_t drivers = start_drivers();
+    pid_t guest = start_guest();
+    srandom(1);
+    // From when the guest has read the disk for the first time.
+    while (!strstr(read_log(), FIRST_WORD) && waitpid(guest, &status, WNOHANG) == 0)
+        usleep(20000);
+    while (waitpid(guest, &status, WNOHANG) == 0) {
+        usleep(20000 + (useconds_t)(random() % 100000));
+        kill(drivers, SIGKILL);
+        waitpid(drivers, NULL, 0);
+        drivers = start_drivers();
+        kills++;
+    }
+    kill(drivers, SIGKILL);
+    waitpid(drivers, NULL, 0);
+    printf("the driver domain was killed %u times\n", kills);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        printf("not ok - the VMM's status is %#x\n", status);
+        return 1;
+    }
+    if (kills < wanted)
+        printf("not ok - that is fewer than %u\n", wanted);
+    return check_log() || kills < wanted;
+}
