@@ -14,7 +14,7 @@ struct node;
 struct poll_table;
 struct stat;
 
-// A caller's buffers: user memory (the usual) or kernel memory, as scattered pieces (io_buffer.h).
+// A caller's buffers: scattered pieces of user memory (io_buffer.h).
 // Copies move the cursor; where one fails the cursor stands after the last byte that could be
 // copied.
 struct io_buffer;

@@ -15,19 +15,12 @@ void io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size) {
     buffer->pieces = 1;
     buffer->consumed = 0;
     buffer->remaining = size;
-    buffer->kernel = false;
-}
-
-void io_buffer_kernel(struct io_buffer *buffer, void *address, size_t size) {
-    io_buffer_user(buffer, (uintptr_t)address, size);
-    buffer->kernel = true;
 }
 
 void io_buffer_vector(struct io_buffer *buffer, const struct iovec *pieces, size_t count) {
     buffer->piece = pieces;
     buffer->pieces = count;
     buffer->consumed = 0;
-    buffer->kernel = false;
     buffer->remaining = 0;
     for (size_t i = 0; i < count; i++)
         buffer->remaining += pieces[i].iov_len;
@@ -44,18 +37,7 @@ int64_t io_result(const struct io_buffer *buffer, size_t before, int64_t error) 
 
 enum direction { TO_CALLER, FROM_CALLER, CLEAR };
 
-static int copy_bytes(const struct io_buffer *buffer, uint64_t address, uint8_t *data, size_t size,
-                      enum direction direction) {
-    if (buffer->kernel) {
-        void *memory = (void *)(uintptr_t)address;
-        if (direction == TO_CALLER)
-            memcpy(memory, data, size);
-        else if (direction == FROM_CALLER)
-            memcpy(data, memory, size);
-        else
-            memset(memory, 0, size);
-        return 0;
-    }
+static int copy_bytes(uint64_t address, uint8_t *data, size_t size, enum direction direction) {
     if (direction == TO_CALLER)
         return copy_to_user(address, data, size);
     if (direction == FROM_CALLER)
@@ -77,7 +59,7 @@ static void copy_up_to_fault(struct io_buffer *buffer, uint8_t *data, size_t siz
         size_t chunk = PAGE_SIZE - (address & ~PAGE_MASK);
         if (chunk > size)
             chunk = size;
-        if (copy_bytes(buffer, address, data, chunk, direction))
+        if (copy_bytes(address, data, chunk, direction))
             return;
         advance(buffer, chunk);
         address += chunk;
@@ -101,7 +83,7 @@ static int transfer(struct io_buffer *buffer, uint8_t *data, size_t size,
         if (chunk > size)
             chunk = size;
         uint64_t address = (uintptr_t)buffer->piece->iov_base + buffer->consumed;
-        if (copy_bytes(buffer, address, data, chunk, direction)) {
+        if (copy_bytes(address, data, chunk, direction)) {
             copy_up_to_fault(buffer, data, chunk, direction);
             return -EFAULT;
         }

@@ -16,12 +16,10 @@ struct io_buffer {
     size_t pieces;             // left, the current one included
     size_t consumed;           // bytes of the current one already used
     size_t remaining;          // bytes left in all
-    bool kernel;               // the addresses are the kernel's own
     struct iovec single;
 };
 
 void io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size);
-void io_buffer_kernel(struct io_buffer *buffer, void *address, size_t size);
 // `pieces` stay the caller's and must outlive the buffer. Their sum must have been checked
 // (io_vector_load).
 void io_buffer_vector(struct io_buffer *buffer, const struct iovec *pieces, size_t count);

@@ -139,34 +139,48 @@ static int load_control(const struct message_header *header, struct passed_files
     return error;
 }
 
-static int64_t send_message(struct file *file, uint64_t address, unsigned flags) {
+// sendmsg's or recvmsg's argument.
+struct message {
     struct message_header header;
-    struct io_vector vector;
     struct io_buffer buffer;
-    struct unix_send send = {.flags = flags};
-    if (copy_from_user(&header, address, sizeof(header)))
-        return -EFAULT;
-    int64_t result = io_vector_load(&vector, header.pieces, header.piece_count);
-    if (result)
-        return result == -EINVAL ? -EMSGSIZE : result;
-    result = load_control(&header, &send.files);
+};
+
+static int64_t message_call(const uint64_t *arguments,
+                            int64_t (*call)(struct file *file, struct message *message,
+                                            const uint64_t *arguments)) {
+    struct file *file;
+    struct message message;
+    struct io_vector vector;
+    int error;
+    if (!socket_get((int)arguments[0], &file, &error))
+        return error;
+    int64_t result = -EFAULT;
+    if (!copy_from_user(&message.header, arguments[1], sizeof(message.header)))
+        result = io_vector_load(&vector, message.header.pieces, message.header.piece_count);
     if (!result) {
-        io_buffer_vector(&buffer, vector.pieces, vector.count);
-        result = send_buffer(file, &buffer, header.name, header.name_length, &send);
-        passed_files_free(send.files); // NULL once they are on their way
+        io_buffer_vector(&message.buffer, vector.pieces, vector.count);
+        result = call(file, &message, arguments);
+        io_vector_free(&vector);
+    } else if (result == -EINVAL) {
+        result = -EMSGSIZE;
     }
-    io_vector_free(&vector);
+    file_put(file);
+    return result;
+}
+
+static int64_t send_message(struct file *file, struct message *message, const uint64_t *arguments) {
+    struct unix_send send = {.flags = (unsigned)arguments[2]};
+    int64_t result = load_control(&message->header, &send.files);
+    if (result)
+        return result;
+    result = send_buffer(file, &message->buffer, message->header.name, message->header.name_length,
+                         &send);
+    passed_files_free(send.files); // NULL once they are on their way
     return result;
 }
 
 int64_t sys_sendmsg(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    if (!socket_get((int)arguments[0], &file, &error))
-        return error;
-    int64_t result = send_message(file, arguments[1], (unsigned)arguments[2]);
-    file_put(file);
-    return result;
+    return message_call(arguments, send_message);
 }
 
 static int64_t receive_buffer(struct file *file, struct io_buffer *buffer,
@@ -242,7 +256,7 @@ static int put_files(struct control_writer *writer, struct passed_files *files,
 }
 
 static int store_results(struct unix_socket *socket, uint64_t address,
-                         struct message_header *header, struct unix_receive *receive) {
+                         const struct message_header *header, struct unix_receive *receive) {
     struct control_writer writer = {.at = header->control,
                                     .room = header->control ? header->control_length : 0};
     int error = 0;
@@ -264,34 +278,19 @@ static int store_results(struct unix_socket *socket, uint64_t address,
     return 0;
 }
 
-static int64_t receive_message(struct file *file, uint64_t address, unsigned flags) {
-    struct message_header header;
-    struct io_vector vector;
-    struct io_buffer buffer;
-    struct unix_receive receive = {.flags = flags, .wants_files = true};
-    if (copy_from_user(&header, address, sizeof(header)))
-        return -EFAULT;
-    int64_t result = io_vector_load(&vector, header.pieces, header.piece_count);
-    if (result)
-        return result == -EINVAL ? -EMSGSIZE : result;
-    io_buffer_vector(&buffer, vector.pieces, vector.count);
-    result = receive_buffer(file, &buffer, &receive);
+static int64_t receive_message(struct file *file, struct message *message,
+                               const uint64_t *arguments) {
+    struct unix_receive receive = {.flags = (unsigned)arguments[2], .wants_files = true};
+    int64_t result = receive_buffer(file, &message->buffer, &receive);
     if (result >= 0) {
-        int error = store_results(file->object, address, &header, &receive);
+        int error = store_results(file->object, arguments[1], &message->header, &receive);
         if (error)
             result = error;
     }
     passed_files_free(receive.files);
-    io_vector_free(&vector);
     return result;
 }
 
 int64_t sys_recvmsg(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    if (!socket_get((int)arguments[0], &file, &error))
-        return error;
-    int64_t result = receive_message(file, arguments[1], (unsigned)arguments[2]);
-    file_put(file);
-    return result;
+    return message_call(arguments, receive_message);
 }

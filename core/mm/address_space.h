@@ -85,6 +85,11 @@ bool address_space_is_mapped(struct address_space *space,
 // taken these pages out. May wait; no lock held.
 void address_spaces_forget(const struct memory_object *object, uint64_t offset, uint64_t end);
 
+// Which pages from address on, a multiple of the page size, are there: 1 or 0 a page. -ENOMEM: not
+// all are mapped. Takes the lock for all, so count is to be small.
+int address_space_resident(struct address_space *space, uint64_t address, size_t count,
+                           uint8_t *there);
+
 struct user_page {
     uint64_t physical; // of the page that contains address, aligned to size
     uint64_t

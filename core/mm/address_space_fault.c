@@ -326,3 +326,16 @@ bool address_space_is_mapped(struct address_space *space, uint64_t address) {
     spin_unlock(&space->lock);
     return mapped;
 }
+
+int address_space_resident(struct address_space *space, uint64_t address, size_t count,
+                           uint8_t *there) {
+    int error = 0;
+    spin_lock(&space->lock);
+    for (size_t i = 0; i < count && !error; i++, address += PAGE_SIZE) {
+        there[i] = page_table_lookup(space->page_table, address).size != 0;
+        if (!there[i] && !find_mapping(space, address))
+            error = -ENOMEM;
+    }
+    spin_unlock(&space->lock);
+    return error;
+}

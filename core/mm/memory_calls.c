@@ -7,6 +7,7 @@
 #include "core/mm/address_space.h"
 #include "core/mm/memory_object.h"
 #include "core/mm/page.h"
+#include "core/mm/user_copy.h"
 #include "core/process/process.h"
 #include "core/process/system_call.h"
 #include "core/sched/thread.h"
@@ -128,4 +129,24 @@ int64_t sys_msync(const uint64_t *arguments) {
     if (arguments[2] & ~known || (arguments[2] & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC))
         return -EINVAL;
     return address_space_advise(current_space(), arguments[0], arguments[1], MADV_NORMAL);
+}
+
+// What this address space has; a page that only its file has counts as absent.
+int64_t sys_mincore(const uint64_t *arguments) {
+    uint64_t address = arguments[0], left = (arguments[1] + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    uint8_t there[256];
+    if (address & (PAGE_SIZE - 1))
+        return -EINVAL;
+    if (arguments[1] > USER_END || address > USER_END - (left << PAGE_SHIFT))
+        return -ENOMEM;
+    for (uint64_t to = arguments[2], count; left; left -= count, to += count) {
+        count = left < sizeof there ? left : sizeof there;
+        if (address_space_resident(current_space(), address, count, there))
+            return -ENOMEM;
+        if (copy_to_user(to, there, count))
+            return -EFAULT;
+        address += count << PAGE_SHIFT;
+        thread_preemption_point();
+    }
+    return 0;
 }

@@ -42,7 +42,6 @@ int shared_memory_resize(struct memory_object *object, uint64_t size); // no loc
 // Makes it at least this large; a lock may be held.
 int shared_memory_extend(struct memory_object *object, uint64_t size);
 int shared_memory_punch(struct memory_object *object, uint64_t offset, uint64_t size); // its .punch
-uint64_t shared_memory_size(struct memory_object *object);
 // Read-only pages over memory that is always there (an initrd file in place; base page aligned or
 // copied on fault).
 struct memory_object *fixed_memory_create(const void *data, size_t size);

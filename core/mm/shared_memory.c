@@ -88,10 +88,6 @@ struct memory_object *shared_memory_create(bool huge) {
     return &memory->object;
 }
 
-uint64_t shared_memory_size(struct memory_object *object) {
-    return shared_memory_of(object)->size;
-}
-
 // Lock held. Zeroes what is there of [offset, end), which lies in one 2 MiB block.
 static void clear_part(struct shared_memory *memory, uint64_t offset, uint64_t end) {
     while (offset < end) {

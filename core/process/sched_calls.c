@@ -58,6 +58,22 @@ int64_t sys_sched_getaffinity(const uint64_t *a) {
     return copy_to_user(a[2], online, bytes) ? -EFAULT : (int64_t)bytes;
 }
 
+// To be interrupted is a barrier by itself, and what asked for a reschedule has it after that.
+static void barrier(void *argument) {
+    (void)argument;
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+// Waits until the thread has left a CPU that is not in the mask: its program may rely on that.
+static void wait_until_gone(const struct thread *thread, const uint64_t mask[CPU_MAX / 64]) {
+    unsigned cpu = thread->entity.cpu;
+    uint64_t cpus[CPU_MAX / 64] = {0};
+    cpus[cpu / 64] = 1ull << cpu % 64;
+    if (thread != thread_current() && atomic_load(&thread->state) == THREAD_RUNNING &&
+        !(mask[cpu / 64] & cpus[cpu / 64]))
+        cpu_call(cpus, barrier, NULL);
+}
+
 int64_t sys_sched_setaffinity(const uint64_t *a) {
     uint64_t mask[CPU_MAX / 64] = {0};
     int error;
@@ -67,6 +83,8 @@ int64_t sys_sched_setaffinity(const uint64_t *a) {
     if (!thread)
         return error;
     error = scheduler_set_affinity(thread, mask);
+    if (!error)
+        wait_until_gone(thread, mask);
     thread_put(thread);
     if (thread_must_yield()) // the caller goes on on a CPU of the mask
         schedule();
@@ -277,6 +295,7 @@ int64_t sys_sched_get_priority_min(const uint64_t *a) {
 // getpriority(2) and setpriority(2) of one thread or of all that the caller may control.
 struct nice_request {
     int nice;
+    unsigned group; // of processes; 0: any
     bool set;
     bool found;
     int result; // the lowest nice, or an error
@@ -298,7 +317,9 @@ static void nice_one(struct thread *thread, struct nice_request *request) {
 }
 
 static void nice_process(struct process *process, void *argument) {
-    if (process->zombie || !process_may_control(process))
+    const struct nice_request *request = argument;
+    if (process->zombie || !process_may_control(process) ||
+        (request->group && process->group != request->group))
         return;
     spin_lock(&process->lock);
     list_for_each(node, &process->threads)
@@ -317,6 +338,10 @@ static int nice_call(const uint64_t *a, struct nice_request *request) {
         thread_put(thread);
         return 0;
     }
+    case PRIO_PGRP:
+        request->group = a[1] ? (unsigned)a[1] : process_current()->group;
+        process_for_each(nice_process, request);
+        return request->found ? 0 : -ESRCH;
     case PRIO_USER: // everything runs as root
         if (!a[1])
             process_for_each(nice_process, request);
@@ -344,12 +369,6 @@ int64_t sys_getcpu(const uint64_t *a) {
     if (a[0] && copy_to_user(a[0], &cpu, sizeof cpu))
         return -EFAULT;
     return a[1] ? copy_to_user(a[1], &node, sizeof node) : 0;
-}
-
-// To be interrupted is a barrier by itself.
-static void barrier(void *argument) {
-    (void)argument;
-    atomic_thread_fence(memory_order_seq_cst);
 }
 
 int64_t sys_membarrier(const uint64_t *a) {

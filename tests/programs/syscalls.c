@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <linux/close_range.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -12,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/times.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
 #include <termios.h>
@@ -295,6 +298,87 @@ static void test_memfd(void) {
     close(fd);
 }
 
+static void test_holes(void) {
+    int fd = memfd_create("holes", MFD_CLOEXEC);
+
+    CHECK(ftruncate(fd, 4 * PAGE) == 0);
+    char *a = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *b = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    if (CHECK(a != MAP_FAILED) && CHECK(b != MAP_FAILED)) {
+        memset(a, 1, 4 * PAGE);
+        CHECK_EQUAL(b[PAGE], 1);
+        b[2 * PAGE] = 2; // its own now
+        CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, 2 * PAGE) == 0);
+        CHECK(a[0] == 1 && a[PAGE] == 0 && a[3 * PAGE - 1] == 0 && a[3 * PAGE] == 1);
+        CHECK(b[PAGE] == 0 && b[2 * PAGE] == 2);
+        CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE, 0, PAGE) == -1 && errno == EOPNOTSUPP);
+        CHECK(madvise(a, PAGE, MADV_REMOVE) == 0 && a[0] == 0);
+        CHECK(madvise(b, PAGE, MADV_REMOVE) == -1);
+        CHECK(ftruncate(fd, PAGE) == 0);
+        CHECK_EQUAL(access_signal(a + PAGE, 0), SIGBUS);
+        munmap(a, 4 * PAGE);
+        munmap(b, 4 * PAGE);
+    }
+    close(fd);
+}
+
+static void test_presence(void) {
+    unsigned char there[4];
+    char *p = map_anonymous(4 * PAGE, PROT_READ | PROT_WRITE, 0);
+
+    p[PAGE] = 1;
+    CHECK(mincore(p, 4 * PAGE, there) == 0);
+    CHECK(!(there[0] & 1) && there[1] & 1 && !(there[2] & 1));
+    CHECK(mlock(p + 2 * PAGE + 5, PAGE) == 0);
+    CHECK(mincore(p, 4 * PAGE, there) == 0 && there[2] & 1 && there[3] & 1);
+    CHECK(munlock(p, 4 * PAGE) == 0 && msync(p, 4 * PAGE, MS_SYNC) == 0);
+    munmap(p + PAGE, PAGE);
+    CHECK(mincore(p, 4 * PAGE, there) == -1 && errno == ENOMEM);
+    CHECK(mlock(p, 4 * PAGE) == -1 && errno == ENOMEM);
+    munmap(p, 4 * PAGE);
+    CHECK(mlockall(0) == -1 && errno == EINVAL);
+}
+
+static void test_names(void) {
+    struct stat status;
+    char target[16] = "";
+    int fd = open(in_directory("old"), O_RDWR | O_CREAT, 0600);
+
+    CHECK(write(fd, "x", 1) == 1);
+    CHECK(link(in_directory("old"), in_directory("second")) == 0);
+    CHECK(rename(in_directory("old"), in_directory("new")) == 0);
+    CHECK(fstat(fd, &status) == 0 && status.st_nlink == 2);
+    CHECK(access(in_directory("old"), F_OK) == -1 && errno == ENOENT);
+    CHECK(symlink("new", in_directory("link")) == 0);
+    CHECK(readlink(in_directory("link"), target, sizeof(target)) == 3 && !strcmp(target, "new"));
+    CHECK(chmod(in_directory("link"), 0640) == 0);
+    CHECK(fstat(fd, &status) == 0 && (status.st_mode & 0777) == 0640);
+    CHECK(truncate(in_directory("second"), 7) == 0 && lseek(fd, 0, SEEK_END) == 7);
+    CHECK(unlink(in_directory("link")) == 0 && unlink(in_directory("new")) == 0);
+    CHECK(unlink(in_directory("second")) == 0);
+    close(fd);
+}
+
+static void test_later_calls(void) {
+    char bytes[4] = "";
+    struct iovec piece = {bytes, sizeof(bytes)};
+    struct epoll_event event;
+    int fd = memfd_create("later", 0), epoll = epoll_create1(0);
+
+    CHECK(write(fd, "abcdefgh", 8) == 8);
+    CHECK(preadv2(fd, &piece, 1, 2, 0) == 4 && memcmp(bytes, "cdef", 4) == 0);
+    CHECK(lseek(fd, 0, SEEK_SET) == 0 && preadv2(fd, &piece, 1, -1, 0) == 4);
+    CHECK(lseek(fd, 0, SEEK_CUR) == 4 && pwritev2(fd, &piece, 1, 4, RWF_DSYNC) == 4);
+    CHECK_EQUAL(epoll_pwait2(epoll, &event, 1, &(struct timespec){.tv_nsec = 1000}, NULL), 0);
+    CHECK(dup2(fd, 200) == 200 && dup2(fd, 203) == 203);
+    CHECK(close_range(200, 300, CLOSE_RANGE_CLOEXEC) == 0);
+    CHECK_EQUAL(fcntl(203, F_GETFD), FD_CLOEXEC);
+    CHECK(close_range(200, 300, 0) == 0 && fcntl(203, F_GETFD) == -1 && errno == EBADF);
+    CHECK(times(NULL) != (clock_t)-1);
+    close(fd);
+    close(epoll);
+}
+
 static void test_break(void) {
     char *start = sbrk(0);
 
@@ -412,6 +496,10 @@ int main(int argc, char **argv) {
         {"large memory", test_large_memory},
         {"file mapping", test_file_mapping},
         {"memfd", test_memfd},
+        {"holes", test_holes},
+        {"presence", test_presence},
+        {"names", test_names},
+        {"later calls", test_later_calls},
         {"brk", test_break},
         {"code", test_code},
         {"spawn and wait", test_spawn},

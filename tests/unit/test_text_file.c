@@ -51,7 +51,7 @@ static struct file *open_text(void) {
 
 static int64_t read_some(struct file *file, char *to, size_t size) {
     struct io_buffer buffer;
-    io_buffer_kernel(&buffer, to, size);
+    io_buffer_user(&buffer, (uintptr_t)to, size);
     return text_file_ops.read(file, &buffer, NULL);
 }
 
@@ -59,7 +59,7 @@ static int64_t write_some(struct file *file, const char *from) {
     struct io_buffer buffer;
     char copy[64];
     strcpy(copy, from);
-    io_buffer_kernel(&buffer, copy, strlen(from));
+    io_buffer_user(&buffer, (uintptr_t)copy, strlen(from));
     return text_file_ops.write(file, &buffer, NULL);
 }
 
