@@ -92,8 +92,11 @@ static int store_process(void *object, char *text) {
     struct process *process = error ? NULL : process_find(pid);
     if (!process)
         return error ? error : -ESRCH;
+    struct memory_account *account = cgroup_account(cgroup, process);
     spin_lock(&cgroup_lock);
-    if (!process_may_control(process))
+    if (!account)
+        error = -ENOMEM;
+    else if (!process_may_control(process))
         error = -EACCES;
     else if (cgroup->removed)
         error = -ENODEV;
@@ -102,8 +105,9 @@ static int store_process(void *object, char *text) {
     else if (cgroup->enabled && !may_mix(cgroup))
         error = -EBUSY;
     else
-        error = cgroup_move_process(cgroup, process);
+        error = cgroup_move_process(cgroup, process, &account);
     spin_unlock(&cgroup_lock);
+    account_put(account);
     process_put(process);
     return error;
 }

@@ -105,6 +105,8 @@ struct numa_place numa_policy_place(struct numa_policy policy, uint64_t index, u
         break;
     case MPOL_INTERLEAVE: {
         unsigned nodes = policy.nodes, count = 0;
+        if (!nodes)
+            break;
         for (; nodes; nodes &= nodes - 1)
             count++;
         nodes = policy.nodes;

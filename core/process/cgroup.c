@@ -95,13 +95,13 @@ static bool may_move(const struct thread *thread, const struct cgroup *cgroup) {
            !memcmp(cgroup->cpu.cpus, cgroup_of_thread(thread)->cpu.cpus, sizeof cgroup->cpu.cpus);
 }
 
-int cgroup_move_process(struct cgroup *cgroup, struct process *process) {
-    struct memory_group *memory = cgroup == &cgroup_root ? NULL : &cgroup->memory;
-    struct memory_account *account = process->account;
+struct memory_account *cgroup_account(struct cgroup *cgroup, struct process *process) {
     cgroup_get(cgroup); // the account's
-    account = account_in_group(account, memory);
-    if (!account)
-        return -ENOMEM;
+    return account_in_group(process->account, cgroup == &cgroup_root ? NULL : &cgroup->memory);
+}
+
+int cgroup_move_process(struct cgroup *cgroup, struct process *process,
+                        struct memory_account **account) {
     int error = 0;
     spin_lock(&process_table_lock);
     spin_lock(&process->lock);
@@ -112,14 +112,13 @@ int cgroup_move_process(struct cgroup *cgroup, struct process *process) {
                                                    cgroup)) error = -EBUSY;
     if (!error) {
         struct memory_account *old = process->account;
-        process->account = account;
-        account = old;
+        process->account = *account;
+        *account = old;
         list_for_each(node, &process->threads)
             move(container_of(node, struct thread, process_node), cgroup);
     }
     spin_unlock(&process->lock);
     spin_unlock(&process_table_lock);
-    account_put(account);
     return error;
 }
 

@@ -49,9 +49,14 @@ bool cgroup_contains(const struct cgroup *above, const struct cgroup *cgroup);
 // A new thread joins the group of the thread that makes it. Process table lock held.
 void cgroup_join(struct thread *thread);
 
-// cgroup_lock held. All threads of a process, and the memory it takes from now on. 0, -ENOMEM,
-// -EBUSY: a reservation (SCHED_DEADLINE) does not go with the group's CPUs, -ESRCH: it has ended.
-int cgroup_move_process(struct cgroup *cgroup, struct process *process);
+// The account that a process needs in a group, with a reference; NULL: there are too many. May take
+// long: no lock held.
+struct memory_account *cgroup_account(struct cgroup *cgroup, struct process *process);
+// cgroup_lock held. All threads of a process, and the memory it takes from now on; *account
+// (cgroup_account) is exchanged for the one it had. 0, -EBUSY: a reservation (SCHED_DEADLINE) does
+// not go with the group's CPUs, -ESRCH: it has ended.
+int cgroup_move_process(struct cgroup *cgroup, struct process *process,
+                        struct memory_account **account);
 // One thread, into a threaded group. 0, -EBUSY, or -EOPNOTSUPP: its process lives elsewhere.
 int cgroup_move_thread(struct cgroup *cgroup, struct thread *thread);
 // After cgroup->cpus or a parent's has changed: the effective CPUs of it and of all below.

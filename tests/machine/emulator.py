@@ -292,7 +292,15 @@ class QemuNuma(QemuTcg):
         yield from ("-numa", "dist,src=0,dst=1,val=21")
 
 
-MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare, "numa": QemuNuma}
+class QemuSkip(QemuTcg):
+    name = "QEMU TCG that skips idle time"
+
+    def more(self):
+        return ("-icount", "shift=0,sleep=off")
+
+
+MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare, "numa": QemuNuma,
+            "skip": QemuSkip}
 
 
 def with_vmx():

@@ -374,6 +374,8 @@ static void niceness(void) {
     CHECK(setpriority(77, 0, 1) < 0 && errno == EINVAL, "");
     CHECK(setpriority(PRIO_PROCESS, 999999, 1) < 0 && errno == ESRCH, "");
     CHECK(setpriority(PRIO_USER, 0, 0) == 0 && getpriority(PRIO_USER, 0) == 0, "");
+    CHECK(setpriority(PRIO_PGRP, 0, 1) == 0 && getpriority(PRIO_PGRP, getpgrp()) == 1, "");
+    CHECK(getpriority(PRIO_PROCESS, 0) == 1 && setpriority(PRIO_PGRP, 0, 0) == 0, "");
     // A lower limit holds for what is to come.
     struct rlimit limit = {.rlim_cur = 20, .rlim_max = RLIM_INFINITY}, none = {0, 0};
     CHECK(setrlimit(RLIMIT_NICE, &limit) == 0, "");
