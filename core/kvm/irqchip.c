@@ -276,31 +276,23 @@ int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing_entry *entri
     return 0;
 }
 
-int irqchip_get_state(struct vm *vm, struct kvm_irqchip *state) {
-    if (vm->irqchip.mode != IRQCHIP_KERNEL)
+int irqchip_state(struct vm *vm, struct kvm_irqchip *state, bool set) {
+    struct vm_irqchip *irqchip = &vm->irqchip;
+    if (irqchip->mode != IRQCHIP_KERNEL)
         return -ENXIO;
     if (state->chip_id > KVM_IRQCHIP_IOAPIC)
         return -EINVAL;
-    spin_lock(&vm->irqchip.lock);
-    if (state->chip_id == KVM_IRQCHIP_IOAPIC)
-        ioapic_get_state(&vm->irqchip.ioapic, &state->chip.ioapic);
+    bool ioapic = state->chip_id == KVM_IRQCHIP_IOAPIC;
+    spin_lock(&irqchip->lock);
+    if (ioapic && set)
+        ioapic_set_state(&irqchip->ioapic, &state->chip.ioapic);
+    else if (ioapic)
+        ioapic_get_state(&irqchip->ioapic, &state->chip.ioapic);
+    else if (set)
+        pic_set_state(&irqchip->pic, state->chip_id, &state->chip.pic);
     else
-        pic_get_state(&vm->irqchip.pic, state->chip_id, &state->chip.pic);
-    spin_unlock(&vm->irqchip.lock);
-    return 0;
-}
-
-int irqchip_set_state(struct vm *vm, const struct kvm_irqchip *state) {
-    if (vm->irqchip.mode != IRQCHIP_KERNEL)
-        return -ENXIO;
-    if (state->chip_id > KVM_IRQCHIP_IOAPIC)
-        return -EINVAL;
-    spin_lock(&vm->irqchip.lock);
-    if (state->chip_id == KVM_IRQCHIP_IOAPIC)
-        ioapic_set_state(&vm->irqchip.ioapic, &state->chip.ioapic);
-    else
-        pic_set_state(&vm->irqchip.pic, state->chip_id, &state->chip.pic);
-    spin_unlock(&vm->irqchip.lock);
+        pic_get_state(&irqchip->pic, state->chip_id, &state->chip.pic);
+    spin_unlock(&irqchip->lock);
     return 0;
 }
 

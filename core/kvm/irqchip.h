@@ -27,8 +27,8 @@ bool irqchip_has_pic(const struct vm *vm);
 int irqchip_signal_msi(struct vm *vm, const struct kvm_msi *msi);
 // KVM_SET_GSI_ROUTING with checked-in entries in kernel memory.
 int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing_entry *entries, uint32_t count);
-int irqchip_get_state(struct vm *vm, struct kvm_irqchip *state);
-int irqchip_set_state(struct vm *vm, const struct kvm_irqchip *state);
+// KVM_GET_IRQCHIP, KVM_SET_IRQCHIP of state->chip_id. 0, -ENXIO or -EINVAL.
+int irqchip_state(struct vm *vm, struct kvm_irqchip *state, bool set);
 // Sends a message to the VM's local APICs; lapic_route's result.
 int irqchip_deliver(struct vm *vm, const struct lapic *source, const struct lapic_message *message);
 // The guest EOIed a level vector in a local APIC. The vCPU's thread, no lock held.

@@ -96,12 +96,12 @@ static int64_t create_pit2(void *vm, void *data, uint64_t argument) {
 
 static int64_t get_irqchip(void *vm, void *data, uint64_t argument) {
     (void)argument;
-    return irqchip_get_state(vm, data);
+    return irqchip_state(vm, data, false);
 }
 
 static int64_t set_irqchip(void *vm, void *data, uint64_t argument) {
     (void)argument;
-    return irqchip_set_state(vm, data);
+    return irqchip_state(vm, data, true);
 }
 
 static int64_t get_pit2(void *object, void *data, uint64_t argument) {

@@ -159,6 +159,30 @@ static uint64_t bit_displacement(const struct run *run) {
     return (uint64_t)((bit >> (size == 2 ? 4 : size == 4 ? 5 : 6)) * (int64_t)size);
 }
 
+// The destination's new value; source, RAX and flags change with it.
+static uint64_t modify(struct run *run, uint64_t old, uint64_t operand, unsigned size) {
+    const struct instruction *instruction = run->instruction;
+    uint64_t value;
+
+    switch (instruction->operation) {
+    case OP_XCHG:
+        set_register(run, instruction->source, old);
+        return operand;
+    case OP_XADD:
+        value = alu(OP_XADD, old, operand, size, &run->rflags);
+        set_register(run, instruction->source, old);
+        return value;
+    case OP_CMPXCHG:
+        alu(OP_CMP, run->gpr[RAX], old, size, &run->rflags);
+        if (run->rflags & FLAG_ZF)
+            return operand;
+        set_by_size(&run->gpr[RAX], old, size);
+        return old; // the destination is written in either case
+    default:
+        return alu(instruction->operation, old, operand, size, &run->rflags);
+    }
+}
+
 static int modify_memory(struct run *run, bool write) {
     const struct instruction *instruction = run->instruction;
     unsigned size = instruction->destination.size;
@@ -176,25 +200,7 @@ static int modify_memory(struct run *run, bool write) {
         result = read_operand(run, instruction->source, &operand);
     if (result)
         return result;
-    switch (instruction->operation) {
-    case OP_XCHG:
-        value = operand;
-        set_register(run, instruction->source, old);
-        break;
-    case OP_XADD:
-        value = alu(OP_XADD, old, operand, size, &run->rflags);
-        set_register(run, instruction->source, old);
-        break;
-    case OP_CMPXCHG:
-        alu(OP_CMP, run->gpr[RAX], old, size, &run->rflags);
-        // The destination is written in either case.
-        value = run->rflags & FLAG_ZF ? operand : old;
-        if (!(run->rflags & FLAG_ZF))
-            set_by_size(&run->gpr[RAX], old, size);
-        break;
-    default:
-        value = alu(instruction->operation, old, operand, size, &run->rflags);
-    }
+    value = modify(run, old, operand, size);
     if (!write)
         return 0;
     return locked ? exchange_memory(run, linear, old, value, size)
@@ -204,32 +210,14 @@ static int modify_memory(struct run *run, bool write) {
 static int modify_register(struct run *run) {
     const struct instruction *instruction = run->instruction;
     struct operand to = instruction->destination;
-    uint64_t old = get_register(run, to), operand = 0, value;
+    uint64_t old = get_register(run, to), operand = 0;
     int result = 0;
 
     if (instruction->source.kind != OPERAND_NONE)
         result = read_operand(run, instruction->source, &operand);
     if (result)
         return result;
-    switch (instruction->operation) {
-    case OP_XCHG:
-        set_register(run, instruction->source, old);
-        value = operand;
-        break;
-    case OP_XADD:
-        value = alu(OP_XADD, old, operand, to.size, &run->rflags);
-        set_register(run, instruction->source, old);
-        break;
-    case OP_CMPXCHG:
-        alu(OP_CMP, run->gpr[RAX], old, to.size, &run->rflags);
-        value = run->rflags & FLAG_ZF ? operand : old;
-        if (!(run->rflags & FLAG_ZF))
-            set_by_size(&run->gpr[RAX], old, to.size);
-        break;
-    default:
-        value = alu(instruction->operation, old, operand, to.size, &run->rflags);
-    }
-    set_register(run, to, value);
+    set_register(run, to, modify(run, old, operand, to.size));
     return 0;
 }
 

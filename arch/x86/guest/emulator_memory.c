@@ -142,27 +142,6 @@ static int read_piece(struct run *run, uint64_t linear, uint8_t *data, uint32_t 
     }
 }
 
-int read_memory(struct run *run, uint64_t linear, void *data, uint32_t size) {
-    uint8_t *bytes = data;
-    int result;
-
-    if (run->emulation->read_cursor == run->emulation->reads && (linear & 4095) + size > 4096) {
-        result = check_pages(run, linear, size, GUEST_READ);
-        if (result)
-            return result;
-    }
-    while (size) {
-        uint32_t piece = piece_at(linear, size);
-        result = read_piece(run, linear, bytes, piece);
-        if (result)
-            return result;
-        linear += piece;
-        bytes += piece;
-        size -= piece;
-    }
-    return 0;
-}
-
 bool read_plain(struct run *run, uint64_t linear, void *data, uint32_t size) {
     struct emulation *emulation = run->emulation;
     uint64_t gpa;
@@ -200,26 +179,33 @@ static int write_piece(struct run *run, uint64_t linear, const uint8_t *data, ui
     }
 }
 
-int write_memory(struct run *run, uint64_t linear, const void *data, uint32_t size) {
-    const uint8_t *bytes = data;
-    int result;
+// Both pages are looked at before the first piece is touched.
+static int access_memory(struct run *run, uint64_t linear, uint8_t *bytes, uint32_t size,
+                         bool write) {
+    const struct emulation *emulation = run->emulation;
+    bool first = write ? emulation->write_cursor == emulation->writes_done
+                       : emulation->read_cursor == emulation->reads;
+    int result = 0;
 
-    if (run->emulation->write_cursor == run->emulation->writes_done &&
-        (linear & 4095) + size > 4096) {
-        result = check_pages(run, linear, size, GUEST_WRITE);
-        if (result)
-            return result;
-    }
-    while (size) {
+    if (first && (linear & 4095) + size > 4096)
+        result = check_pages(run, linear, size, write ? GUEST_WRITE : GUEST_READ);
+    while (size && !result) {
         uint32_t piece = piece_at(linear, size);
-        result = write_piece(run, linear, bytes, piece);
-        if (result)
-            return result;
+        result =
+            write ? write_piece(run, linear, bytes, piece) : read_piece(run, linear, bytes, piece);
         linear += piece;
         bytes += piece;
         size -= piece;
     }
-    return 0;
+    return result;
+}
+
+int read_memory(struct run *run, uint64_t linear, void *data, uint32_t size) {
+    return access_memory(run, linear, data, size, false);
+}
+
+int write_memory(struct run *run, uint64_t linear, const void *data, uint32_t size) {
+    return access_memory(run, linear, (uint8_t *)(uintptr_t)data, size, true);
 }
 
 int exchange_memory(struct run *run, uint64_t linear, uint64_t old_value, uint64_t value,
