@@ -23,6 +23,7 @@ static const struct backend backends[] = {
 
 const struct virt_ops *virt;
 uint64_t virt_supported_cr4;
+bool virt_logs_writes;
 
 static void cpuid_read(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
     __asm__ volatile("cpuid"

@@ -59,14 +59,16 @@ enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handl
     ATTENTION_EVENT = 1 << 0, // look at lapic, PIC, NMI (a kick)
     ATTENTION_INIT = 1 << 1,
     ATTENTION_SIPI = 1 << 2,
-    ATTENTION_TIMER = 1 << 3,      // LAPIC timer fired
-    ATTENTION_CLOCK = 1 << 4,      // kvmclock page to be written
-    ATTENTION_STOP = 1 << 5,       // leave KVM_RUN (VM is being torn down)
-    ATTENTION_STEAL = 1 << 6,      // the guest has given a page for stolen time
-    ATTENTION_MSR_FILTER = 1 << 7, // the VM's MSR filter has changed
-    ATTENTION_IOAPIC_EOI = 1 << 8, // an EOI that user space's I/O APIC wants to know
-    ATTENTION_SMI = 1 << 9,        // left alone while an event is being injected
-    ATTENTION_PV_EOI = 1 << 10,    // the guest's word for EOIs is to be brought in
+    ATTENTION_TIMER = 1 << 3,       // LAPIC timer fired
+    ATTENTION_CLOCK = 1 << 4,       // kvmclock page to be written
+    ATTENTION_STOP = 1 << 5,        // leave KVM_RUN (VM is being torn down)
+    ATTENTION_STEAL = 1 << 6,       // the guest has given a page for stolen time
+    ATTENTION_MSR_FILTER = 1 << 7,  // the VM's MSR filter has changed
+    ATTENTION_IOAPIC_EOI = 1 << 8,  // an EOI that user space's I/O APIC wants to know
+    ATTENTION_SMI = 1 << 9,         // left alone while an event is being injected
+    ATTENTION_PV_EOI = 1 << 10,     // the guest's word for EOIs is to be brought in
+    ATTENTION_DIRTY_RING = 1 << 11, // its dirty ring is nearly full
+    ATTENTION_WRITE_LOG = 1 << 12,  // whether writes are logged has changed
 };
 
 // A vCPU's register state and models. Embedded in core's struct vcpu. Touched by the vCPU's own
@@ -98,6 +100,8 @@ struct virt_vcpu {
     // Set by core: guest-physical memory, for what the processor would read itself (PAE PDPTEs).
     // False: no memory. NULL: none.
     bool (*read_physical)(struct virt_vcpu *vcpu, uint64_t gpa, void *data, uint32_t size);
+    // Set by core: the guest has written the page of gpa, logged by the processor.
+    void (*note_write)(struct virt_vcpu *vcpu, uint64_t gpa);
     bool interrupt_window_requested; // without irqchip: leave with VIRT_EXIT_INTERRUPT_WINDOW as
                                      // soon as interrupt_allowed
     uint64_t cr8;                    // without irqchip; with it the TPR is in lapic
@@ -213,6 +217,9 @@ struct virt_ops {
     void (*debug_changed)(struct virt_vcpu *vcpu);     // guest_debug, dr7 ... changed: intercepts
     void (*cpuid_changed)(struct virt_vcpu *vcpu); // after KVM_SET_CPUID2: intercepts, CR4 mask ...
     void (*tsc_changed)(struct virt_vcpu *vcpu);   // tsc_offset or tsc_khz
+    // Logging of guest-physical pages whose dirty mark in the second stage gets set, on or off;
+    // reported by note_write right after an exit. Only where virt_logs_writes.
+    void (*log_writes)(struct virt_vcpu *vcpu, bool on);
     void (*flush_guest_tlb)(
         struct virt_vcpu *vcpu); // guest-linear mappings (INVVPID) at next entry
     void (*msr_filter_changed)(struct virt_vcpu *vcpu, bool intercept_all);
@@ -233,6 +240,10 @@ struct virt_ops {
 
 // CR4 bits the supported CPUID offers: what a vCPU without a CPUID table may set, and no vCPU more.
 extern uint64_t virt_supported_cr4;
+// The processor logs the pages a guest writes (virt_ops.log_writes), up to so many between two
+// exits.
+extern bool virt_logs_writes;
+#define VIRT_WRITE_LOG_ENTRIES 512
 // The back end in use; NULL when the machine has none (config virt = optional).
 extern const struct virt_ops *virt;
 // Finds and turns on the back end on the boot CPU; says in words what is missing and what to do. 0

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include "arch/x86/guest/irq_routing.h"
 #include "core/kvm/coalesced_mmio.h"
+#include "core/kvm/dirty_ring.h"
 #include "core/kvm/memslot.h"
 #include "core/kvm/vm.h"
 #include "core/kvm/vm_capability.h"
@@ -91,6 +92,8 @@ static const struct {
     {KVM_CAP_BINARY_STATS_FD, 1},
     {KVM_CAP_SPLIT_IRQCHIP, 1},
     {KVM_CAP_X86_SMM, 1},
+    {KVM_CAP_DIRTY_LOG_RING, DIRTY_RING_BYTES_MAX},
+    {KVM_CAP_DIRTY_LOG_RING_ACQ_REL, DIRTY_RING_BYTES_MAX},
     {KVM_CAP_MULTI_ADDRESS_SPACE, MEMSLOT_SPACES},
     {KVM_CAP_ENABLE_CAP_VM, 1},
     {KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK},

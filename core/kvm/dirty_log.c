@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Dirty logs (api.rst 4.8, 4.117): a page reported clean is write-protected first, so its next
-// write faults and sets the bit again.
+// Dirty logs (api.rst 4.8, 4.117): a page reported clean is watched first, so its next write sets
+// the bit again.
 #include "core/kvm/dirty_log.h"
 #include <asm/errno.h>
 #include "arch/x86/mm/page_walker.h"
+#include "core/kvm/dirty_ring.h"
 #include "core/kvm/memslot.h"
 #include "core/kvm/stage2.h"
-#include "core/kvm/vm.h"
+#include "core/kvm/vcpu.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
@@ -36,7 +37,7 @@ struct dirty_log *dirty_log_create(struct vm *vm, uint64_t pages) {
     if (!log)
         return NULL;
     log->pages = pages;
-    if (vm->dirty_log_manual & KVM_DIRTY_LOG_INITIALLY_SET)
+    if ((vm->dirty_log_manual & KVM_DIRTY_LOG_INITIALLY_SET) && !vm->dirty_ring_pages)
         for (uint64_t i = 0; i < word_count(pages); i++)
             atomic_store_explicit(&log->words[i], valid_bits(log, i), memory_order_relaxed);
     return log;
@@ -47,27 +48,51 @@ void dirty_log_destroy(struct dirty_log *log) {
 }
 
 void dirty_log_mark(struct vcpu *vcpu, const struct memslot *slot, uint64_t page) {
-    (void)vcpu;
-    atomic_fetch_or(&slot->dirty->words[page / WORD_PAGES], 1ull << (page % WORD_PAGES));
+    uint64_t bit = 1ull << (page % WORD_PAGES);
+    uint64_t before = atomic_fetch_or(&slot->dirty->words[page / WORD_PAGES], bit);
+    if (vcpu->dirty_ring && !(before & bit))
+        dirty_ring_push(vcpu, slot->id, page);
 }
 
 bool dirty_log_test(const struct dirty_log *log, uint64_t page) {
     return atomic_load(&log->words[page / WORD_PAGES]) >> (page % WORD_PAGES) & 1;
 }
 
-// Takes the bits of `wanted` out of a word and write-protects their pages. Returns those that were
-// set.
+// The next write to the page is noted: by a fault, or where the processor logs writes because the
+// page loses its dirty mark.
+static void watch(struct vm *vm, uint64_t gpa) {
+    uint64_t root = stage2_root(vm, gpa);
+    if (virt_logs_writes)
+        page_walker_clear_marks(virt->stage2_format, root, gpa, false, true);
+    else
+        page_walker_protect(virt->stage2_format, root, gpa, PAGING_EXECUTE | PAGING_USER);
+}
+
+// Takes the bits of `wanted` out of a word and watches their pages. Returns those that were set.
 static uint64_t take(struct vm *vm, const struct memslot *slot, uint64_t index, uint64_t wanted) {
     uint64_t taken = atomic_fetch_and(&slot->dirty->words[index], ~wanted) & wanted;
     for (uint64_t bits = taken; bits; bits &= bits - 1) {
         uint64_t page = index * WORD_PAGES + (unsigned)__builtin_ctzll(bits);
-        page_walker_protect(virt->stage2_format, stage2_root(vm, slot->gpa),
-                            slot->gpa + page * PAGE_SIZE, PAGING_EXECUTE | PAGING_USER);
+        watch(vm, slot->gpa + page * PAGE_SIZE);
     }
     return taken;
 }
 
+void dirty_log_reset(struct vm *vm, uint32_t id, uint64_t page) {
+    struct memslot slot;
+    if (!memslot_by_id(vm, id, &slot) || !slot.dirty || page >= slot.dirty->pages)
+        return;
+    spin_lock(&vm->mmu_lock);
+    take(vm, &slot, page / WORD_PAGES, 1ull << (page % WORD_PAGES));
+    spin_unlock(&vm->mmu_lock);
+}
+
+// What the processors have logged so far comes with their exits.
 static int find_logged(struct vm *vm, uint32_t id, struct memslot *slot) {
+    if (vm->dirty_ring_pages)
+        return -ENXIO;
+    if (virt_logs_writes)
+        kvm_synchronize();
     if ((id & 0xffff) >= MEMSLOT_COUNT || id >> 16 >= MEMSLOT_SPACES)
         return -EINVAL;
     return memslot_by_id(vm, id, slot) && slot->dirty ? 0 : -ENOENT;

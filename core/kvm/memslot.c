@@ -127,9 +127,23 @@ static int choose_log(struct vm *vm, const struct memslot *old, struct memslot *
     return slot->dirty ? 0 : -ENOMEM;
 }
 
+// The processors log writes as long as a slot is logged: every vCPU has left the guest, and looks,
+// before one can be.
+static void count_logged(struct vm *vm, bool before, bool after) {
+    uint32_t old = vm->logged_slots;
+    vm->logged_slots += (uint32_t)after - (uint32_t)before;
+    if (!virt_logs_writes || !old == !vm->logged_slots)
+        return;
+    for (uint32_t id = 0; id < vm->vcpu_limit; id++)
+        if (vm->vcpus[id])
+            vcpu_attend(vm->vcpus[id], ATTENTION_WRITE_LOG);
+    kvm_synchronize();
+}
+
 // The guest's view follows the table: entries of a slot that is gone, moved, or logged from now on.
 static void replace(struct vm *vm, struct memslot_table *table, const struct memslot *old,
                     const struct memslot *slot) {
+    count_logged(vm, old->dirty, slot->dirty);
     publish(vm, table);
     if (old->size && (old->gpa != slot->gpa || !slot->size || old->dirty != slot->dirty))
         stage2_zap(vm, old->gpa, old->size);

@@ -104,12 +104,13 @@ static uint64_t stage2_page_size(const struct memslot *slot, uint64_t gpa,
     return PAGE_SIZE;
 }
 
-// A logged page becomes writable when its bit is set: by this write, or since it was cleared last.
+// A logged page becomes writable when its bit is set, by this write or since it was cleared last;
+// at once where the processor logs writes.
 static bool may_write(struct vcpu *vcpu, const struct memslot *slot, uint64_t gpa, bool write) {
     uint64_t page = (gpa - slot->gpa) / PAGE_SIZE;
     if (slot->flags & KVM_MEM_READONLY)
         return false;
-    if (!slot->dirty)
+    if (!slot->dirty || virt_logs_writes)
         return true;
     if (write)
         dirty_log_mark(vcpu, slot, page);

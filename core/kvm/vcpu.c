@@ -4,6 +4,7 @@
 #include <asm/errno.h>
 #include "arch/x86/guest/smm.h"
 #include "core/kvm/coalesced_mmio.h"
+#include "core/kvm/dirty_ring.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_ioctl.h"
@@ -88,6 +89,11 @@ static bool read_physical(struct virt_vcpu *virt_vcpu, uint64_t gpa, void *data,
     return vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), data, size) == 0;
 }
 
+static void note_write(struct virt_vcpu *virt_vcpu, uint64_t gpa) {
+    struct vcpu *vcpu = vcpu_of(virt_vcpu);
+    memslot_mark_dirty(vcpu, gpa | vcpu_space(vcpu), 1);
+}
+
 static const struct lapic_ops lapic_ops = {
     .now_ns = lapic_now,
     .guest_tsc = lapic_tsc,
@@ -150,7 +156,11 @@ static int64_t vcpu_file_ioctl(struct file *file, unsigned command, uint64_t arg
 static int vcpu_file_map(struct file *file, uint64_t offset, uint64_t size, int prot, int flags,
                          struct memory_object **object, uint64_t *object_offset) {
     struct vcpu *vcpu = file->object;
-    (void)prot, (void)flags;
+    const uint64_t ring = KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
+    if (offset >= ring) {
+        *object_offset = offset - ring;
+        return dirty_ring_map(vcpu, offset - ring, size, prot, flags, object);
+    }
     if (offset + size > VCPU_RUN_PAGES * PAGE_SIZE || offset + size < offset)
         return -EINVAL;
     *object = kernel_pages_create(vcpu->run_pages, VCPU_RUN_PAGES);
@@ -173,6 +183,7 @@ static void free_pages(struct vcpu *vcpu) {
             page_put(vcpu->run_pages[i]);
     if (vcpu->lapic_page)
         page_put(virtual_to_page(vcpu->lapic_page));
+    dirty_ring_destroy(vcpu);
 }
 
 static int alloc_pages(struct vcpu *vcpu, const struct vm *vm) {
@@ -194,7 +205,6 @@ static int alloc_pages(struct vcpu *vcpu, const struct vm *vm) {
 
 static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     struct virt_vcpu *state = &vcpu->virt;
-    vcpu->vm = vm;
     wait_queue_init(&vcpu->idle);
     wait_queue_init(&vcpu->halted);
     timer_init(&vcpu->timer, vcpu_timer_expired);
@@ -202,6 +212,7 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     state->vm = &vm->virt;
     state->events.user_interrupt = -1;
     state->read_physical = read_physical;
+    state->note_write = note_write;
     state->irqchip = vm->irqchip.mode != IRQCHIP_NONE;
     state->tsc_khz = vm->default_tsc_khz;
     state->tsc_offset = vm->tsc_offset;
@@ -222,7 +233,7 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
                     state->irqchip ? &state->lapic : NULL);
     state->msrs.smbase = SMM_BASE_RESET;
     state->msrs.platform_info_hidden = vm->platform_info_hidden;
-    atomic_store(&state->attention, ATTENTION_MSR_FILTER);
+    atomic_store(&state->attention, ATTENTION_MSR_FILTER | ATTENTION_WRITE_LOG);
     vcpu->begins = true;
     vcpu->mp_state =
         boot_cpu || !state->irqchip ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
@@ -233,7 +244,8 @@ static struct vcpu *vcpu_create(struct vm *vm, uint32_t id, int *error) {
     *error = -ENOMEM;
     if (!vcpu)
         return NULL;
-    if (alloc_pages(vcpu, vm))
+    vcpu->vm = vm;
+    if (alloc_pages(vcpu, vm) || dirty_ring_create(vcpu))
         goto no_pages;
     if (fpu_state_init(&vcpu->virt.guest_fpu))
         goto no_pages;

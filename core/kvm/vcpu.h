@@ -42,7 +42,8 @@ struct vcpu {
     struct virt_exit exit;
     bool eoi_pending; // KVM_EXIT_IOAPIC_EOI of eoi_vector is due
     uint8_t eoi_vector;
-    bool rip_moved; // by user space since the port access that is to be completed
+    bool rip_moved;                // by user space since the port access that is to be completed
+    struct dirty_ring *dirty_ring; // NULL: the VM has none
     bool has_run;
     bool init_latched, nmi_masked_before_smm; // during SMM
     bool begins;                              // KVM_RUN has something to do first

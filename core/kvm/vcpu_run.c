@@ -4,6 +4,7 @@
 #include <asm/kvm_para.h>
 #include "core/kvm/clock.h"
 #include "core/kvm/coalesced_mmio.h"
+#include "core/kvm/dirty_ring.h"
 #include "core/kvm/hypercall.h"
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
@@ -169,8 +170,14 @@ static void take_sipi(struct vcpu *vcpu) {
         atomic_fetch_or(&vcpu->virt.attention, ATTENTION_SMI);
 }
 
-static void take_attention(struct vcpu *vcpu) {
-    uint32_t bits = atomic_exchange(&vcpu->virt.attention, 0);
+static void write_log_update(struct vcpu *vcpu) {
+    if (virt_logs_writes)
+        virt->log_writes(&vcpu->virt, vcpu->vm->logged_slots != 0);
+}
+
+// The bits of `which` that were set.
+static uint32_t take_attention(struct vcpu *vcpu, uint32_t which) {
+    uint32_t bits = atomic_fetch_and(&vcpu->virt.attention, ~which) & which;
     if (bits & ATTENTION_TIMER)
         lapic_timer_expired(&vcpu->virt.lapic);
     if (bits & ATTENTION_INIT)
@@ -183,12 +190,15 @@ static void take_attention(struct vcpu *vcpu) {
         vcpu->eoi_pending = true;
     if (bits & ATTENTION_MSR_FILTER)
         msr_filter_update(vcpu);
+    if (bits & ATTENTION_WRITE_LOG)
+        write_log_update(vcpu);
     if (bits & ATTENTION_CLOCK)
         clock_update(vcpu);
     if (bits & ATTENTION_STEAL)
         paravirt_steal_update(vcpu);
     if (bits & ATTENTION_PV_EOI)
         paravirt_eoi_reach(vcpu);
+    return bits;
 }
 
 static int interrupted(struct vcpu *vcpu) {
@@ -204,9 +214,13 @@ static int exit_ioapic_eoi(struct vcpu *vcpu) {
 }
 
 static int exit_attention(struct vcpu *vcpu) {
-    take_attention(vcpu);
+    uint32_t bits = take_attention(vcpu, ~0u);
     if (vcpu->eoi_pending)
         return exit_ioapic_eoi(vcpu);
+    if ((bits & ATTENTION_DIRTY_RING) && dirty_ring_full(vcpu)) {
+        atomic_fetch_or(&vcpu->virt.attention, ATTENTION_DIRTY_RING); // until there is room
+        return exit_to_user(vcpu, KVM_EXIT_DIRTY_RING_FULL);
+    }
     if (thread_interrupted())
         return interrupted(vcpu);
     if (thread_must_yield())
@@ -257,7 +271,7 @@ static int vcpu_block(struct vcpu *vcpu) {
     while (!error) {
         waiter_add(&waiter, &vcpu->halted);
         atomic_store(&vcpu->waiting, true);
-        take_attention(vcpu);
+        take_attention(vcpu, ~(uint32_t)ATTENTION_DIRTY_RING);
         if (vcpu_wakeable(vcpu))
             break;
         error = wait(TIME_NEVER);

@@ -70,6 +70,8 @@ struct vm {
     uint64_t creation_tsc;     // the host's when guest TSCs read 0
     uint64_t tsc_offset;       // what new vCPUs start with
     uint64_t dirty_log_manual; // KVM_DIRTY_LOG_*
+    uint32_t dirty_ring_pages; // of each vCPU; 0: no rings
+    uint32_t logged_slots;     // changed between vm_change_begin and vm_change_end
     struct coalesced_zones *_Atomic coalesced_zones;
     struct spinlock coalesced_lock; // the ring; below no other
     uint64_t coalesced_ring;        // physical address of the page all vCPUs map

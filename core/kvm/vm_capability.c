@@ -4,6 +4,7 @@
 #include <asm/errno.h>
 #include <stddef.h>
 #include "core/kvm/dirty_log.h"
+#include "core/kvm/dirty_ring.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_filter.h"
 #include "core/kvm/vcpu.h"
@@ -62,6 +63,10 @@ static int set_dirty_log(struct vm *vm, const struct kvm_enable_cap *cap) {
     return dirty_log_set_manual(vm, cap->args[0]);
 }
 
+static int set_dirty_ring(struct vm *vm, const struct kvm_enable_cap *cap) {
+    return dirty_ring_enable(vm, cap->args[0]);
+}
+
 static int set_exception_payload(struct vm *vm, const struct kvm_enable_cap *cap) {
     vm->exception_payload = cap->args[0] != 0;
     return 0;
@@ -100,6 +105,8 @@ static const struct {
     {KVM_CAP_DISABLE_QUIRKS, disable_quirks},
     {KVM_CAP_EXIT_HYPERCALL, set_hypercall_exits},
     {KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, set_dirty_log},
+    {KVM_CAP_DIRTY_LOG_RING, set_dirty_ring},
+    {KVM_CAP_DIRTY_LOG_RING_ACQ_REL, set_dirty_ring},
     {KVM_CAP_EXCEPTION_PAYLOAD, set_exception_payload},
     {KVM_CAP_X86_TRIPLE_FAULT_EVENT, set_triple_fault},
     {KVM_CAP_EXIT_ON_EMULATION_FAILURE, set_emulation_failure},

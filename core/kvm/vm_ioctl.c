@@ -6,6 +6,7 @@
 #include "core/kvm/clock.h"
 #include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/dirty_log.h"
+#include "core/kvm/dirty_ring.h"
 #include "core/kvm/ioctl_table.h"
 #include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
@@ -45,6 +46,11 @@ static int64_t get_dirty_log(void *vm, void *data, uint64_t argument) {
 static int64_t clear_dirty_log(void *vm, void *data, uint64_t argument) {
     (void)argument;
     return dirty_log_clear(vm, data);
+}
+
+static int64_t reset_dirty_rings(void *vm, void *data, uint64_t argument) {
+    (void)data, (void)argument;
+    return dirty_ring_reset(vm);
 }
 
 // Unrestricted guests need neither the TSS nor the identity map, so the addresses are only kept.
@@ -271,6 +277,7 @@ static const struct ioctl_row rows[] = {
     IOCTL_ROW(KVM_SET_USER_MEMORY_REGION, IOCTL_IN, struct kvm_userspace_memory_region, set_memory),
     IOCTL_ROW(KVM_GET_DIRTY_LOG, IOCTL_IN, struct kvm_dirty_log, get_dirty_log),
     IOCTL_ROW(KVM_CLEAR_DIRTY_LOG, IOCTL_IN, struct kvm_clear_dirty_log, clear_dirty_log),
+    IOCTL_PLAIN(KVM_RESET_DIRTY_RINGS, IOCTL_VALUE, reset_dirty_rings),
     IOCTL_PLAIN(KVM_SET_TSS_ADDR, IOCTL_VALUE, set_tss_address),
     IOCTL_ROW(KVM_SET_IDENTITY_MAP_ADDR, IOCTL_IN, uint64_t, set_identity_map),
     IOCTL_PLAIN(KVM_SET_BOOT_CPU_ID, IOCTL_VALUE, set_boot_cpu),

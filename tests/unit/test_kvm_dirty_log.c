@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Dirty logs: what is reported clean is write-protected, and nothing else is.
-// Sources: core/kvm/dirty_log.c arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
-// Sources: core/mm/page.c core/mm/heap.c tests/unit/fake_memory.c tests/unit/fake_process.c
+// Dirty logs and rings: what is reported clean is watched, and nothing else is.
+// Sources: core/kvm/dirty_log.c core/kvm/dirty_ring.c core/mm/memory_object.c
+// arch/x86/mm/page_walker.c arch/x86/mm/page_format.c Sources: core/mm/page.c core/mm/heap.c
+// tests/unit/fake_memory.c tests/unit/fake_process.c
 #include <asm/errno.h>
 #include <check.h>
 #include <string.h>
 #include "arch/x86/mm/page_walker.h"
 #include "core/kvm/dirty_log.h"
+#include "core/kvm/dirty_ring.h"
 #include "core/kvm/memslot.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
+#include "core/mm/memory_object.h"
 #include "core/mm/page.h"
 #include "tests/unit/fake_memory.h"
 
@@ -23,6 +26,7 @@ static struct memslot slot;
 static unsigned flushes;
 
 const struct virt_ops *virt = &ops;
+bool virt_logs_writes;
 
 bool memslot_by_id(struct vm *of, uint32_t id, struct memslot *found) {
     *found = slot;
@@ -41,6 +45,9 @@ void vm_change_end(struct vm *of) {
     ck_assert(atomic_exchange(&of->changing, false));
 }
 
+void kvm_synchronize(void) {
+}
+
 static void map(uint64_t page) {
     ck_assert_int_eq(page_walker_map(&ept_format_1g, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE,
                                      0x100000 + page * PAGE_SIZE, PAGE_SIZE,
@@ -49,7 +56,8 @@ static void map(uint64_t page) {
 }
 
 static bool writable(uint64_t page) {
-    return page_walker_lookup(&ept_format_1g, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE).flags &
+    return page_walker_lookup(&ept_format_1g, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE)
+               .flags &
            PAGING_WRITE;
 }
 
@@ -118,6 +126,81 @@ START_TEST(initially_set) {
 }
 END_TEST
 
+// A processor that logs writes: pages stay writable and lose the dirty mark.
+START_TEST(dirty_marks_go) {
+    uint64_t bits[2] = {0};
+    virt_logs_writes = true;
+    start(0);
+    uint64_t *entry = page_to_virtual(vm.virt.stage2_root[0]);
+    for (unsigned level = 4; level > 1; level--)
+        entry = page_to_virtual(entry[level == 3] & ~0xfffull);
+    entry[0] |= ept_format_1g.dirty;
+    entry[5] |= ept_format_1g.dirty;
+    dirty_log_mark(&vcpu, &slot, 5);
+    fetch(bits);
+    ck_assert_uint_eq(bits[0], 1ull << 5);
+    ck_assert(writable(5) && !(entry[5] & ept_format_1g.dirty));
+    ck_assert(entry[0] & ept_format_1g.dirty);
+}
+END_TEST
+
+static const uint32_t *ring_flags(struct memory_object *object, uint64_t index,
+                                  struct kvm_dirty_gfn **entry) {
+    uint64_t physical = 0;
+    unsigned order;
+    ck_assert_int_eq(
+        object->ops->page(object, index * sizeof(**entry) / PAGE_SIZE, &physical, &order), 0);
+    *entry =
+        (struct kvm_dirty_gfn *)page_to_virtual(physical) + index % (PAGE_SIZE / sizeof(**entry));
+    return &(*entry)->flags;
+}
+
+START_TEST(ring_takes_a_page_once_until_reset) {
+    struct memory_object *object;
+    struct kvm_dirty_gfn *entry;
+    virt_logs_writes = false;
+    start(0);
+    ck_assert_int_eq(dirty_ring_reset(&vm), -EINVAL);
+    ck_assert_int_eq(dirty_ring_enable(&vm, 3 * PAGE_SIZE), -EINVAL);
+    ck_assert_int_eq(dirty_ring_enable(&vm, PAGE_SIZE / 2), -EINVAL);
+    ck_assert_int_eq(dirty_ring_enable(&vm, 2 * DIRTY_RING_BYTES_MAX), -E2BIG);
+    ck_assert_int_eq(dirty_ring_enable(&vm, PAGE_SIZE), 0);
+    ck_assert_int_eq(dirty_ring_enable(&vm, PAGE_SIZE), -EINVAL);
+    ck_assert_int_eq(dirty_ring_create(&vcpu), 0);
+    vm.vcpus[0] = &vcpu;
+    vm.vcpu_limit = 1;
+    ck_assert_int_eq(dirty_ring_map(&vcpu, 0, PAGE_SIZE, 4, 1, &object), -EINVAL); // PROT_EXEC
+    ck_assert_int_eq(dirty_ring_map(&vcpu, 0, PAGE_SIZE, 3, 2, &object), -EINVAL); // MAP_PRIVATE
+    ck_assert_int_eq(dirty_ring_map(&vcpu, 0, 2 * PAGE_SIZE, 3, 1, &object), -EINVAL);
+    ck_assert_int_eq(dirty_ring_map(&vcpu, 0, PAGE_SIZE, 3, 1, &object), 0);
+    dirty_log_mark(&vcpu, &slot, 5);
+    dirty_log_mark(&vcpu, &slot, 5);
+    ck_assert_uint_eq(*ring_flags(object, 0, &entry), KVM_DIRTY_GFN_F_DIRTY);
+    ck_assert(entry->slot == 3 && entry->offset == 5);
+    ck_assert_uint_eq(*ring_flags(object, 1, &entry), 0);
+    ck_assert_int_eq(dirty_ring_reset(&vm), 0); // not collected
+    ck_assert(writable(5));
+    ring_flags(object, 0, &entry);
+    entry->flags = KVM_DIRTY_GFN_F_RESET;
+    ck_assert_int_eq(dirty_ring_reset(&vm), 1);
+    ck_assert(!writable(5) && !entry->flags);
+    ck_assert_uint_eq(flushes, 1);
+    dirty_log_mark(&vcpu, &slot, 5);
+    ck_assert_uint_eq(*ring_flags(object, 1, &entry), KVM_DIRTY_GFN_F_DIRTY);
+    entry->slot = 7; // user space's nonsense is taken for nothing
+    entry->offset = ~0ull;
+    entry->flags = KVM_DIRTY_GFN_F_RESET;
+    ck_assert_int_eq(dirty_ring_reset(&vm), 1);
+    for (unsigned i = 0; i < 256 - 64; i++) {
+        ck_assert(!(vcpu.virt.attention & ATTENTION_DIRTY_RING));
+        dirty_ring_push(&vcpu, 3, 0);
+    }
+    ck_assert(vcpu.virt.attention & ATTENTION_DIRTY_RING);
+    dirty_ring_destroy(&vcpu);
+    memory_object_put(object);
+}
+END_TEST
+
 START_TEST(refusals) {
     uint64_t bits[2] = {0};
     struct kvm_dirty_log get = {.slot = 4, .dirty_bitmap = bits};
@@ -149,6 +232,8 @@ Suite *kvm_dirty_log_suite(void) {
     tcase_add_test(tcase, getting_clears_and_protects);
     tcase_add_test(tcase, manual_protection_clears_what_is_asked);
     tcase_add_test(tcase, initially_set);
+    tcase_add_test(tcase, dirty_marks_go);
+    tcase_add_test(tcase, ring_takes_a_page_once_until_reset);
     tcase_add_test(tcase, refusals);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -185,6 +185,7 @@ const struct virt_ops vmx_ops = {
     .debug_changed = vmx_debug_changed,
     .cpuid_changed = cpuid_changed,
     .tsc_changed = vmx_tsc_changed,
+    .log_writes = vmx_log_writes,
     .flush_guest_tlb = flush_guest_tlb,
     .msr_filter_changed = msr_filter_changed,
     .max_tsc_khz = vmx_max_tsc_khz,

@@ -135,6 +135,7 @@ const char *vmx_capabilities_read(struct vmx_capabilities *c, capability_reader 
             return ept_bits[i].missing;
     c->ept_1g = ept & EPT_1G;
     c->ept_accessed_dirty = ept & EPT_ACCESSED_DIRTY;
+    c->write_log = c->ept_accessed_dirty && (c->allowed[WORD_CPU2] & CPU2_PML);
     // EPT pointer, SDM vol. 3 table 25-9: memory type 6, page-walk length 4, bit 6 enables A/D.
     c->ept_pointer_bits = 6 | 3 << 3 | (c->ept_accessed_dirty ? 1 << 6 : 0);
 
@@ -153,10 +154,10 @@ const char *vmx_capabilities_read(struct vmx_capabilities *c, capability_reader 
 }
 
 void vmx_capabilities_describe(const struct vmx_capabilities *c, char *out, size_t size) {
-    format_string(out, size, "EPT 4K/2M%s%s, VPID, unrestricted guest, TPR shadow%s%s%s%s%s%s",
+    format_string(out, size, "EPT 4K/2M%s%s%s, VPID, unrestricted guest, TPR shadow%s%s%s%s%s%s",
                   c->ept_1g ? "/1G" : "", c->ept_accessed_dirty ? " A/D" : "",
-                  c->preemption_timer ? ", preemption timer" : "", c->monitor_trap ? ", MTF" : "",
-                  c->pause_loop ? ", PAUSE-loop exiting" : "",
+                  c->write_log ? ", PML" : "", c->preemption_timer ? ", preemption timer" : "",
+                  c->monitor_trap ? ", MTF" : "", c->pause_loop ? ", PAUSE-loop exiting" : "",
                   c->tsc_scaling ? ", TSC scaling" : "", c->invpcid ? ", INVPCID" : "",
                   c->xsaves ? ", XSAVES" : "");
 }

@@ -12,9 +12,9 @@ struct vmx_capabilities {
     uint32_t control[WORD_COUNT]; // reserved-1 bits, the required and the wanted ones
     uint32_t allowed[WORD_COUNT]; // bits that may be 1
     uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
-    uint64_t ept_pointer_bits;      // write-back, four levels, A/D where present
-    uint8_t preemption_timer_shift; // it counts once every 2^shift TSC ticks
-    bool ept_1g, ept_accessed_dirty;
+    uint64_t ept_pointer_bits;                  // write-back, four levels, A/D where present
+    uint8_t preemption_timer_shift;             // it counts once every 2^shift TSC ticks
+    bool ept_1g, ept_accessed_dirty, write_log; // write_log: page-modification logging
     bool preemption_timer, monitor_trap, pause_loop, tsc_scaling, rdtscp, invpcid, xsaves;
     bool spec_ctrl, flush_l1d, arch_capabilities; // CPUID's
 };

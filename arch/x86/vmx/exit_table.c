@@ -137,6 +137,15 @@ HANDLER(exit_ept_violation) {
     return EXIT_LEAVE;
 }
 
+// The buffer was emptied right after the exit.
+HANDLER(exit_write_log_full) {
+    UNUSED(exit);
+    vmx_events_exit(vcpu, v);
+    restore_nmi_blocking(vmread(VMCS_EXIT_QUALIFICATION) & 1 << 12);
+    drop_pending_step();
+    return EXIT_RESUME;
+}
+
 static enum exit_action internal_error(struct virt_exit *exit, uint32_t suberror, uint64_t first,
                                        uint64_t second) {
     exit->kind = VIRT_EXIT_INTERNAL_ERROR;
@@ -310,5 +319,6 @@ const exit_handler exit_table[EXIT_ROWS] = {
     [EXIT_REASON_XSETBV] = exit_xsetbv,
     [EXIT_REASON_VMFUNC] = exit_undefined,
     [EXIT_REASON_ENCLS] = exit_undefined,
+    [EXIT_REASON_PML_FULL] = exit_write_log_full,
     [11] = exit_undefined, // GETSEC; the uapi header has no name for it
 };

@@ -95,8 +95,12 @@ static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
                                     struct virt_exit *exit) {
     uint32_t reason = (uint32_t)vmread(VMCS_EXIT_REASON);
     vcpu->statistics.exits++;
-    if (unlikely(v->injected))
-        vmx_events_exit(vcpu, v);
+    if (unlikely(v->after_exit)) {
+        if (v->injected)
+            vmx_events_exit(vcpu, v);
+        if (v->log_writes)
+            vmx_write_log_drain(vcpu, v);
+    }
     if (unlikely(reason >= EXIT_ROWS || !exit_table[reason]))
         return unknown_exit(vcpu, exit, reason);
     return exit_table[reason](vcpu, v, exit);

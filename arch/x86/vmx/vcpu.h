@@ -29,7 +29,15 @@ struct vmx_vcpu {
     struct cpu *cpu;      // where the VMCS is active (maybe cached in the processor); NULL: nowhere
     struct cpu *host_cpu; // whose descriptor tables and GS base are in the host state
     bool launched;
-    bool injected; // the last entry injected an event
+    // Work after an exit; handle_exit tests both at once.
+    union {
+        struct {
+            bool injected;   // the last entry injected an event
+            bool log_writes; // page-modification logging is on
+        };
+        uint16_t after_exit;
+    };
+    uint64_t write_log; // physical address of its buffer; 0: none
     // Work before an entry, rare each; before_entry tests all four at once.
     union {
         struct {
@@ -67,6 +75,13 @@ void vmcs_destroy(struct vmx_vcpu *v);
 // Brings the host state up to date with this CPU. VMCS current.
 void vmcs_host_cpu(struct vmx_vcpu *v, struct cpu *cpu);
 void vmcs_set_cpu_controls(struct vmx_vcpu *v, uint32_t set, uint32_t clear);
+
+// -- write_log.c --
+int vmx_write_log_create(struct vmx_vcpu *v); // 0 or -ENOMEM
+void vmx_write_log_destroy(struct vmx_vcpu *v);
+void vmx_log_writes(struct virt_vcpu *vcpu, bool on);
+// Reports and empties what the processor has logged. VMCS current.
+void vmx_write_log_drain(struct virt_vcpu *vcpu, struct vmx_vcpu *v);
 
 // -- vpid.c --
 uint16_t vpid_alloc(void); // 0: none left

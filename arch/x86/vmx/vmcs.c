@@ -144,11 +144,15 @@ int vmcs_create(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
     vmcs_use(v);
     write_constant_host_state();
     write_controls(vcpu, v);
-    return 0;
+    int error = vmx_write_log_create(v);
+    if (error)
+        vmcs_destroy(v);
+    return error;
 }
 
 void vmcs_destroy(struct vmx_vcpu *v) {
     vmcs_clear(v);
     page_put(v->vmcs);
+    vmx_write_log_destroy(v);
     vpid_free(v->vpid);
 }

@@ -58,6 +58,7 @@ int vmx_probe(void) {
                  missing);
         return -ENODEV;
     }
+    virt_logs_writes = vmx.write_log;
     read_cpuid_features();
     return vmx_msr_init();
 }
