@@ -23,13 +23,12 @@ struct virt_vm {
     // Physical addresses of the top tables (EPT or NPT), [1] for vCPUs in system-management mode;
     // core/kvm maps and unmaps.
     uint64_t stage2_root[2];
-    _Atomic uint64_t stage2_generation; // bumped after entries were taken away or lost rights
+    // From 1; bumped after entries were taken away or lost rights.
+    _Atomic uint64_t stage2_generation;
     uint64_t stage2_seen[CPU_MAX]; // per CPU: generation its TLB is clean for; entry compares and
                                    // flushes (INVEPT)
     _Atomic uint64_t cpus[CPU_MAX / 64]; // CPUs that may run a vCPU of this VM now
-    uint64_t tsc_offset_base;
-    _Atomic uint64_t disabled_quirks; // KVM_X86_QUIRK_*
-    void *backend;
+    _Atomic uint64_t disabled_quirks;    // KVM_X86_QUIRK_*
 };
 
 // Events on their way into the guest, as KVM_GET/SET_VCPU_EVENTS shows them.
@@ -61,7 +60,6 @@ enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handl
     ATTENTION_SIPI = 1 << 2,
     ATTENTION_TIMER = 1 << 3,       // LAPIC timer fired
     ATTENTION_CLOCK = 1 << 4,       // kvmclock page to be written
-    ATTENTION_STOP = 1 << 5,        // leave KVM_RUN (VM is being torn down)
     ATTENTION_STEAL = 1 << 6,       // the guest has given a page for stolen time
     ATTENTION_MSR_FILTER = 1 << 7,  // the VM's MSR filter has changed
     ATTENTION_IOAPIC_EOI = 1 << 8,  // an EOI that user space's I/O APIC wants to know
@@ -148,7 +146,7 @@ struct virt_exit {
         } port;
         struct {
             uint64_t gpa;
-            bool write, linear_valid, page_walk, present;
+            bool write, linear_valid, page_walk;
             uint64_t linear;
         } stage2;
         struct {
@@ -176,8 +174,6 @@ struct virt_ops {
     void (*describe)(char *out, size_t size); // features found and used, for the log
     int (*cpu_enable)(void); // on each CPU: VMXON / EFER.SVME. 0 or -errno, logged in words
     void (*cpu_disable)(void);
-    int (*vm_create)(struct virt_vm *vm); // 0 or -errno
-    void (*vm_destroy)(struct virt_vm *vm);
     int (*vcpu_create)(struct virt_vcpu *vcpu); // power-on state as KVM's; 0 or -errno
     void (*vcpu_destroy)(struct virt_vcpu *vcpu);
     void (*vcpu_reset)(struct virt_vcpu *vcpu, bool init); // INIT or power-on register state

@@ -76,6 +76,8 @@ int stage2_init(struct vm *vm) {
             page_put(vm->virt.stage2_root[0]);
         return -ENOMEM;
     }
+    // No CPU counts as clean: a table of an earlier VM may have stood at the same address.
+    atomic_store(&vm->virt.stage2_generation, 1);
     vm->listener.invalidate = stage2_invalidate;
     address_space_listen(vm->space, &vm->listener);
     return 0;

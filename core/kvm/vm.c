@@ -48,7 +48,6 @@ static void vm_destroy(struct vm *vm) {
     for (uint32_t id = 0; id < vm->vcpu_limit; id++)
         if (vm->vcpus[id])
             vcpu_destroy(vm->vcpus[id]);
-    virt->vm_destroy(&vm->virt);
     stage2_destroy(vm);
     memslot_destroy(vm);
     address_space_put(vm->space);
@@ -94,13 +93,8 @@ static struct vm *vm_create(int *error) {
     *error = stage2_init(vm);
     if (*error)
         goto no_stage2;
-    *error = virt->vm_create(&vm->virt);
-    if (*error)
-        goto no_virt;
     address_space_get(vm->space);
     return vm;
-no_virt:
-    stage2_destroy(vm);
 no_stage2:
     coalesced_destroy(vm);
 no_ring:

@@ -12,16 +12,6 @@ static void describe(char *out, size_t size) {
     svm_capabilities_describe(&svm, out, size);
 }
 
-static int vm_create(struct virt_vm *vm) {
-    atomic_store(&vm->stage2_generation, 1);
-    vm->tsc_offset_base = -read_tsc();
-    return 0;
-}
-
-static void vm_destroy(struct virt_vm *vm) {
-    (void)vm;
-}
-
 static int vcpu_create(struct virt_vcpu *vcpu) {
     struct svm_vcpu *v = heap_new(struct svm_vcpu);
     if (!v)
@@ -152,8 +142,6 @@ const struct virt_ops svm_ops = {
     .describe = describe,
     .cpu_enable = svm_cpu_enable,
     .cpu_disable = svm_cpu_disable,
-    .vm_create = vm_create,
-    .vm_destroy = vm_destroy,
     .vcpu_create = vcpu_create,
     .vcpu_destroy = vcpu_destroy,
     .vcpu_reset = svm_reset,

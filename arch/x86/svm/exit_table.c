@@ -57,7 +57,6 @@ enum exit_action svm_exit_nested_page_fault(struct virt_vcpu *vcpu, struct svm_v
     exit->kind = VIRT_EXIT_STAGE2;
     exit->stage2.gpa = v->vmcb->exit_info2;
     exit->stage2.write = error & NPF_WRITE;
-    exit->stage2.present = error & NPF_PRESENT;
     exit->stage2.page_walk = error & NPF_PAGE_WALK;
     exit->stage2.linear_valid = false;
     exit->stage2.linear = 0;

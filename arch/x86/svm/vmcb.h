@@ -125,9 +125,7 @@ enum { // segment attributes: the descriptor's bits 40-47 and 52-55
 // EXITINFO1 of an I/O exit, APM vol. 2 15.10.2.
 enum { IO_IN = 1 << 0, IO_STRING = 1 << 2 };
 // EXITINFO1 of a nested page fault, APM vol. 2 15.25.6.
-#define NPF_PRESENT   (1ull << 0)
 #define NPF_WRITE     (1ull << 1)
-#define NPF_FETCH     (1ull << 4)
 #define NPF_PAGE_WALK (1ull << 33)
 // EXITINFO1 of MOV CR with decode assists, APM vol. 2 15.33.1.
 #define MOV_CR_VALID (1ull << 63)

@@ -10,18 +10,6 @@ static void describe(char *out, size_t size) {
     vmx_capabilities_describe(&vmx, out, size);
 }
 
-static int vm_create(struct virt_vm *vm) {
-    // No CPU counts as clean: a table of an earlier VM may have stood at the same address.
-    atomic_store(&vm->stage2_generation, 1);
-    memset(vm->stage2_seen, 0, sizeof(vm->stage2_seen));
-    vm->tsc_offset_base = -read_tsc();
-    return 0;
-}
-
-static void vm_destroy(struct virt_vm *vm) {
-    (void)vm;
-}
-
 static int vcpu_create(struct virt_vcpu *vcpu) {
     struct vmx_vcpu *v = heap_new(struct vmx_vcpu);
     if (!v)
@@ -155,8 +143,6 @@ const struct virt_ops vmx_ops = {
     .describe = describe,
     .cpu_enable = vmx_cpu_enable,
     .cpu_disable = vmx_cpu_disable,
-    .vm_create = vm_create,
-    .vm_destroy = vm_destroy,
     .vcpu_create = vcpu_create,
     .vcpu_destroy = vcpu_destroy,
     .vcpu_reset = vmx_reset,

@@ -130,7 +130,6 @@ HANDLER(exit_ept_violation) {
     exit->kind = VIRT_EXIT_STAGE2;
     exit->stage2.gpa = vmread(VMCS_GUEST_PHYSICAL_ADDRESS);
     exit->stage2.write = qualification >> 1 & 1;
-    exit->stage2.present = qualification & 7 << 3;
     exit->stage2.linear_valid = qualification >> 7 & 1;
     exit->stage2.page_walk = exit->stage2.linear_valid && !(qualification >> 8 & 1);
     exit->stage2.linear = exit->stage2.linear_valid ? vmread(VMCS_GUEST_LINEAR_ADDRESS) : 0;
