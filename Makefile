@@ -214,7 +214,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 HOST_CFLAGS := $(C_COMMON) -g -O1 $(SANITIZE)
 
 # The sources that a test needs: the .c beside each header it includes, and those it names in a line `// Sources: ...`.
-sources_of = $(sort $(shell sed -nE 's:^\#include "(\.\./)*((arch|core|boot)/.*)\.h"$$:\2.c:p; s:^// Sources\: (.*)$$:\1:p' \
+sources_of = $(sort $(shell sed -nE 's:^\#include "(\.\./)*((arch|core|boot|drivers)/.*)\.h"$$:\2.c:p; s:^// Sources\: (.*)$$:\1:p' \
 	$(1) /dev/null | xargs -rn1 | xargs -r ls -d 2>/dev/null))
 
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
