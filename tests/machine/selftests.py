@@ -19,12 +19,13 @@ import emulator
 import run
 import session
 
-# Heavy tests, made smaller by their own options.
+# Heavy tests, made smaller by their own options where they have such.
 OPTIONS = {
     "access_tracking_perf_test": ["-b", "4M"],
     "demand_paging_test": ["-b", "8M"],
     "dirty_log_test": ["-i", "3"],
     "dirty_log_perf_test": ["-b", "8M", "-i", "2"],
+    "hardware_disable_test": [],
     "kvm_page_table_test": ["-b", "16M"],
     "max_guest_memory_test": ["-m", "1", "-s", "1", "-c", "1"],
     "memslot_modification_stress_test": ["-b", "4M", "-i", "20"],

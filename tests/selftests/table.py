@@ -21,6 +21,9 @@ Ticks are the machine's TSC from the test's start to its end: instructions in Bo
 
 
 def rows(path):
+    """{test: (result, ticks, why)}, nothing where there was no run."""
+    if not path.exists():
+        return {}
     return {found.group(1): found.group(2, 3, 4) for found in map(ROW.match, path.read_text().splitlines()) if found}
 
 
@@ -35,15 +38,15 @@ def section(machine, directory, why):
     ashlar, linux = (rows(directory / f"{host}-{machine}.rows") for host in ("ashlar", "linux"))
     lines = ["", f"## {MACHINES[machine]}", "", "| test | Ashlar | ticks | Linux 6.1 | ticks | |", "|---|---|---:|---|---:|---|"]
     unexplained = []
-    for name in sorted(ashlar):
-        result, ticks, _ = ashlar[name]
+    for name in sorted(set(ashlar) | set(linux)):
+        result, ticks, _ = ashlar.get(name, ("-", "0", ""))
         other, other_ticks, _ = linux.get(name, ("-", "0", ""))
         reason = why.get(f"{machine} {name}", why.get(name, ""))
         if result == other == "pass":
             reason = ""
         elif not reason:
             unexplained.append(f"{machine} {name}")
-        lines.append(f"| {name} | {result} | {int(ticks):,} | {other} | {int(other_ticks):,} | {reason} |")
+        lines.append(f"| {name} | {result} | {int(ticks):,} | {other} | {int(other_ticks):,} | {reason} |".replace("- | 0", "- |"))
     results = [[table[name][0] for name in table] for table in (ashlar, linux)]
     lines += ["", "; ".join(f"{host}: " + ", ".join(f"{found.count(result)} {result}" for result in
                                                     ("pass", "skip", "fail", "time-out"))
