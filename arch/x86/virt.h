@@ -29,6 +29,7 @@ struct virt_vm {
                                    // flushes (INVEPT)
     _Atomic uint64_t cpus[CPU_MAX / 64]; // CPUs that may run a vCPU of this VM now
     _Atomic uint64_t disabled_quirks;    // KVM_X86_QUIRK_*
+    uint64_t disabled_exits;             // KVM_X86_DISABLE_EXITS_*, before the first vCPU
 };
 
 // Events on their way into the guest, as KVM_GET/SET_VCPU_EVENTS shows them.

@@ -16,7 +16,7 @@
 #include "core/sched/spinlock.h"
 #include "core/sched/timer.h"
 
-#define VM_MAX_VCPUS 256
+#define VM_MAX_VCPUS 1024 // as Linux; their ids are below it too
 
 struct vcpu;
 struct memslot_table;
@@ -79,7 +79,6 @@ struct vm {
         _Atomic uint64_t remote_tlb_flushes, zaps;
     } statistics;
     struct msr_filter *_Atomic msr_filter;
-    uint64_t disabled_exits; // KVM_X86_DISABLE_EXITS_*
     uint64_t user_space_msr; // KVM_MSR_EXIT_REASON_*
     bool platform_info_hidden, exception_payload, triple_fault_event, exit_on_emulation_failure;
     uint64_t hypercall_exits;   // KVM_CAP_EXIT_HYPERCALL: a bit a number

@@ -52,6 +52,13 @@ static int disable_quirks(struct vm *vm, const struct kvm_enable_cap *cap) {
     return 0;
 }
 
+static int disable_exits(struct vm *vm, const struct kvm_enable_cap *cap) {
+    if ((cap->args[0] & ~(uint64_t)VM_DISABLED_EXITS) || atomic_load(&vm->vcpu_count))
+        return -EINVAL;
+    vm->virt.disabled_exits |= cap->args[0];
+    return 0;
+}
+
 static int set_hypercall_exits(struct vm *vm, const struct kvm_enable_cap *cap) {
     if (cap->args[0] & ~(uint64_t)VM_HYPERCALL_EXITS)
         return -EINVAL;
@@ -104,6 +111,7 @@ static const struct {
     {KVM_CAP_DISABLE_QUIRKS2, disable_quirks},
     {KVM_CAP_DISABLE_QUIRKS, disable_quirks},
     {KVM_CAP_EXIT_HYPERCALL, set_hypercall_exits},
+    {KVM_CAP_X86_DISABLE_EXITS, disable_exits},
     {KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, set_dirty_log},
     {KVM_CAP_DIRTY_LOG_RING, set_dirty_ring},
     {KVM_CAP_DIRTY_LOG_RING_ACQ_REL, set_dirty_ring},

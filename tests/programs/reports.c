@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // reports: what user space is told, whole: coalesced writes, EOIs of a split irqchip, exception
 // payloads, triple faults, instructions that cannot be emulated.
+#include <signal.h>
+#include <sys/time.h>
+
 #include "tap.h"
 #include "tiny_guest.h"
 
@@ -18,6 +21,7 @@ LONG_MODE_CODE(eoi_handler,
                "xor %edx, %edx\n wrmsr\n pop %rdx\n pop %rcx\n pop %rax\n iretq\n");
 LONG_MODE_CODE(fault_handler, "mov %cr2, %r8\n pop %r9\n out %al, $0x10\n");
 LONG_MODE_CODE(nop_code, "1: nop\n jmp 1b\n");
+LONG_MODE_CODE(halt_code, "1: hlt\n jmp 1b\n");
 LONG_MODE_CODE(float_code, "mov $0xd0000000, %ebx\n flds (%rbx)\n hlt\n");
 
 static int enable(int fd, uint32_t capability, uint64_t value) {
@@ -181,6 +185,33 @@ static void test_emulation(void) {
     tiny_destroy(&guest);
 }
 
+static void on_alarm(int signal) {
+    (void)signal;
+}
+
+static void test_halt_inside(void) {
+    struct tiny_guest guest;
+    struct kvm_regs regs = {.rip = GUEST_CODE, .rsp = GUEST_STACK, .rflags = 2};
+    struct itimerval soon = {.it_value.tv_usec = 20000}, never = {0};
+    struct sigaction action = {.sa_handler = on_alarm};
+
+    tiny_create_vm(&guest, MEMORY);
+    CHECK(ioctl(guest.vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS) &
+          KVM_X86_DISABLE_EXITS_HLT);
+    CHECK(enable(guest.vm_fd, KVM_CAP_X86_DISABLE_EXITS, 1u << 31) == -1 && errno == EINVAL);
+    CHECK_EQUAL(enable(guest.vm_fd, KVM_CAP_X86_DISABLE_EXITS, KVM_X86_DISABLE_EXITS_HLT), 0);
+    tiny_create_vcpu(&guest);
+    tiny_enter_long_mode(&guest);
+    memcpy(guest.memory + GUEST_CODE, halt_code, (size_t)(halt_code_end - halt_code));
+    tiny_check(ioctl(guest.vcpu_fd, KVM_SET_REGS, &regs) == 0, "KVM_SET_REGS");
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &soon, NULL);
+    CHECK(ioctl(guest.vcpu_fd, KVM_RUN, 0) == -1 && errno == EINTR);
+    setitimer(ITIMER_REAL, &never, NULL);
+    CHECK_EQUAL(guest.run->exit_reason, KVM_EXIT_INTR);
+    tiny_destroy(&guest);
+}
+
 int main(int argc, char **argv) {
     static const struct tap_test tests[] = {
         {"coalesced writes", test_coalesced},
@@ -188,6 +219,7 @@ int main(int argc, char **argv) {
         {"an exception's payload", test_payload},
         {"a triple fault as an event", test_triple_fault},
         {"an instruction that cannot be emulated", test_emulation},
+        {"HLT that stays in the guest", test_halt_inside},
     };
     return tap_run(tests, sizeof(tests) / sizeof(tests[0]), argc > 1 ? argv[1] : NULL);
 }

@@ -3,6 +3,7 @@
 #include "cpuid.h"
 #include "cpuid_xsave.h"
 #include <asm/errno.h>
+#include <asm/kvm_para.h>
 
 #define CR4_OSXSAVE       (1ull << 18)
 #define CR4_PKE           (1ull << 22)
@@ -258,6 +259,11 @@ void guest_cpuid_update(struct guest_cpuid *cpuid, const struct cpuid_dynamic *d
     entry = own_entry(cpuid, 7, 0);
     if (entry)
         set_bit(&entry->ecx, 4, (entry->ecx & (1u << 3)) && (dynamic->cr4 & CR4_PKE));
+    entry = own_entry(cpuid, KVM_CPUID_FEATURES, 0);
+    if (entry && dynamic->halts_inside) {
+        entry->eax &= ~(1u << KVM_FEATURE_PV_UNHALT);
+        cpuid->kvm_features &= ~(1u << KVM_FEATURE_PV_UNHALT);
+    }
     update_xsave_sizes(cpuid, dynamic);
 }
 

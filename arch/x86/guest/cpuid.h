@@ -104,6 +104,7 @@ struct cpuid_dynamic {
     uint64_t cr4, xcr0, xss, apic_base, misc_enable;
     bool mwait_follows; // MONITOR is what MISC_ENABLE bit 18 says
                         // (KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT off)
+    bool halts_inside;  // HLT does not exit, so that no kick can end it: no KVM_FEATURE_PV_UNHALT
 };
 // Recomputes OSXSAVE, APIC, OSPKE, MONITOR and the sizes in leaf 0xD. Call after guest_cpuid_set
 // and whenever one of these registers changes, not at a CPUID exit.

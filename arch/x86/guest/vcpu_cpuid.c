@@ -13,6 +13,7 @@ void virt_cpuid_apply(struct virt_vcpu *vcpu, struct guest_cpuid *cpuid) {
         .apic_base = vcpu->irqchip ? vcpu->lapic.base : vcpu->msrs.apic_base,
         .misc_enable = vcpu->msrs.misc_enable,
         .mwait_follows = vcpu->vm->disabled_quirks & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT,
+        .halts_inside = vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT,
     };
     guest_cpuid_update(cpuid, &dynamic);
 }

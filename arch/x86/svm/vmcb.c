@@ -52,6 +52,10 @@ int vmcb_create(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
     write_intercepts(v);
     // Without a local APIC of ours user space hears of every lowered CR8.
     vmcb_intercept(v, SVM_EXIT_WRITE_CR8, !vcpu->irqchip);
+    if (vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT)
+        vmcb_intercept(v, SVM_EXIT_HLT, false);
+    if (vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_PAUSE)
+        vmcb_intercept(v, SVM_EXIT_PAUSE, false);
     vmcb->io_map = svm_io_map;
     vmcb->msr_map = svm_msr_map;
     vmcb->nested_control = NESTED_PAGING;

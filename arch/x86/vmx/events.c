@@ -89,6 +89,10 @@ static void inject(struct vmx_vcpu *v, const struct vcpu_event *event) {
         return;
     case EVENT_EXCEPTION:
     case EVENT_SOFT_EXCEPTION:
+        // Where HLT does not exit the guest may be in it, which an exception ends: the entry would
+        // fail (SDM vol. 3 27.3.1.5).
+        if (!(v->cpu_controls & CPU_HLT))
+            vmwrite(VMCS_GUEST_ACTIVITY, 0);
         information |= exception_type(event);
         // Real mode pushes no error code (SDM vol. 3 27.2.1.3).
         if (event->has_error && (vmread(VMCS_GUEST_CR0) & X86_CR0_PE)) {

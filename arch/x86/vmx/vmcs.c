@@ -100,8 +100,13 @@ static void write_controls(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
     } else {
         v->cpu_controls = (v->cpu_controls & ~CPU_TPR_SHADOW) | CPU_CR8_LOAD | CPU_CR8_STORE;
     }
+    uint32_t controls_2 = vmx.control[WORD_CPU2];
+    if (vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT)
+        v->cpu_controls &= ~CPU_HLT;
+    if (vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_PAUSE)
+        controls_2 &= ~CPU2_PAUSE_LOOP;
     vmwrite(VMCS_CPU_CONTROLS, v->cpu_controls);
-    vmwrite(VMCS_CPU_CONTROLS_2, vmx.control[WORD_CPU2]);
+    vmwrite(VMCS_CPU_CONTROLS_2, controls_2);
     vmwrite(VMCS_EXIT_CONTROLS, vmx.control[WORD_EXIT]);
     vmwrite(VMCS_ENTRY_CONTROLS, vmx.control[WORD_ENTRY] & ~(uint32_t)ENTRY_GUEST_64);
     if (vmx.pause_loop) {
