@@ -2,7 +2,7 @@
 // Decoder and emulator on arbitrary instructions, memory and device answers.
 // Sources: arch/x86/guest/emulator.c arch/x86/guest/emulator_alu.c
 // Sources: arch/x86/guest/emulator_memory.c arch/x86/guest/emulator_string.c
-// Sources: arch/x86/guest/decoder.c
+// Sources: arch/x86/guest/decoder.c arch/x86/guest/decoder_opcodes.c
 #include <stdlib.h>
 #include <string.h>
 #include "arch/x86/guest/emulator.h"

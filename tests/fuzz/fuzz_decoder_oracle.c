@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The decoder against Zydis: length, operation, operands and sizes of arbitrary and of structured
 // byte strings. Each input is one string, and the seed of as many structured ones as BATCH says.
-// Sources: arch/x86/guest/decoder.c
+// Sources: arch/x86/guest/decoder.c arch/x86/guest/decoder_opcodes.c
 #include <Zydis/Zydis.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The instruction decoder.
-// Sources: arch/x86/guest/decoder.c
+// Sources: arch/x86/guest/decoder.c arch/x86/guest/decoder_opcodes.c
 #include <check.h>
 #include <string.h>
 #include "arch/x86/guest/decoder.h"

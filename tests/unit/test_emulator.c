@@ -2,7 +2,7 @@
 // The instruction emulator: arithmetic against the processor it runs on, then memory and devices.
 // Sources: arch/x86/guest/emulator.c arch/x86/guest/emulator_alu.c
 // Sources: arch/x86/guest/emulator_memory.c arch/x86/guest/emulator_string.c
-// Sources: arch/x86/guest/decoder.c
+// Sources: arch/x86/guest/decoder.c arch/x86/guest/decoder_opcodes.c
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
