@@ -263,6 +263,11 @@ bool run_queue_add(struct run_queue *queue, struct run_entity *entity, uint64_t 
     return queue->queued == 1 || preempts(queue, entity);
 }
 
+void run_queue_prefer(struct run_queue *queue, struct run_entity *entity) {
+    if (entity->place == RUN_QUEUED && entity->cpu == queue->cpu)
+        queue->next = entity;
+}
+
 void run_queue_remove(struct run_queue *queue, struct run_entity *entity, uint64_t now) {
     bool parked = entity->place == RUN_PARKED;
     if (entity->place == RUN_CURRENT) {

@@ -72,6 +72,9 @@ void run_queue_init(struct run_queue *queue, unsigned cpu);
 // A runnable entity that is nowhere arrives: placed by its lag, with a new deadline. True: the CPU
 // must reschedule (now) for it, or to look at its next event anew.
 bool run_queue_add(struct run_queue *queue, struct run_entity *entity, uint64_t now);
+// The entity, if it is queued here, is to run as soon as the current one leaves or has used up its
+// slice and it is eligible.
+void run_queue_prefer(struct run_queue *queue, struct run_entity *entity);
 // It leaves (waits, ends, goes to another CPU), wherever it is in this queue; its lag is kept for
 // the next add. The current one was charged before.
 void run_queue_remove(struct run_queue *queue, struct run_entity *entity, uint64_t now);

@@ -62,6 +62,8 @@ static void enqueue(struct thread *thread, bool created) {
         run_queue_follow(there, here);
     if (run_queue_add(there, &thread->entity, time_now()))
         request_reschedule(there);
+    if (there == here && !created) // its waker, if it now sleeps, hands the CPU over to it
+        run_queue_prefer(there, &thread->entity);
     spin_unlock(&there->lock);
 }
 
@@ -253,7 +255,6 @@ static void timer_expired(struct timer *timer) {
     spin_lock(&here->queue.lock);
     uint64_t event = run_queue_next_event(&here->queue);
     spin_unlock(&here->queue.lock);
-    here->counts.timer_interrupts++;
     here->armed = RUN_NEVER;
     if (event > now) {
         arm(here, event);

@@ -98,6 +98,8 @@ static void enqueue(struct actor *actor, struct run_queue *from, bool created) {
         run_queue_follow(queue, from);
     if (run_queue_add(queue, &actor->entity, machine.now))
         kick(queue->cpu);
+    if (queue == from && !created)
+        run_queue_prefer(queue, &actor->entity);
     if (queue->weight > machine.widest)
         machine.widest = queue->weight;
 }

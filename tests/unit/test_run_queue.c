@@ -112,6 +112,19 @@ START_TEST(yield_lets_the_other_run) {
 }
 END_TEST
 
+START_TEST(a_woken_peer_is_handed_the_cpu) {
+    add(20);
+    struct run_entity *first = run_queue_pick(&queue, now);
+    struct run_entity *peer = first == &entity[19] ? &entity[18] : &entity[19];
+    now += TICK;
+    run_queue_charge(&queue, now);
+    run_queue_prefer(&queue, peer);
+    ck_assert_ptr_eq(run_queue_pick(&queue, now), first); // not before it leaves
+    run_queue_remove(&queue, first, now);
+    ck_assert_ptr_eq(run_queue_pick(&queue, now), peer);
+}
+END_TEST
+
 START_TEST(slice_ends) {
     add(1);
     run_queue_pick(&queue, now);
@@ -283,6 +296,7 @@ Suite *run_queue_suite(void) {
     tcase_add_test(tests, sleeper_is_neither_rewarded_nor_punished);
     tcase_add_test(tests, short_slice_preempts);
     tcase_add_test(tests, yield_lets_the_other_run);
+    tcase_add_test(tests, a_woken_peer_is_handed_the_cpu);
     tcase_add_test(tests, slice_ends);
     tcase_add_test(tests, tree_agrees_with_a_plain_search);
     tcase_add_test(tests, fixed_priorities_come_first_and_in_order);
