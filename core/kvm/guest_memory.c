@@ -13,8 +13,8 @@ static int copy_guest(struct vcpu *vcpu, uint64_t gpa, char *data, uint64_t size
         struct memslot slot;
         if (!memslot_find(vcpu->vm, gpa, &slot) || (write && (slot.flags & KVM_MEM_READONLY)))
             return -EFAULT;
-        uint64_t offset = gpa - slot.gpa, user = slot.user_address + offset;
-        uint64_t piece = slot.size - offset < size ? slot.size - offset : size;
+        uint64_t user = memslot_user(&slot, gpa), left = slot.size - (gpa - slot.gpa);
+        uint64_t piece = left < size ? left : size;
         if (write ? copy_to_user(user, data, piece) : copy_from_user(data, user, piece))
             return -EFAULT;
         if (write)
@@ -34,18 +34,23 @@ int vcpu_write_guest(struct vcpu *vcpu, uint64_t gpa, const void *from, uint64_t
     return copy_guest(vcpu, gpa, (char *)(uintptr_t)from, size, true);
 }
 
-int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uint64_t new_value,
-                        uint32_t size, bool *exchanged) {
-    struct memslot slot;
+int vcpu_exchange_slot(struct vcpu *vcpu, const struct memslot *slot, uint64_t gpa,
+                       uint64_t old_value, uint64_t new_value, uint32_t size, bool *exchanged) {
     uint64_t found;
-    if (!memslot_find(vcpu->vm, gpa, &slot) || (slot.flags & KVM_MEM_READONLY) ||
-        user_compare_exchange_64(slot.user_address + (gpa - slot.gpa), old_value, new_value, &found,
-                                 size))
+    if (user_compare_exchange_64(memslot_user(slot, gpa), old_value, new_value, &found, size))
         return -EFAULT;
     *exchanged = found == old_value;
     if (*exchanged)
         memslot_mark_dirty(vcpu, gpa, size);
     return 0;
+}
+
+int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uint64_t new_value,
+                        uint32_t size, bool *exchanged) {
+    struct memslot slot;
+    if (!memslot_find(vcpu->vm, gpa, &slot) || (slot.flags & KVM_MEM_READONLY))
+        return -EFAULT;
+    return vcpu_exchange_slot(vcpu, &slot, gpa, old_value, new_value, size, exchanged);
 }
 
 static bool walk_read(void *vcpu, uint64_t gpa, void *data, uint32_t size) {

@@ -7,6 +7,7 @@
 #include "arch/x86/guest/guest_exception.h"
 #include "arch/x86/guest/guest_walk.h"
 
+struct memslot;
 struct vcpu;
 extern const struct guest_walk_ops guest_memory_walk; // context: struct vcpu *
 
@@ -15,9 +16,12 @@ extern const struct guest_walk_ops guest_memory_walk; // context: struct vcpu *
 // read-only one for a write, or a host fault.
 int vcpu_read_guest(struct vcpu *vcpu, uint64_t gpa, void *to, uint64_t size);
 int vcpu_write_guest(struct vcpu *vcpu, uint64_t gpa, const void *from, uint64_t size);
-// Writes new_value atomically if the memory holds old_value. 0, or -EFAULT as above.
+// Writes new_value atomically if the memory holds old_value. 0, or -EFAULT as above; the second one
+// in a writable slot that the caller has looked up.
 int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uint64_t new_value,
                         uint32_t size, bool *exchanged);
+int vcpu_exchange_slot(struct vcpu *vcpu, const struct memslot *slot, uint64_t gpa,
+                       uint64_t old_value, uint64_t new_value, uint32_t size, bool *exchanged);
 
 // Guest-physical address of linear for access (enum guest_access). 0, or -1 with the exception to
 // raise.

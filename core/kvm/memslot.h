@@ -26,6 +26,11 @@ struct memslot {
     struct dirty_log *dirty;          // NULL: not logged
 };
 
+// The user address behind gpa, which lies in the slot.
+static inline uint64_t memslot_user(const struct memslot *slot, uint64_t gpa) {
+    return slot->user_address + (gpa - slot->gpa);
+}
+
 struct memslot_table {
     uint32_t count;
     struct memslot slots[]; // sorted by gpa, not overlapping

@@ -93,7 +93,7 @@ void stage2_destroy(struct vm *vm) {
 // the slot.
 static uint64_t stage2_page_size(const struct memslot *slot, uint64_t gpa,
                                  const struct user_page *page) {
-    uint64_t user = slot->user_address + (gpa - slot->gpa);
+    uint64_t user = memslot_user(slot, gpa);
     if (slot->dirty) // logged by page
         return PAGE_SIZE;
     for (uint64_t size = page->size; size > PAGE_SIZE; size >>= 9) {
@@ -122,7 +122,7 @@ static bool may_write(struct vcpu *vcpu, const struct memslot *slot, uint64_t gp
 static int stage2_map(struct vcpu *vcpu, const struct memslot *slot, uint64_t gpa,
                       const struct user_page *page, bool write) {
     uint64_t size = stage2_page_size(slot, gpa, page);
-    uint64_t user = slot->user_address + (gpa - slot->gpa);
+    uint64_t user = memslot_user(slot, gpa);
     uint64_t physical = (page->physical + (user & (page->size - 1))) & ~(size - 1);
     unsigned flags = PAGING_EXECUTE | PAGING_USER;
     if (page->writable && may_write(vcpu, slot, gpa, write))
@@ -146,7 +146,7 @@ int stage2_fault(struct vcpu *vcpu, uint64_t gpa, bool write) {
         struct user_page page;
         if (!memslot_find(vm, gpa, &slot) || (write && (slot.flags & KVM_MEM_READONLY)))
             return STAGE2_MMIO;
-        int error = address_space_page(vm->space, slot.user_address + (gpa - slot.gpa),
+        int error = address_space_page(vm->space, memslot_user(&slot, gpa),
                                        write ? ACCESS_WRITE : ACCESS_READ, &page);
         if (error)
             return -EFAULT; // KVM_RUN says so of memory that cannot be had, whatever the reason

@@ -29,6 +29,7 @@ static int emulation_translate(void *context, uint64_t linear, unsigned access, 
     return guest_memory_translate(vcpu, linear, access, gpa, exception);
 }
 
+// One look at the slots an access: they may change while it goes on, but not what it is.
 static enum emulated_access emulation_read(void *context, uint64_t gpa, void *data, uint32_t size) {
     struct vcpu *vcpu = context;
     uint64_t space = vcpu_space(vcpu);
@@ -38,7 +39,8 @@ static enum emulated_access emulation_read(void *context, uint64_t gpa, void *da
         return ACCESS_DONE;
     }
     if (memslot_find(vcpu->vm, gpa | space, &slot))
-        return vcpu_read_guest(vcpu, gpa | space, data, size) ? ACCESS_FAILED : ACCESS_DONE;
+        return copy_from_user(data, memslot_user(&slot, gpa | space), size) ? ACCESS_FAILED
+                                                                            : ACCESS_DONE;
     return irqchip_mmio(vcpu->vm, gpa, size, false, data) ? ACCESS_DONE : ACCESS_MMIO;
 }
 
@@ -51,8 +53,12 @@ static enum emulated_access emulation_write(void *context, uint64_t gpa, const v
         lapic_mmio_write(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
         return ACCESS_DONE;
     }
-    if (memslot_find(vcpu->vm, gpa | space, &slot) && !(slot.flags & KVM_MEM_READONLY))
-        return vcpu_write_guest(vcpu, gpa | space, data, size) ? ACCESS_FAILED : ACCESS_DONE;
+    if (memslot_find(vcpu->vm, gpa | space, &slot) && !(slot.flags & KVM_MEM_READONLY)) {
+        if (copy_to_user(memslot_user(&slot, gpa | space), data, size))
+            return ACCESS_FAILED;
+        memslot_mark_dirty(vcpu, gpa | space, size);
+        return ACCESS_DONE;
+    }
     uint8_t copy[8];
     if (size > sizeof(copy))
         return ACCESS_MMIO;
@@ -71,7 +77,7 @@ static enum emulated_access emulation_exchange(void *context, uint64_t gpa, uint
     struct memslot slot;
     if (!memslot_find(vcpu->vm, gpa | space, &slot) || (slot.flags & KVM_MEM_READONLY))
         return ACCESS_MMIO;
-    return vcpu_exchange_guest(vcpu, gpa | space, old_value, new_value, size, exchanged)
+    return vcpu_exchange_slot(vcpu, &slot, gpa | space, old_value, new_value, size, exchanged)
                ? ACCESS_FAILED
                : ACCESS_DONE;
 }
