@@ -69,7 +69,8 @@ void dirty_ring_destroy(struct vcpu *vcpu) {
 int dirty_ring_map(struct vcpu *vcpu, uint64_t offset, uint64_t size, int prot, int flags,
                    struct memory_object **object) {
     const struct dirty_ring *ring = vcpu->dirty_ring;
-    if (!ring || offset + size > ring->pages * PAGE_SIZE || (prot & PROT_EXEC) ||
+    uint64_t bytes = ring ? ring->pages * PAGE_SIZE : 0;
+    if (offset >= bytes || size > bytes - offset || (prot & PROT_EXEC) ||
         (flags & MAP_TYPE) == MAP_PRIVATE)
         return -EINVAL;
     *object = kernel_pages_create(ring->page, ring->pages);
