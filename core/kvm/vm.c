@@ -13,6 +13,7 @@
 #include "core/kvm/vm_ioctl.h"
 #include "core/mm/heap.h"
 #include "core/process/process.h"
+#include "core/sched/scheduler.h"
 #include "core/sched/thread.h"
 
 static void nothing(void *argument) {
@@ -27,8 +28,10 @@ void kvm_synchronize(void) {
 }
 
 void vm_change_begin(struct vm *vm) {
-    while (atomic_exchange(&vm->changing, true))
-        schedule();
+    while (atomic_exchange(&vm->changing, true)) {
+        thread_preemption_point(); // the owner may be waiting for this CPU's answer
+        scheduler_yield();
+    }
 }
 
 void vm_change_end(struct vm *vm) {
