@@ -24,6 +24,8 @@
 
 #include "tap.h"
 
+#include "tiny_guest.h"
+
 #define ROUNDS 500
 #define TIMERS 64
 
@@ -243,6 +245,37 @@ static void test_epoll_interrupted(void) {
     close(epoll);
 }
 
+static void *change_slots(void *argument) {
+    struct tiny_guest *guest = argument;
+    struct kvm_userspace_memory_region region = {
+        .slot = 1, .guest_phys_addr = 1 << 30, .userspace_addr = (uintptr_t)guest->memory};
+
+    for (int i = 0; i < ROUNDS; i++) {
+        region.memory_size = i & 1 ? 0 : 4096;
+        if (ioctl(guest->vm_fd, KVM_SET_USER_MEMORY_REGION, &region))
+            return guest;
+    }
+    return NULL;
+}
+
+// One changes the machine's slots, which asks all CPUs, while the other waits to change its zones.
+static void test_machine_changes(void) {
+    struct tiny_guest guest;
+    struct kvm_coalesced_mmio_zone zone = {.addr = 2u << 30, .size = 8};
+    pthread_t other;
+    void *failed;
+
+    tiny_create(&guest, 1 << 20);
+    CHECK(pthread_create(&other, NULL, change_slots, &guest) == 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        ioctl(guest.vm_fd, KVM_REGISTER_COALESCED_MMIO, &zone);
+        ioctl(guest.vm_fd, KVM_UNREGISTER_COALESCED_MMIO, &zone);
+    }
+    pthread_join(other, &failed);
+    CHECK(failed == NULL);
+    tiny_destroy(&guest);
+}
+
 static void *end_at_once(void *argument) {
     return argument;
 }
@@ -288,6 +321,7 @@ int main(int argc, char **argv) {
         {"two binds", test_bind},
         {"pipe and signal", test_pipe_interrupted},
         {"epoll and signal", test_epoll_interrupted},
+        {"two changes of a machine", test_machine_changes},
         {"other programs", test_other_programs},
         {"long path", test_long_path},
         {"ranges of locks", test_lock_ranges},
