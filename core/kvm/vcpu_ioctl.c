@@ -159,9 +159,12 @@ static int64_t set_debug_registers(void *object, void *data, uint64_t argument) 
     return 0;
 }
 
-static int64_t get_mp_state(void *vcpu, void *data, uint64_t argument) {
+// One that was kicked meanwhile halts no more: so that the kick is not lost when it is moved.
+static int64_t get_mp_state(void *object, void *data, uint64_t argument) {
+    const struct vcpu *vcpu = object;
     UNUSED_ARGUMENT;
-    ((struct kvm_mp_state *)data)->mp_state = ((struct vcpu *)vcpu)->mp_state;
+    bool kicked = vcpu->mp_state == KVM_MP_STATE_HALTED && atomic_load(&vcpu->unhalted);
+    ((struct kvm_mp_state *)data)->mp_state = kicked ? KVM_MP_STATE_RUNNABLE : vcpu->mp_state;
     return 0;
 }
 
