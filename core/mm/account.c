@@ -127,15 +127,18 @@ static void group_uncharge(struct memory_group *group, const struct memory_group
     }
 }
 
+// A group's limit refuses user pages only: at it a program can still make system calls, which need
+// a buffer now and then. What the kernel holds because of it has its program's limit.
 static int group_charge(struct memory_group *group, size_t bytes, bool kernel) {
     for (struct memory_group *at = group; at; at = at->parent) {
-        if (budget_charge(&at->total, bytes)) {
+        if (kernel) {
+            atomic_fetch_add_explicit(&at->total.used, bytes, memory_order_relaxed);
+            atomic_fetch_add_explicit(&at->kernel, bytes, memory_order_relaxed);
+        } else if (budget_charge(&at->total, bytes)) {
             atomic_fetch_add_explicit(&at->refused, 1, memory_order_relaxed);
             group_uncharge(group, at, bytes, kernel);
             return -ENOMEM;
         }
-        if (kernel)
-            atomic_fetch_add_explicit(&at->kernel, bytes, memory_order_relaxed);
     }
     return 0;
 }
@@ -143,17 +146,14 @@ static int group_charge(struct memory_group *group, size_t bytes, bool kernel) {
 int account_charge(struct memory_account *account, size_t bytes, bool kernel) {
     if (!account)
         account = &kernel_account;
-    struct memory_account *program = account->program;
-    if (budget_charge(kernel ? &account->kernel : &account->user, bytes))
+    struct memory_budget *own = kernel ? &account->kernel : &account->user;
+    if (budget_charge(own, bytes))
         return -ENOMEM;
-    int error = program && kernel ? budget_charge(&program->kernel, bytes) : 0;
-    if (!error && account->group) {
+    int error = account->program && kernel ? budget_charge(&account->program->kernel, bytes) : 0;
+    if (!error)
         error = group_charge(account->group, bytes, kernel);
-        if (error && program && kernel)
-            budget_uncharge(&program->kernel, bytes);
-    }
     if (error)
-        budget_uncharge(kernel ? &account->kernel : &account->user, bytes);
+        budget_uncharge(own, bytes);
     return error;
 }
 

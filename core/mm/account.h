@@ -11,7 +11,8 @@ struct memory_budget {
     size_t limit;       // bytes; 0: none
 };
 
-// What the accounts of several programs share: memory.max of a control group.
+// What the accounts of several programs share: memory.max of a control group. The limit refuses
+// user memory.
 struct memory_group {
     struct memory_group *parent;                 // charged too; NULL: none
     struct memory_budget total;                  // user and kernel memory

@@ -39,7 +39,8 @@ struct cgroup *cgroup_create(struct cgroup *parent) {
 }
 
 void cgroup_init(void) {
-    scheduler_online(cgroup_root.cpu.cpus);
+    for (unsigned cpu = 0; cpu < cpu_count(); cpu++) // not all take part in scheduling yet
+        cgroup_root.cpu.cpus[cpu / 64] |= 1ull << cpu % 64;
 }
 
 void cgroup_get(struct cgroup *cgroup) {

@@ -162,10 +162,12 @@ START_TEST(groups_limit_what_their_accounts_have_together) {
     account_put(a);
     account_put(a_in);
     ck_assert_int_eq(account_charge(a_in, 3 * PAGE_SIZE, false), 0);
-    ck_assert_int_eq(account_charge(a_in, 2 * PAGE_SIZE, true), -ENOMEM); // its own limit
+    ck_assert_int_eq(account_charge(a_in, 2 * PAGE_SIZE, false), -ENOMEM); // its own limit
     ck_assert_uint_eq(group.refused, 1);
     ck_assert_int_eq(account_charge(a_in, PAGE_SIZE, true), 0);
-    ck_assert_int_eq(account_charge(b_in, 2 * PAGE_SIZE, true), -ENOMEM); // the one above's
+    ck_assert_int_eq(account_charge(b_in, 2 * PAGE_SIZE, false), -ENOMEM); // the one above's
+    ck_assert_int_eq(account_charge(b_in, 2 * PAGE_SIZE, true), 0); // the kernel's is not refused
+    account_uncharge(b_in, 2 * PAGE_SIZE, true);
     ck_assert_uint_eq(above.refused, 1);
     ck_assert_uint_eq(above.total.used, 4 * PAGE_SIZE);
     ck_assert_uint_eq(above.kernel, PAGE_SIZE);
