@@ -30,6 +30,7 @@ struct posix_timer {
     struct timer timer;
     uint64_t interval; // ns, 0: once
     unsigned id;
+    uint32_t overrun;      // periods missed at the last expiry
     bool realtime, silent; // silent: SIGEV_NONE
     int signal;
     unsigned tid; // SIGEV_THREAD_ID; 0: the process
@@ -62,13 +63,16 @@ static void posix_timer_expired(struct timer *timer) {
     uint64_t interval = posix->interval, missed = 0;
     if (interval && !superseded)
         missed = next_period(timer, interval, process->timer_count);
+    if (missed > INT32_MAX)
+        missed = INT32_MAX;
+    posix->overrun = (uint32_t)missed;
     spin_unlock(&process->lock);
     if (posix->silent || superseded)
         return;
     struct signal_info info = {.signal = posix->signal,
                                .code = SI_TIMER,
                                .pid = posix->id,
-                               .uid = missed > INT32_MAX ? INT32_MAX : (uint32_t)missed,
+                               .uid = (uint32_t)missed,
                                .value = posix->value};
     if (!posix->tid) {
         signal_queue_process(posix->process, &info);
@@ -230,6 +234,15 @@ int64_t sys_timer_gettime(const uint64_t *a) {
     return posix ? copy_to_user(a[1], &now, sizeof now) : -EINVAL;
 }
 
+int64_t sys_timer_getoverrun(const uint64_t *a) {
+    struct process *process = process_current();
+    spin_lock(&process->lock);
+    const struct posix_timer *posix = find(process, a[0]);
+    int64_t result = posix ? (int64_t)posix->overrun : -EINVAL;
+    spin_unlock(&process->lock);
+    return result;
+}
+
 int64_t sys_timer_settime(const uint64_t *a) {
     struct process *process = process_current();
     struct itimer_spec new, old;
@@ -255,13 +268,19 @@ int64_t sys_timer_settime(const uint64_t *a) {
     return a[3] ? copy_to_user(a[3], &old, sizeof old) : 0;
 }
 
-static uint64_t set_alarm(struct process *process, uint64_t value, uint64_t interval,
-                          uint64_t *old_interval) {
+// ns until the alarm; 0: there is none. Process lock held.
+static uint64_t alarm_left(const struct process *process, uint64_t *interval) {
     uint64_t now = time_now(), left = 0;
-    spin_lock(&process->lock);
     if (process->alarm.cpu >= 0 && process->alarm.deadline != TIME_NEVER)
         left = process->alarm.deadline > now ? process->alarm.deadline - now : 1;
-    *old_interval = left ? process->alarm_interval : 0;
+    *interval = left ? process->alarm_interval : 0;
+    return left;
+}
+
+static uint64_t set_alarm(struct process *process, uint64_t value, uint64_t interval,
+                          uint64_t *old_interval) {
+    spin_lock(&process->lock);
+    uint64_t now = time_now(), left = alarm_left(process, old_interval);
     process->alarm_interval = value ? interval : 0;
     timer_start(&process->alarm, value ? now + value : TIME_NEVER);
     spin_unlock(&process->lock);
@@ -272,14 +291,42 @@ struct time_value {
     int64_t seconds, microseconds;
 };
 
-int64_t sys_setitimer(const uint64_t *a) {
-    struct {
-        struct time_value interval, value;
-    } new = {0}, old;
-    if ((int)a[0] == ITIMER_VIRTUAL || (int)a[0] == ITIMER_PROF)
+struct interval_timer {
+    struct time_value interval, value;
+};
+
+static int check_kind(int kind) {
+    if (kind == ITIMER_VIRTUAL || kind == ITIMER_PROF)
         return -EOPNOTSUPP;
-    if ((int)a[0] != ITIMER_REAL)
-        return -EINVAL;
+    return kind == ITIMER_REAL ? 0 : -EINVAL;
+}
+
+static int store_interval_timer(uint64_t to, uint64_t left, uint64_t interval) {
+    struct interval_timer timer = {
+        .value = {(int64_t)(left / NS_PER_SECOND), (int64_t)(left % NS_PER_SECOND / 1000)},
+        .interval = {(int64_t)(interval / NS_PER_SECOND),
+                     (int64_t)(interval % NS_PER_SECOND / 1000)},
+    };
+    return copy_to_user(to, &timer, sizeof timer);
+}
+
+int64_t sys_getitimer(const uint64_t *a) {
+    struct process *process = process_current();
+    int error = check_kind((int)a[0]);
+    if (error)
+        return error;
+    uint64_t interval;
+    spin_lock(&process->lock);
+    uint64_t left = alarm_left(process, &interval);
+    spin_unlock(&process->lock);
+    return store_interval_timer(a[1], left, interval);
+}
+
+int64_t sys_setitimer(const uint64_t *a) {
+    struct interval_timer new = {0};
+    int error = check_kind((int)a[0]);
+    if (error)
+        return error;
     if (a[1] && copy_from_user(&new, a[1], sizeof new))
         return -EFAULT;
     if ((uint64_t) new.value.microseconds >= 1000000 ||
@@ -291,11 +338,7 @@ int64_t sys_setitimer(const uint64_t *a) {
     uint64_t left = set_alarm(
         process_current(), (uint64_t)(new.value.seconds * 1000000 + new.value.microseconds) * 1000,
         (uint64_t)(new.interval.seconds * 1000000 + new.interval.microseconds) * 1000, &interval);
-    old.value = (struct time_value){(int64_t)(left / NS_PER_SECOND),
-                                    (int64_t)(left % NS_PER_SECOND / 1000)};
-    old.interval = (struct time_value){(int64_t)(interval / NS_PER_SECOND),
-                                       (int64_t)(interval % NS_PER_SECOND / 1000)};
-    return a[2] ? copy_to_user(a[2], &old, sizeof old) : 0;
+    return a[2] ? store_interval_timer(a[2], left, interval) : 0;
 }
 
 int64_t sys_alarm(const uint64_t *a) {

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/time.h>
 #include <sys/times.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
@@ -375,6 +376,13 @@ static void test_later_calls(void) {
     CHECK_EQUAL(fcntl(203, F_GETFD), FD_CLOEXEC);
     CHECK(close_range(200, 300, 0) == 0 && fcntl(203, F_GETFD) == -1 && errno == EBADF);
     CHECK(times(NULL) != (clock_t)-1);
+    struct itimerval alarm = {.it_interval.tv_sec = 7, .it_value.tv_sec = 1000}, left;
+    CHECK(setitimer(ITIMER_REAL, &alarm, NULL) == 0 && getitimer(ITIMER_REAL, &left) == 0);
+    CHECK(left.it_value.tv_sec >= 900 && left.it_value.tv_sec <= 1000);
+    CHECK_EQUAL(left.it_interval.tv_sec, 7);
+    alarm = (struct itimerval){0};
+    CHECK(setitimer(ITIMER_REAL, &alarm, NULL) == 0 && getitimer(ITIMER_REAL, &left) == 0);
+    CHECK_EQUAL(left.it_value.tv_sec | left.it_value.tv_usec, 0);
     close(fd);
     close(epoll);
 }
