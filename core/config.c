@@ -22,6 +22,7 @@ static const struct config_rule rules[CONFIG_KEY_COUNT] = {
     [CONFIG_GUEST_CMDLINE] = {.name = "guest.cmdline"},
     [CONFIG_AUTOSTART] = {.name = "autostart", .words = {"yes", "no"}},
     [CONFIG_LOG] = {.name = "log", .words = {"quiet", "normal"}},
+    [CONFIG_CORES] = {.name = "cores", .words = {"separate", "shared"}},
 };
 
 static bool is_blank(char c) {

@@ -114,6 +114,8 @@ void kernel_main(struct boot_info *info) {
     }
     start_files(info);
     start_virt(&config);
+    if (config_is(&config, CONFIG_CORES, "separate") && scheduler_share_cores())
+        panic("no memory for core scheduling");
     if (!quiet)
         log_memory();
     int error = process_start_init(INIT_PATH);

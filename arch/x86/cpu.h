@@ -40,6 +40,8 @@ static inline struct cpu *this_cpu(void) {
 
 unsigned cpu_count(void); // CPUs that are up
 struct cpu *cpu_at(unsigned index);
+// How many low bits of apic_id number the hyper-threads of a core; 0: a core is a CPU.
+unsigned cpu_thread_bits(void);
 
 // Interrupts another CPU out of user, guest or idle so that it looks at its reschedule flag and its
 // thread's work. No wait.

@@ -4,6 +4,7 @@
 #include <linux/sched.h>
 #include <stddef.h>
 #include "core/list.h"
+#include "core/sched/run_core.h"
 #include "core/sched/run_queue.h"
 
 #define LAG_SLICES  3  // bound on the lag that an entity keeps when it leaves
@@ -418,6 +419,32 @@ static struct run_entity *best(const struct run_queue *queue, bool may_go_on) {
     return may_go_on && !preempts(queue, first) ? current : first;
 }
 
+// A queued one of this cookie among a few.
+static struct run_entity *find_cookie(struct run_node *node, uint64_t cookie, unsigned *looks) {
+    if (!node || !*looks)
+        return NULL;
+    --*looks;
+    if (entity_of(node)->cookie == cookie)
+        return entity_of(node);
+    struct run_entity *found = find_cookie(node->left, cookie, looks);
+    return found ? found : find_cookie(node->right, cookie, looks);
+}
+
+// What the other hyper-threads of the core let this one run.
+static struct run_entity *share_core(struct run_queue *queue, struct run_entity *picked,
+                                     uint64_t now) {
+    bool may = run_core_enter(queue, picked, false, now);
+    queue->held = picked && !may;
+    if (!queue->held)
+        return picked;
+    unsigned looks = BATCH;
+    struct run_entity *guest = find_cookie(queue->fair, queue->core->cookie, &looks);
+    if (!guest || !funded(guest, now) || !run_core_enter(queue, guest, true, now))
+        return NULL;
+    queue->held = false;
+    return guest;
+}
+
 struct run_entity *run_queue_pick(struct run_queue *queue, uint64_t now) {
     run_queue_charge(queue, now);
     release(queue, now);
@@ -431,6 +458,8 @@ struct run_entity *run_queue_pick(struct run_queue *queue, uint64_t now) {
         park_fair(queue, picked, now);
         picked = NULL;
     }
+    if (queue->core)
+        picked = share_core(queue, picked, now);
     struct run_entity *previous = queue->current;
     if (picked == previous)
         return picked;
@@ -477,7 +506,9 @@ uint64_t run_queue_next_event(struct run_queue *queue) {
     uint64_t event = queue->parked ? run_tree_first(queue->parked)->key : RUN_NEVER;
     const struct run_entity *current = queue->current;
     if (!current) // more than a batch was parked at once
-        return queue->queued ? queue->accounted : event;
+        return queue->queued && !queue->held ? queue->accounted : event;
+    if (queue->core)
+        event = sooner(event, run_core_turn_end(queue), 0);
     bool limited = !is_urgent(current) && current->refill != RUN_NEVER;
     int64_t slice = current->budget;
     if (!is_urgent(current))

@@ -61,6 +61,10 @@ struct run_queue {
     uint64_t sequence;          // order of equal priorities
     uint64_t accounted;         // until when `current` has been charged
     uint32_t reserved;          // of 2^20: by reservations admitted here
+    struct run_core *core;      // NULL: it shares its core with any
+    bool in_core;               // counted among the busy of its core
+    bool held;                  // idles, with threads queued, because others have the core
+    bool kick_core;             // the core's other CPUs must pick again: for the caller to do
 };
 
 // Nowhere, SCHED_NORMAL, nice 0, all CPUs, the root group.

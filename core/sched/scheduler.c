@@ -13,6 +13,7 @@
 #include "core/mm/heap.h"
 #include "core/process/process.h"
 #include "core/process/rseq.h"
+#include "core/sched/run_core.h"
 #include "core/sched/run_domain.h"
 #include "core/sched/scheduler.h"
 #include "core/sched/spinlock.h"
@@ -147,16 +148,25 @@ static void put_previous(struct scheduler_cpu *here, struct thread *thread, uint
         run_queue_remove(&here->queue, &thread->entity, now);
 }
 
+static __attribute__((noinline)) void kick_core(struct run_queue *queue) {
+    queue->kick_core = false;
+    for (unsigned i = 0; i < queue->core->count; i++)
+        if (queue->core->queues[i] != queue)
+            request_reschedule(queue->core->queues[i]);
+}
+
 static struct thread *pick_next(struct scheduler_cpu *here, uint64_t now) {
     struct run_entity *entity = run_queue_pick(&here->queue, now);
     struct thread *next = entity ? thread_of(entity) : here->idle;
     next->state = THREAD_RUNNING;
+    if (here->queue.kick_core)
+        kick_core(&here->queue);
     return next;
 }
 
 static void idle_changes(struct scheduler_cpu *here, uint64_t now) {
     bool idle = here->current == here->idle;
-    run_domain_set_idle(&domain, here->cpu->index, idle);
+    run_domain_set_idle(&domain, here->cpu->index, idle && !here->queue.held);
     if (!idle)
         here->counts.idle += now - here->idle_since;
     here->idle_since = idle ? now : 0;
@@ -215,7 +225,7 @@ __attribute__((noinline)) void schedule(void) {
         uint64_t event = run_queue_next_event(&here->queue);
         spin_unlock(&here->queue.lock);
         arm(here, event);
-        if (next == here->idle)
+        if (next == here->idle && !here->queue.held)
             run_domain_set_idle(&domain, cpu->index, true);
         return;
     }
@@ -430,13 +440,32 @@ int scheduler_cpu_init(struct cpu *cpu) {
     return 0;
 }
 
+int scheduler_share_cores(void) {
+    unsigned bits = cpu_thread_bits();
+    for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+        struct run_core *core = NULL;
+        for (unsigned other = 0; other < cpu && !core; other++)
+            if (cpu_at(other)->apic_id >> bits == cpu_at(cpu)->apic_id >> bits)
+                core = cpu_at(other)->run_queue->core;
+        if (!core)
+            core = heap_new(struct run_core);
+        if (!core || scheduler_cpu_init(cpu_at(cpu)))
+            return -ENOMEM;
+        spin_lock(&cpu_at(cpu)->run_queue->lock);
+        run_core_join(core, cpu_at(cpu)->run_queue);
+        spin_unlock(&cpu_at(cpu)->run_queue->lock);
+    }
+    return 0;
+}
+
 _Noreturn void scheduler_idle(void) {
     struct cpu *cpu = this_cpu(); // an idle thread never moves
     struct scheduler_cpu *here = scheduler_of(cpu);
     here->idle_since = time_now();
     run_domain_join(&domain, &here->queue);
     for (;;) {
-        if (cpu->reschedule || __atomic_load_n(&here->queue.queued, __ATOMIC_RELAXED))
+        bool waits = __atomic_load_n(&here->queue.queued, __ATOMIC_RELAXED) && !here->queue.held;
+        if (cpu->reschedule || waits)
             schedule();
         else
             cpu_idle();

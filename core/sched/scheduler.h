@@ -46,11 +46,13 @@ int scheduler_update_cpus(struct thread *thread);
 bool scheduler_yield_to(struct thread *thread);
 // Brings what groups have used up to now: a thread alone on its CPU is charged only when it stops.
 void scheduler_charge(void);
+// From now on the hyper-threads of a core run threads of a single process, so of a single VM, at a
+// time (core scheduling). Before the first thread. 0 or -ENOMEM.
+int scheduler_share_cores(void);
 // What CPU `cpu` has done so far.
 struct scheduler_counts {
-    uint64_t switches, timer_interrupts; // of the scheduler's own timer: none while it idles or
-                                         // runs a single thread without a limit
-    uint64_t idle;                       // ns
+    uint64_t switches;
+    uint64_t idle; // ns
 };
 void scheduler_counts(unsigned cpu, struct scheduler_counts *counts);
 void thread_wait_expired(struct timer *timer);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include "core/list.h"
+#include "core/sched/run_core.h"
 
 #define KICK_TIME (2 * US) // until a kicked CPU looks
 
@@ -163,6 +164,11 @@ static void begin(const struct cpu *cpu, struct actor *actor) {
     actor->ran_on = cpu->queue.cpu;
     if (actor->running++)
         violate("a thread runs on two CPUs");
+    for (unsigned i = 0; cpu->queue.core && i < cpu->queue.core->count; i++) {
+        const struct run_entity *other = cpu->queue.core->queues[i]->current;
+        if (other && other->cookie != actor->entity.cookie)
+            violate("two cookies on a core");
+    }
     if (!(actor->entity.allowed[cpu->queue.cpu / 64] >> cpu->queue.cpu % 64 & 1))
         violate("a thread runs on a CPU that it may not use");
 }
@@ -185,7 +191,11 @@ static void schedule(struct cpu *cpu) {
         if (next)
             begin(cpu, next);
     }
-    if (!next)
+    for (unsigned i = 0; queue->kick_core && i < queue->core->count; i++)
+        if (queue->core->queues[i] != queue)
+            kick(queue->core->queues[i]->cpu);
+    queue->kick_core = false;
+    if (!next && !queue->held)
         run_domain_set_idle(&domain, queue->cpu, true);
     if (next != previous) {
         machine.switches++;
@@ -202,7 +212,7 @@ static void schedule(struct cpu *cpu) {
         push_event(machine.now + next->left, EVENT_BURST, queue->cpu, ++cpu->burst_generation);
     else
         cpu->burst_generation++;
-    if (!next && queue->queued)
+    if (!next && queue->queued && !queue->held)
         kick(queue->cpu);
 }
 
@@ -230,7 +240,7 @@ static void check_wake_ups(void) {
         const struct cpu *cpu = &cpus[i];
         const struct run_queue *queue = &cpu->queue;
         bool fair_only = queue->current && !queue->current->policy.priority;
-        if (queue->queued && !cpu->kicked && cpu->armed == RUN_NEVER &&
+        if (queue->queued && !queue->held && !cpu->kicked && cpu->armed == RUN_NEVER &&
             (!cpu->current || fair_only))
             violate("a CPU sleeps over a thread that waits");
         if (queue->parked && !cpu->kicked && cpu->armed == RUN_NEVER)
@@ -333,6 +343,15 @@ void machine_make(unsigned count, unsigned actors) {
         machine.actor[i].entity.node.random = i; // not its address: each run is the same
         machine.actor[i].work = machine.actor[i].sleep = RUN_NEVER;
         machine.actor[i].asleep = true;
+    }
+}
+
+void machine_pair_cores(void) {
+    static struct run_core core[RUN_CPUS / 2];
+    for (unsigned i = 0; i < machine.cpus; i++) {
+        if (i % 2 == 0)
+            core[i / 2] = (struct run_core){0};
+        run_core_join(&core[i / 2], &cpus[i].queue);
     }
 }
 

@@ -82,7 +82,8 @@ void measure_machine_cost(FILE *rows) {
         expect_invariants("machines of all sizes");
     }
     // Nothing looks at all CPUs; only the words of the mask of idle ones are all looked at.
-    expect(last <= 2 * first + RUN_CPU_WORDS,
+    const unsigned words = RUN_CPU_WORDS;
+    expect(last <= 2 * first + words,
            "cost of a decision does not grow with the machine: %.1f steps with 4 CPUs, %.1f", first,
            last);
 }
@@ -403,7 +404,9 @@ void check_adversaries(void) {
                                             "sleeps after its slice ends", "yields"};
         machine_make(1, 3);
         struct actor *bad = &machine.actor[0];
-        bad->work = kind == 2 ? 50 * US : RUN_SLICE_DEFAULT + (kind ? 1 : -1) * 50 * US;
+        bad->work = kind == 2 ? 50 * US
+                    : kind    ? RUN_SLICE_DEFAULT + 50 * US
+                              : RUN_SLICE_DEFAULT - 50 * US;
         bad->sleep = 1 * US;
         bad->yields = kind == 2;
         machine_start();
@@ -453,6 +456,47 @@ void check_adversaries(void) {
            "a fixed priority has its CPU");
     expect(worst <= 0.01, "those below share the other within %.2f %%", 100 * worst);
     expect_invariants("a fixed priority");
+}
+
+// -- cores --
+
+// Hogs and sleepers of several VMs on cores of two hyper-threads.
+static void check_cores_of(unsigned cpus, unsigned threads, unsigned vms, bool sleepers) {
+    double least = 1e30;
+    char what[80];
+    snprintf(what, sizeof what, "%u CPUs in pairs, %u threads of %u VMs%s", cpus, threads, vms,
+             sleepers ? ", some sleep" : "");
+    machine_make(cpus, threads);
+    machine_pair_cores();
+    for (unsigned i = 0; i < threads; i++) {
+        struct actor *actor = &machine.actor[i];
+        actor->entity.cookie = 1 + i % vms;
+        if (sleepers && i % 3 == 0) {
+            actor->random = true;
+            actor->work = 1 * MS;
+            actor->sleep = 3 * MS;
+        }
+    }
+    machine_start();
+    machine_run(10 * S);
+    for (unsigned i = 0; i < threads; i++)
+        if (!machine.actor[i].random)
+            least = fmin(least, (double)machine_time(&machine.actor[i]) / (double)machine.now *
+                                    threads / cpus);
+    expect_invariants(what);
+    expect(least >= 0.4, "%s: every hog has at least %.0f %% of an equal share", what, 100 * least);
+    expect((double)machine_idle() <= 0.55 * (double)machine.now * cpus,
+           "%s: %.0f %% idle for the sake of separation", what,
+           100 * (double)machine_idle() / (double)machine.now / cpus);
+}
+
+void check_cores(void) {
+    check_cores_of(2, 2, 2, false);
+    check_cores_of(2, 4, 2, false);
+    check_cores_of(2, 5, 3, false);
+    check_cores_of(4, 4, 2, false);
+    check_cores_of(8, 40, 4, false);
+    check_cores_of(8, 60, 5, true);
 }
 
 // -- silence --

@@ -20,6 +20,8 @@ void check_reservations(void);
 void check_latency(FILE *rows);
 // Threads that try to get more than their share, herds, pairs that wake each other.
 void check_adversaries(void);
+// Two hyper-threads of a core never run two cookies, and all get on.
+void check_cores(void);
 // A single thread, and nobody: no timer.
 void check_silence(void);
 // Everything at once, many seeds.

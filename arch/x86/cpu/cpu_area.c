@@ -19,6 +19,15 @@ unsigned cpu_count(void) {
     return count;
 }
 
+// CPUID leaf 0BH, SDM vol. 3 9.9.3.
+unsigned cpu_thread_bits(void) {
+    enum { TOPOLOGY = 0xb, LEVEL_SMT = 1 };
+    if (read_cpuid(0, 0).eax < TOPOLOGY)
+        return 0;
+    struct cpuid_result level = read_cpuid(TOPOLOGY, 0);
+    return (level.ecx >> 8 & 0xff) == LEVEL_SMT ? level.eax & 0x1f : 0;
+}
+
 struct cpu *cpu_at(unsigned index) {
     return cpus[index];
 }
