@@ -19,7 +19,7 @@ unsigned cpu_count(void) {
     return count;
 }
 
-// CPUID leaf 0BH, SDM vol. 3 9.9.3.
+// CPUID leaf 0BH (SDM vol. 2, CPUID).
 unsigned cpu_thread_bits(void) {
     enum { TOPOLOGY = 0xb, LEVEL_SMT = 1 };
     if (read_cpuid(0, 0).eax < TOPOLOGY)
