@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`make test`: lint, unit tests, short fuzzer runs, the simulator and machine tests; the last line counts them all."""
 
+import concurrent.futures
 import os
 import re
 import subprocess
 import sys
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "machine"))
@@ -15,19 +17,25 @@ FUZZ_SECONDS = {"fuzz_decoder_oracle": 300}  # 12.8 million byte strings, whatev
 
 
 class Totals:
-    passed = 0
-    failed = 0
+    """Counts, and prints each result as one piece: parts of the run go side by side."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+        self._lock = threading.Lock()
 
     def add(self, name, good, output=""):
-        if good:
-            self.passed += 1
-            print(f"ok {name}")
-        else:
-            self.failed += 1
-            print(f"FAIL {name}")
-            for line in output.rstrip("\n").split("\n")[-40:]:
-                print(f"    | {line}")
-        sys.stdout.flush()
+        self.count(int(good), int(not good), f"ok {name}" if good else f"FAIL {name}")
+        if not good:
+            self.count(0, 0, *(f"    | {line}" for line in output.rstrip("\n").split("\n")[-40:]))
+
+    def count(self, passed, failed, *lines):
+        with self._lock:
+            self.passed += passed
+            self.failed += failed
+            for line in lines:
+                print(line)
+            sys.stdout.flush()
 
 
 def execute(*command):
@@ -54,22 +62,23 @@ def unit(totals, out):
         totals.add("unit tests", False, output)
         return
     checks, failures, errors = map(int, summary.groups())
-    totals.passed += checks - failures - errors
-    totals.failed += failures + errors
-    print(f"unit tests: {checks - failures - errors} of {checks} pass")
+    passed = checks - failures - errors
+    totals.count(passed, checks - passed, f"unit tests: {passed} of {checks} pass")
     if status != 0:
-        print(output)
+        totals.count(0, 0, output)
 
 
-def fuzz(totals, out):
+def fuzzers(out):
     directory = os.path.join(out, "fuzz")
-    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
-        path = os.path.join(directory, name)
-        if not name.startswith("fuzz_") or not os.access(path, os.X_OK) or os.path.isdir(path):
-            continue
-        status, output = execute(path, "-seed=1", f"-runs={FUZZ_RUNS}",
-                                 f"-max_total_time={FUZZ_SECONDS.get(name, 30)}", f"-artifact_prefix={directory}/")
-        totals.add(name, status == 0, output)
+    paths = [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if name.startswith("fuzz_")]
+    return [path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)]
+
+
+def fuzz(totals, path):
+    name = os.path.basename(path)
+    status, output = execute(path, "-seed=1", f"-runs={FUZZ_RUNS}", f"-max_total_time={FUZZ_SECONDS.get(name, 30)}",
+                             f"-artifact_prefix={os.path.dirname(path)}/")
+    totals.add(name, status == 0, output)
 
 
 def simulator(totals, out):
@@ -80,10 +89,8 @@ def simulator(totals, out):
         totals.add("simulator", False, output)
         return
     checks, failures = map(int, summary.groups())
-    totals.passed += checks - failures
-    totals.failed += failures
-    print(f"simulator: {checks - failures} of {checks} pass")
-    print("".join(line + "\n" for line in output.split("\n") if line.startswith(("  ", "FAIL"))), end="")
+    totals.count(checks - failures, failures, f"simulator: {checks - failures} of {checks} pass",
+                 *(line for line in output.split("\n") if line.startswith(("  ", "FAIL"))))
 
 
 def model(totals, out):
@@ -100,13 +107,13 @@ def main():
     out = os.environ.get("OUT") or "out"
     totals = Totals()
     lint(totals)
-    unit(totals, out)
-    fuzz(totals, out)
-    simulator(totals, out)
-    model(totals, out)
-    passed, failed = machine_tests.run_all()
-    totals.passed += passed
-    totals.failed += failed
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = [pool.submit(unit, totals, out), pool.submit(simulator, totals, out),
+                 pool.submit(model, totals, out)]
+        parts += [pool.submit(fuzz, totals, path) for path in fuzzers(out)]
+        for part in parts:
+            part.result()
+    totals.count(*machine_tests.run_all())
     print(f"{totals.passed} passed, {totals.failed} failed")
     return 0 if totals.failed == 0 else 1
 
