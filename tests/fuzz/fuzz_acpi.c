@@ -21,7 +21,8 @@ static const void *map(uint64_t physical, size_t size) {
     if (!copy)
         return NULL;
     memcpy(copy, memory + physical, size);
-    return mapped[mapped_count++] = copy;
+    mapped[mapped_count++] = copy;
+    return copy;
 }
 
 static void fix_sum(size_t at, size_t size, size_t sum_at) {

@@ -173,7 +173,8 @@ static void same_memory(const struct subject *subject, const ZydisDecodedOperand
     // 2-5).
     if (ours->base == -1 && theirs->base == ZYDIS_REGISTER_R13D && theirs->disp.value == 0)
         return;
-    REQUIRE(subject, ours->base == gpr(theirs->base) && ours->index == gpr(theirs->index));
+    int base = ours->base, index = ours->index;
+    REQUIRE(subject, base == gpr(theirs->base) && index == gpr(theirs->index));
     REQUIRE(subject, ours->index < 0 || ours->scale == theirs->scale);
     REQUIRE(subject, (((uint64_t)ours->displacement ^ (uint64_t)theirs->disp.value) & mask) == 0);
     REQUIRE(subject, ours->segment == theirs->segment - ZYDIS_REGISTER_ES);

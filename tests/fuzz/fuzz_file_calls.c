@@ -153,7 +153,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct input input = {data, size};
-    int fds[2];
+    int fds[2] = {-1, -1};
 
     for (int type = 1; type <= 2; type++) // stream, datagram
         CALL(sys_socketpair, 1, type | 04000, 0, (uintptr_t)fds);

@@ -374,7 +374,8 @@ static void change_memory(void) {
         mprotect(at, size, (int)random_below(4));
         break;
     default:
-        mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        (void)mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                   0);
         if (random_below(2) == 0) // code for the guests, whatever it may be
             (void)!read(random_fd, at, 64);
     }
