@@ -56,6 +56,7 @@ static const struct {
     {OP_NOP, ZYDIS_MNEMONIC_PREFETCHT0},  {OP_NOP, ZYDIS_MNEMONIC_PREFETCHT1},
     {OP_NOP, ZYDIS_MNEMONIC_PREFETCHT2},  {OP_CALL, ZYDIS_MNEMONIC_CALL},
     {OP_JMP, ZYDIS_MNEMONIC_JMP},         {OP_MOV_SEGMENT, ZYDIS_MNEMONIC_MOV},
+    {OP_RSM, ZYDIS_MNEMONIC_RSM},
 };
 
 static const uint16_t vector_moves[] = {
@@ -153,10 +154,10 @@ static void same_register(const struct subject *subject, const struct operand *o
         REQUIRE(subject, ours->high_byte == high && ours->reg == number);
         return;
     }
-    REQUIRE(subject, !ours->high_byte && ours->reg == ZydisRegisterGetId(theirs));
+    REQUIRE(subject, !ours->high_byte && ours->reg == (uint8_t)ZydisRegisterGetId(theirs));
 }
 
-static int gpr(ZydisRegister name) {
+static int8_t gpr(ZydisRegister name) {
     if (name == ZYDIS_REGISTER_NONE)
         return -1;
     if (name == ZYDIS_REGISTER_RIP || name == ZYDIS_REGISTER_EIP)
@@ -173,8 +174,7 @@ static void same_memory(const struct subject *subject, const ZydisDecodedOperand
     // 2-5).
     if (ours->base == -1 && theirs->base == ZYDIS_REGISTER_R13D && theirs->disp.value == 0)
         return;
-    int base = ours->base, index = ours->index;
-    REQUIRE(subject, base == gpr(theirs->base) && index == gpr(theirs->index));
+    REQUIRE(subject, ours->base == gpr(theirs->base) && ours->index == gpr(theirs->index));
     REQUIRE(subject, ours->index < 0 || ours->scale == theirs->scale);
     REQUIRE(subject, (((uint64_t)ours->displacement ^ (uint64_t)theirs->disp.value) & mask) == 0);
     REQUIRE(subject, ours->segment == theirs->segment - ZYDIS_REGISTER_ES);
