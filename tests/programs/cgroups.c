@@ -220,6 +220,7 @@ static int runs_a_large_guest(void) {
     struct tiny_guest guest;
     struct kvm_regs regs = {.rip = GUEST_CODE, .rsp = GUEST_STACK, .rflags = 2};
 
+    put(ROOT "/a/memory.max", "16M"); // so that the code for it is there when no page is left
     tiny_create(&guest, 64 * MIB);
     tiny_enter_long_mode(&guest);
     memcpy(guest.memory + GUEST_CODE, touch_code, (size_t)(touch_code_end - touch_code));
