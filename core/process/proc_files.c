@@ -52,10 +52,26 @@ static struct node *make_thread(struct node *directory, const char *name, size_t
     return node;
 }
 
+// Timer interrupts of each CPU: none comes to one that idles or runs a single thread but for what
+// programs wait for.
+static int show_interrupts(void *object, char *to, size_t size) {
+    (void)object;
+    int length = format_string(to, size, "    ");
+    for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
+        length += format_string(to + length, size - (size_t)length, " CPU%u", cpu);
+    length += format_string(to + length, size - (size_t)length, "\nLOC:");
+    for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
+        length += format_string(to + length, size - (size_t)length, " %lu",
+                                timer_interrupts(cpu_at(cpu)));
+    return length + format_string(to + length, size - (size_t)length, " Local timer interrupts\n");
+}
+
 void proc_files_init(void) {
+    static const struct text_file interrupts = {.name = "interrupts", .show = show_interrupts};
     struct node *proc;
     if (path_find(NULL, "/proc", 0, &proc))
         return;
+    text_file_add(proc, &interrupts, NULL);
     proc->directory.make = make_thread;
     node_put(proc);
 }

@@ -15,6 +15,7 @@
 struct timer_queue {
     struct spinlock lock;
     struct timer *root;
+    uint64_t interrupts;             // so far
     uint64_t programmed;             // what the hardware is set to; only its own CPU writes it
     _Atomic(struct timer *) running; // whose `expired` runs now
 };
@@ -95,6 +96,7 @@ bool timer_stop(struct timer *timer) {
 
 void timer_interrupt(void) {
     struct timer_queue *queue = this_cpu()->timers;
+    queue->interrupts++;
     for (unsigned batch = 0; batch < EXPIRY_BATCH; batch++) {
         spin_lock(&queue->lock);
         struct timer *timer = queue->root;
@@ -116,4 +118,8 @@ void timer_interrupt(void) {
     uint64_t deadline = queue->programmed;
     spin_unlock(&queue->lock);
     cpu_timer_set(deadline);
+}
+
+uint64_t timer_interrupts(const struct cpu *cpu) {
+    return cpu->timers ? __atomic_load_n(&cpu->timers->interrupts, __ATOMIC_RELAXED) : 0;
 }

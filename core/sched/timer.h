@@ -29,5 +29,7 @@ bool timer_stop(struct timer *timer);
 // Called by the timer interrupt's handler: runs what is due on this CPU and arms the hardware for
 // the next.
 void timer_interrupt(void);
+// How often it was called on a CPU.
+uint64_t timer_interrupts(const struct cpu *cpu);
 // 0 or -ENOMEM. Before the CPU's first interrupt.
 int timer_cpu_init(struct cpu *cpu);
