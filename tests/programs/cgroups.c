@@ -445,5 +445,8 @@ static const struct tap_test tests[] = {
 };
 
 int main(int argc, char **argv) {
+    if (argc > 1) { // else the first test does it
+        put(ROOT "/cgroup.subtree_control", "+cpu +cpuset +memory");
+    }
     return tap_run(tests, sizeof(tests) / sizeof(tests[0]), argc > 1 ? argv[1] : NULL);
 }

@@ -2,13 +2,14 @@
 // INIT-SIPI-SIPI (SDM 3A 9.4.4), one CPU after the other, through the trampoline of
 // start_entry.asm.
 #include "arch/x86/cpu/other_cpus.h"
-#include "arch/x86/cpu/machine.h"
 #include <stddef.h>
 #include "arch/x86/cpu/acpi.h"
 #include "arch/x86/cpu/cpu_area.h"
 #include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/cpu/fpu.h"
 #include "arch/x86/cpu/instruction.h"
+#include "arch/x86/cpu/machine.h"
+#include "arch/x86/cpu/segment.h"
 #include "arch/x86/intr/clock.h"
 #include "arch/x86/intr/local_apic.h"
 #include "arch/x86/intr/tsc_check.h"
@@ -52,6 +53,7 @@ void cpu_set_up(struct cpu *cpu) {
     local_apic_init();
     cpu->apic_id = local_apic_id();
     cpu->node = machine_node_of_cpu(cpu->apic_id);
+    cpu_area(cpu)->gdt[SEGMENT_CPU_NUMBER / 8] |= (uint64_t)cpu->node << 12;
 }
 
 // First C code on another CPU: interrupts off, on its own stack, trampoline's page table.

@@ -11,7 +11,8 @@ enum segment_selector {
     SEGMENT_USER_DATA = 0x2b,
     SEGMENT_USER_CODE = 0x33,
     SEGMENT_TSS = 0x40,
-    SEGMENT_CPU_NUMBER = 0x53, // its limit is the CPU's index, for LSL in user mode
+    SEGMENT_CPU_NUMBER = 0x53, // its limit is the CPU's index and, from bit 12 on, node: for LSL in
+                               // user mode
 };
 
 // 64-bit TSS (SDM 3A 8.7).

@@ -79,12 +79,12 @@ int64_t __vdso_time(int64_t *time) {
 int __vdso_getcpu(unsigned *cpu, unsigned *node, void *unused) {
     (void)unused;
     uint64_t number;
-    // The limit of a segment that nobody loads; each CPU has its own number there.
+    // The limit of a segment that nobody loads; each CPU has its number and its node there.
     __asm__("lsl %1, %0" : "=r"(number) : "r"((uint64_t)SEGMENT_CPU_NUMBER) : "cc");
     if (cpu)
-        *cpu = (unsigned)number;
+        *cpu = number & 0xfff;
     if (node)
-        *node = 0;
+        *node = (unsigned)number >> 12;
     return 0;
 }
 
