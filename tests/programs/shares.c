@@ -374,18 +374,18 @@ static int64_t run_timer_guest(uint64_t ns) {
     return delays[ROUNDS * 9 / 10] * 1000 / khz;
 }
 
-static void timers_alone(void) {
-    int64_t delay = run_timer_guest(500000);
-
-    CHECK(delay < 500, "(%ld us)", (long)delay);
-}
-
 // QEMU's clock is the host's, which gives the CPU to others as well while the emulator is busy.
 static int host_clock(void) {
     uint32_t brand[4];
 
     __cpuid(0x80000002, brand[0], brand[1], brand[2], brand[3]);
     return memcmp(brand, "QEMU TCG", 8) == 0;
+}
+
+static void timers_alone(void) {
+    int64_t delay = run_timer_guest(500000);
+
+    CHECK(delay < (host_clock() ? 50000 : 500), "(%ld us)", (long)delay);
 }
 
 static void timers_beside_hogs(void) {
