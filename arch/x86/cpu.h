@@ -26,7 +26,7 @@ struct cpu {
     struct run_queue *run_queue; // core/sched
     struct timer_queue *timers;  // core/sched
     struct address_space *space; // loaded in CR3
-    void *vmcs;                  // current VMCS (arch/x86/vmx)
+    void *control_block;         // the back end's that is current
     void *loaded_vcpu;           // whose lazily switched state is loaded
     void *arch;                  // arch/x86/cpu's own: GDT, TSS, stacks, call slots
 };

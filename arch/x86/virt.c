@@ -2,6 +2,7 @@
 // Chooses the back end, and what all back ends share of the host.
 #include "arch/x86/virt.h"
 #include <asm/errno.h>
+#include "arch/x86/cpu/instruction.h"
 #include "core/log.h"
 #include "core/mm/heap.h"
 
@@ -21,7 +22,12 @@ static const struct backend backends[] = {
     {&svm_ops, svm_probe, 0x80000001, 1u << 2},
 };
 
+#define CPUID_7_EDX_SPEC_CTRL (1u << 26)
+#define CPUID_7_EDX_FLUSH_L1D (1u << 28)
+#define CPUID_7_EDX_ARCH_CAPS (1u << 29)
+
 const struct virt_ops *virt;
+struct cpuid_host virt_host;
 uint64_t virt_supported_cr4;
 bool virt_logs_writes;
 
@@ -31,17 +37,31 @@ static void cpuid_read(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs)
                      : "a"(leaf), "c"(subleaf));
 }
 
+static void find_host(void) {
+    struct cpuid_regs last, features = {0};
+    cpuid_read(0, 0, &last);
+    if (last.eax >= 7)
+        cpuid_read(7, 0, &features);
+    virt_host = (struct cpuid_host){
+        .read = cpuid_read,
+        .xcr0 = fpu_host_xcr0(),
+        .x2apic_emulated = true,
+        .tsc_stable = true,
+        .spec_ctrl = features.edx & CPUID_7_EDX_SPEC_CTRL,
+        .flush_l1d = features.edx & CPUID_7_EDX_FLUSH_L1D,
+        .arch_capabilities = features.edx & CPUID_7_EDX_ARCH_CAPS,
+    };
+    virt->cpuid_host(&virt_host);
+}
+
 // What a guest with all supported CPUID leaves may set in CR4.
 static int find_supported_cr4(void) {
     uint32_t count = CPUID_MAX_ENTRIES;
     struct kvm_cpuid_entry2 *entries = heap_alloc(count * sizeof(*entries));
     struct guest_cpuid *cpuid = heap_new(struct guest_cpuid);
-    struct cpuid_host host;
     int error = -ENOMEM;
-    if (entries && cpuid) {
-        virt_cpuid_host(&host);
-        error = cpuid_supported(&host, entries, &count);
-    }
+    if (entries && cpuid)
+        error = cpuid_supported(&virt_host, entries, &count);
     if (!error) {
         guest_cpuid_set(cpuid, entries, count);
         virt_supported_cr4 = cpuid->cr4_allowed;
@@ -83,6 +103,7 @@ int virt_init(void) {
     if (!backend || backend->probe())
         return -ENODEV;
     virt = backend->ops;
+    find_host();
     int error = virt_cpu_enable();
     if (!error)
         error = find_supported_cr4();
@@ -98,21 +119,7 @@ void virt_user_return(void) {
     virt->user_return();
 }
 
-uint64_t virt_guest_tsc(struct virt_vcpu *vcpu) {
-    return virt->scaled_tsc(vcpu) + vcpu->tsc_offset;
-}
-
-void virt_cpuid_host(struct cpuid_host *host) {
-    *host = (struct cpuid_host){
-        .read = cpuid_read,
-        .xcr0 = fpu_host_xcr0(),
-        .x2apic_emulated = true,
-        .tsc_stable = true,
-    };
-    if (virt)
-        virt->cpuid_host(host);
-}
-
+// Only MSRs that CPUID vouches for are read: others may fault.
 uint64_t virt_host_msr(uint32_t index) {
-    return virt ? virt->host_msr(index) : 0;
+    return index == MSR_ARCH_CAPABILITIES && virt_host.arch_capabilities ? read_msr(index) : 0;
 }

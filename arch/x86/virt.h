@@ -92,7 +92,20 @@ struct virt_vcpu {
     uint64_t debug[4], dr6, dr7; // guest's DR0-3, DR6, DR7
     struct kvm_guest_debug guest_debug;
     bool user_debug_stepping; // TF in RFLAGS is the debugger's
+    // Work before an entry, rare each: the run loop tests all at once.
+    union {
+        struct {
+            bool recheck_events;  // events or what blocks them changed
+            bool flush_tlb;       // of the guest's own translations
+            bool debug_registers; // DR0-3 must be loaded: breakpoints are enabled
+            bool load_spec_ctrl;  // the guest's IA32_SPEC_CTRL is not the host's 0
+            bool step_due;        // AMD-V: an instruction with TF was completed for the guest
+        };
+        uint64_t before_entry;
+    };
+    uint64_t spec_ctrl;
     uint64_t tsc_offset; // guest TSC = host TSC (scaled by tsc_khz ratio if the CPU can) + offset
+    uint64_t tsc_ratio;  // in virt->tsc_*_bits' format; 0: not scaled
     uint32_t tsc_khz;
     const bool *pic_output;                             // PIC's INTR if this VM has one; NULL none
     uint8_t (*pic_acknowledge)(struct virt_vcpu *vcpu); // set by core: INTA cycle
@@ -118,7 +131,7 @@ enum virt_exit_kind {
     VIRT_EXIT_PORT,      // IN/OUT, not string: emulate, then virt->skip_instruction
     VIRT_EXIT_EMULATE,   // emulate the instruction at RIP (string I/O, MMIO found by other means,
                          // UMIP, ...)
-    VIRT_EXIT_STAGE2,    // EPT/NPT violation at gpa
+    VIRT_EXIT_STAGE2,    // second-stage violation at gpa
     VIRT_EXIT_HALT,      // HLT executed (already skipped)
     VIRT_EXIT_SHUTDOWN,  // triple fault
     VIRT_EXIT_HYPERCALL, // VMCALL/VMMCALL (already skipped): number and arguments in gpr, result to
@@ -168,71 +181,52 @@ struct virt_exit {
     };
 };
 
+// What differs between the back ends. All but run: the vCPU is not in the guest; any CPU.
 struct virt_ops {
     const char *name;         // "VT-x", "AMD-V"
     uint8_t hypercall_opcode; // last byte of VMCALL or VMMCALL
     const struct page_format *stage2_format;
-    void (*describe)(char *out, size_t size); // features found and used, for the log
+    uint32_t vcpu_size; // of what vcpu->backend points to
+    // The TSC ratio's fixed-point format, and whether the processor has one.
+    uint8_t tsc_integer_bits, tsc_fraction_bits;
+    const bool *tsc_scaling;
+    void (*describe)(char *out, size_t size);    // features found and used, for the log
+    void (*cpuid_host)(struct cpuid_host *host); // sets the fields that depend on the back end
     int (*cpu_enable)(void); // on each CPU: VMXON / EFER.SVME. 0 or -errno, logged in words
     void (*cpu_disable)(void);
-    int (*vcpu_create)(struct virt_vcpu *vcpu); // power-on state as KVM's; 0 or -errno
+    int (*vcpu_create)(struct virt_vcpu *vcpu); // vcpu->backend is there, zeroed; 0 or -errno
     void (*vcpu_destroy)(struct virt_vcpu *vcpu);
-    void (*vcpu_reset)(struct virt_vcpu *vcpu, bool init); // INIT or power-on register state
+    void (*vcpu_reset)(struct virt_vcpu *vcpu); // what only the back end holds: an entry's event...
     // Runs the guest until something core must do. Interrupts off, no lock held, thread->fpu ==
-    // &vcpu->guest_fpu. May be called on any CPU: loads the VMCS/VMCB there (clearing it on another
-    // CPU by cpu_call). 0, or -errno for a host fault.
+    // &vcpu->guest_fpu. May be called on any CPU. 0, or -errno for a host fault.
     int (*run)(struct virt_vcpu *vcpu, struct virt_exit *exit);
-    // All below: the vCPU is not in the guest; any CPU.
-    void (*get_regs)(struct virt_vcpu *vcpu, struct kvm_regs *regs);
-    void (*set_regs)(struct virt_vcpu *vcpu, const struct kvm_regs *regs);
-    void (*get_sregs)(struct virt_vcpu *vcpu,
-                      struct kvm_sregs *sregs); // interrupt_bitmap left to core
-    int (*set_sregs)(
-        struct virt_vcpu *vcpu,
-        const struct kvm_sregs *sregs); // -EINVAL as KVM's checks; TLB flushed as needed
+    uint64_t (*get)(struct virt_vcpu *vcpu, enum backend_register which);
+    // Without checks; what hardware needs with it follows (EFER.LMA after CR0, TLB, intercepts).
+    void (*set)(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value);
+    // By the numbers of enum segment_register; 6 TR, 7 LDTR.
     void (*get_segment)(struct virt_vcpu *vcpu, unsigned segment_register,
-                        struct kvm_segment *segment); // enum segment_register; 6 TR, 7 LDTR
-    uint64_t (*get_rip)(struct virt_vcpu *vcpu);
-    void (*set_rip)(struct virt_vcpu *vcpu, uint64_t rip);
-    uint64_t (*get_rflags)(struct virt_vcpu *vcpu);
-    void (*set_rflags)(struct virt_vcpu *vcpu, uint64_t rflags);
-    uint64_t (*get_rsp)(struct virt_vcpu *vcpu);
-    void (*set_rsp)(struct virt_vcpu *vcpu, uint64_t rsp);
-    unsigned (*get_cpl)(struct virt_vcpu *vcpu);
+                        struct kvm_segment *segment);
+    void (*set_segment)(struct virt_vcpu *vcpu, unsigned segment_register,
+                        const struct kvm_segment *segment);
+    // PAE's, which the processor holds on its own. NULL: it reads them from memory.
+    void (*set_pdptes)(struct virt_vcpu *vcpu, const uint64_t pdpte[4]);
     unsigned (*get_interrupt_shadow)(struct virt_vcpu *vcpu); // KVM_X86_SHADOW_INT_* bits
     void (*set_interrupt_shadow)(struct virt_vcpu *vcpu, unsigned shadow);
     bool (*get_nmi_masked)(struct virt_vcpu *vcpu);
     void (*set_nmi_masked)(struct virt_vcpu *vcpu, bool masked);
-    void (*get_paging)(struct virt_vcpu *vcpu, struct guest_paging *paging); // for guest_walk
-    void (*skip_instruction)(
-        struct virt_vcpu *vcpu); // past the instruction that exited; clears the interrupt shadow
+    // Past the instruction that exited; clears the interrupt shadow.
+    void (*skip_instruction)(struct virt_vcpu *vcpu);
     // Bytes of the current instruction if the hardware gave them (decode assists); 0: fetch from
-    // memory.
+    // memory. NULL: it never does.
     unsigned (*instruction_bytes)(struct virt_vcpu *vcpu, uint8_t *bytes);
-    bool (*interrupt_allowed)(struct virt_vcpu *vcpu); // IF=1, no shadow, nothing being injected
-    void (*smm_changed)(struct virt_vcpu *vcpu);       // in_smm: second stage, #UD intercept
-    void (*debug_changed)(struct virt_vcpu *vcpu);     // guest_debug, dr7 ... changed: intercepts
-    void (*cpuid_changed)(struct virt_vcpu *vcpu); // after KVM_SET_CPUID2: intercepts, CR4 mask ...
-    void (*tsc_changed)(struct virt_vcpu *vcpu);   // tsc_offset or tsc_khz
+    void (*smm_changed)(struct virt_vcpu *vcpu);   // in_smm: the second stage
+    void (*debug_changed)(struct virt_vcpu *vcpu); // guest_debug, dr7 ... changed: intercepts
+    void (*tsc_changed)(struct virt_vcpu *vcpu);   // tsc_offset or tsc_ratio
     // Logging of guest-physical pages whose dirty mark in the second stage gets set, on or off;
     // reported by note_write right after an exit. Only where virt_logs_writes.
     void (*log_writes)(struct virt_vcpu *vcpu, bool on);
-    void (*flush_guest_tlb)(
-        struct virt_vcpu *vcpu); // guest-linear mappings (INVVPID) at next entry
     void (*msr_filter_changed)(struct virt_vcpu *vcpu, bool intercept_all);
-    uint64_t (*max_tsc_khz)(void); // 0: no scaling
-    // The hardware half of struct guest_msr_backend (core/kvm builds the whole): values the
-    // VMCS/VMCB or the world switch keeps.
-    uint64_t (*get_msr)(struct virt_vcpu *vcpu, enum backend_msr which);
-    int (*set_msr)(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value); // 0, or -1: #GP
-    int (*msr_command)(struct virt_vcpu *vcpu, uint32_t msr,
-                       uint64_t value);          // IA32_PRED_CMD, IA32_FLUSH_CMD
-    uint64_t (*host_msr)(uint32_t msr);          // feature MSRs; 0: none
-    void (*cpuid_host)(struct cpuid_host *host); // sets the fields that depend on the back end
-    uint64_t (*scaled_tsc)(
-        const struct virt_vcpu *vcpu); // host TSC now at the guest's rate, without the offset
-    void (*user_return)(void);         // see virt_user_return
-    uint64_t (*get_cr4)(struct virt_vcpu *vcpu);
+    void (*user_return)(void); // see virt_user_return; NULL: nothing stays loaded
 };
 
 // CR4 bits the supported CPUID offers: what a vCPU without a CPUID table may set, and no vCPU more.
@@ -249,13 +243,44 @@ int virt_init(void);
 int virt_cpu_enable(void); // each further CPU; again on the same one: no effect
 // user_return's slow path while cpu->guest_msrs_loaded: puts the host's SYSCALL MSRs back.
 void virt_user_return(void);
+
+// -- what both back ends share (arch/x86/guest/vcpu_*.c) --
+
+// A vCPU with its back end's part, in power-on state as KVM's. 0 or -errno.
+int virt_vcpu_create(struct virt_vcpu *vcpu);
+void virt_vcpu_destroy(struct virt_vcpu *vcpu);
+// INIT, or power-on register state (SDM vol. 3 table 10-1).
+void virt_reset(struct virt_vcpu *vcpu, bool init);
+void virt_get_regs(struct virt_vcpu *vcpu, struct kvm_regs *regs);
+void virt_set_regs(struct virt_vcpu *vcpu, const struct kvm_regs *regs);
+void virt_get_sregs(struct virt_vcpu *vcpu, struct kvm_sregs *sregs); // but interrupt_bitmap
+// All but APIC base, CR8 and interrupt_bitmap. 0, or -EINVAL as KVM's checks.
+int virt_set_sregs(struct virt_vcpu *vcpu, const struct kvm_sregs *sregs);
+// RFLAGS without the TF of a debugger that steps the guest.
+uint64_t virt_get_rflags(struct virt_vcpu *vcpu);
+void virt_set_rflags(struct virt_vcpu *vcpu, uint64_t rflags);
+void virt_get_paging(struct virt_vcpu *vcpu, struct guest_paging *paging); // for guest_walk
+// The task priority's class, wherever it is kept. cr8 <= 15.
+static inline uint64_t virt_get_cr8(const struct virt_vcpu *vcpu) {
+    return vcpu->irqchip ? lapic_get_cr8(&vcpu->lapic) : vcpu->cr8;
+}
+static inline void virt_set_cr8(struct virt_vcpu *vcpu, uint64_t cr8) {
+    vcpu->recheck_events = true;
+    if (vcpu->irqchip)
+        lapic_set_cr8(&vcpu->lapic, cr8);
+    else
+        vcpu->cr8 = cr8;
+}
+bool virt_interrupt_allowed(struct virt_vcpu *vcpu); // IF=1, no shadow, nothing being injected
 // Raises an exception in the guest at its next entry (double-fault and triple-fault rules, SDM vol.
 // 3 6.15). DR6/CR2 by payload.
 void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception);
+void virt_raise_vector(struct virt_vcpu *vcpu, uint8_t vector); // no error code
+void virt_raise_error(struct virt_vcpu *vcpu, uint8_t vector, uint32_t error);
 // Puts the pending exception's payload where delivery would: CR2, or DR6 and DR7.
 void virt_deliver_payload(struct virt_vcpu *vcpu);
-// Fills the host-dependent part for cpuid_supported().
-void virt_cpuid_host(struct cpuid_host *host);
+// What the host offers a guest; filled by virt_init.
+extern struct cpuid_host virt_host;
 // Sets the hooks of guest_msr_backend that need only the vCPU (all but set_tsc, adjust_tsc,
 // system_time, wall_clock).
 void virt_msr_backend(struct guest_msr_backend *backend);
@@ -265,7 +290,13 @@ uint64_t virt_host_msr(uint32_t index);
 void virt_cpuid_update(struct virt_vcpu *vcpu);
 // The same for a table that is not (yet) the vCPU's.
 void virt_cpuid_apply(struct virt_vcpu *vcpu, struct guest_cpuid *cpuid);
+// After KVM_SET_CPUID2.
+void virt_cpuid_changed(struct virt_vcpu *vcpu);
 // The guest's TSC at this moment.
-uint64_t virt_guest_tsc(struct virt_vcpu *vcpu);
+uint64_t virt_guest_tsc(const struct virt_vcpu *vcpu);
+// The same without the offset: host TSC now at the guest's rate.
+uint64_t virt_scaled_tsc(const struct virt_vcpu *vcpu);
+void virt_tsc_changed(struct virt_vcpu *vcpu); // tsc_offset or tsc_khz
+uint64_t virt_max_tsc_khz(void);               // 0: no scaling
 // XSETBV, KVM_SET_XCRS: checks and sets XCR0. 0 or -EINVAL.
 int virt_set_xcr0(struct virt_vcpu *vcpu, uint64_t xcr0);

@@ -106,6 +106,6 @@ int capability_check(uint64_t capability) {
         if (capabilities[i].capability == capability)
             return capabilities[i].value;
     if (capability == KVM_CAP_TSC_CONTROL || capability == KVM_CAP_VM_TSC_CONTROL)
-        return virt->max_tsc_khz() != 0;
+        return virt_max_tsc_khz() != 0;
     return 0;
 }

@@ -13,14 +13,14 @@
 // Without TSC scaling only the machine's own frequency can be had, within KVM's tolerance.
 static bool tsc_khz_possible(uint64_t khz) {
     uint64_t host = time_tsc_khz(), distance = khz > host ? khz - host : host - khz;
-    return khz <= virt->max_tsc_khz() || distance * 1000000 <= host * TSC_TOLERANCE_PPM;
+    return khz <= virt_max_tsc_khz() || distance * 1000000 <= host * TSC_TOLERANCE_PPM;
 }
 
 int clock_set_default_tsc_khz(struct vm *vm, uint64_t khz) {
     uint64_t host = time_tsc_khz(), wanted = khz ? khz : host;
     if (wanted > UINT32_MAX || !tsc_khz_possible(wanted))
         return -EINVAL;
-    if (virt->max_tsc_khz()) {
+    if (virt_max_tsc_khz()) {
         uint64_t start = vm->creation_tsc;
         vm->default_tsc_khz = (uint32_t)wanted;
         vm->tsc_offset = 0 - (start / host * wanted + start % host * wanted / host);
@@ -32,10 +32,10 @@ int clock_set_tsc_khz(struct vcpu *vcpu, uint64_t khz) {
     uint64_t wanted = khz ? khz : vcpu->vm->default_tsc_khz;
     if (wanted > UINT32_MAX || !tsc_khz_possible(wanted))
         return -EINVAL;
-    if (!virt->max_tsc_khz())
+    if (!virt_max_tsc_khz())
         return 0;
     vcpu->virt.tsc_khz = vcpu->virt.lapic.guest_tsc_khz = (uint32_t)wanted;
-    virt->tsc_changed(&vcpu->virt);
+    virt_tsc_changed(&vcpu->virt);
     lapic_tsc_changed(&vcpu->virt.lapic);
     vcpu_attend(vcpu, ATTENTION_CLOCK);
     return 0;
@@ -47,20 +47,20 @@ uint64_t clock_now(struct vm *vm) {
 
 void clock_set_tsc_offset(struct vcpu *vcpu, uint64_t offset) {
     vcpu->virt.tsc_offset = offset;
-    virt->tsc_changed(&vcpu->virt);
+    virt_tsc_changed(&vcpu->virt);
     lapic_tsc_changed(&vcpu->virt.lapic);
     vcpu_attend(vcpu, ATTENTION_CLOCK);
 }
 
 void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value) {
-    clock_set_tsc_offset(vcpu, value - virt->scaled_tsc(&vcpu->virt));
+    clock_set_tsc_offset(vcpu, value - virt_scaled_tsc(&vcpu->virt));
 }
 
 // User space writes the TSCs of a VM's vCPUs one by one: values within a second of what the VM's
 // last one makes expect mean the same, as in KVM, and so do vCPUs created later.
 void clock_restore_guest_tsc(struct vcpu *vcpu, uint64_t value) {
     struct vm *vm = vcpu->vm;
-    uint64_t second = vcpu->virt.tsc_khz * 1000ull, scaled = virt->scaled_tsc(&vcpu->virt);
+    uint64_t second = vcpu->virt.tsc_khz * 1000ull, scaled = virt_scaled_tsc(&vcpu->virt);
     uint64_t ahead = value - (scaled + vm->tsc_offset) + second;
     bool same = vcpu->virt.tsc_khz == vm->default_tsc_khz && (!value || ahead < 2 * second);
     if (!same && vcpu->virt.tsc_khz == vm->default_tsc_khz)

@@ -26,10 +26,9 @@ int64_t cpuid_system_ioctl(unsigned command, uint64_t argument) {
     struct kvm_cpuid_entry2 *entries = heap_alloc(CPUID_MAX_ENTRIES * sizeof(*entries));
     if (!entries)
         return -ENOMEM;
-    struct cpuid_host host = {0};
-    virt_cpuid_host(&host);
-    int64_t error = command == KVM_GET_SUPPORTED_CPUID ? cpuid_supported(&host, entries, &count)
-                                                       : cpuid_emulated(entries, &count);
+    int64_t error = command == KVM_GET_SUPPORTED_CPUID
+                        ? cpuid_supported(&virt_host, entries, &count)
+                        : cpuid_emulated(entries, &count);
     if (!error)
         error = copy_out(argument, entries, count);
     heap_free(entries);
@@ -44,8 +43,7 @@ static void adopt(struct vcpu *vcpu, struct kvm_cpuid_entry2 *entries, uint32_t 
     state->lapic.x2apic_allowed = guest_cpuid_has(&state->cpuid, CPUID_X2APIC);
     state->lapic.tsc_deadline_allowed = guest_cpuid_has(&state->cpuid, CPUID_TSC_DEADLINE);
     state->lapic.base_reserved = ~0ull << vcpu_physical_bits(state);
-    virt->cpuid_changed(state);
-    virt_cpuid_update(state);
+    virt_cpuid_changed(state);
 }
 
 // What the guest has seen must not change under it (KVM since 5.16). The new table is compared as

@@ -71,7 +71,7 @@ int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, 
                            struct guest_exception *exception) {
     struct guest_paging paging;
     struct guest_translation translation;
-    virt->get_paging(&vcpu->virt, &paging);
+    virt_get_paging(&vcpu->virt, &paging);
     int error =
         guest_walk(&paging, &guest_memory_walk, vcpu, linear, access, &translation, exception);
     if (!error)
@@ -98,7 +98,7 @@ void guest_translate(struct vcpu *vcpu, struct kvm_translation *translation) {
     struct guest_paging paging;
     struct guest_translation result;
     struct guest_exception exception;
-    virt->get_paging(&vcpu->virt, &paging);
+    virt_get_paging(&vcpu->virt, &paging);
     translation->valid = !guest_walk(&paging, &guest_memory_walk, vcpu, translation->linear_address,
                                      GUEST_NO_CHECK | GUEST_NO_SET_AD, &result, &exception);
     translation->physical_address = translation->valid ? result.gpa : ~0ull;

@@ -118,7 +118,7 @@ int hypercall(struct vcpu *vcpu) {
     const struct arguments arguments = {gpr[RBX], gpr[RCX], gpr[RDX], gpr[RSI]};
     int64_t result = -KVM_ENOSYS;
     vcpu->virt.statistics.hypercalls++;
-    if (virt->get_cpl(&vcpu->virt))
+    if (virt->get(&vcpu->virt, BACKEND_CPL))
         result = -KVM_EPERM;
     else if (number == KVM_HC_MAP_GPA_RANGE && (vcpu->vm->hypercall_exits >> number & 1))
         result = map_gpa_range(vcpu, &arguments);
@@ -141,7 +141,7 @@ bool hypercall_fix(struct vcpu *vcpu, const uint8_t *bytes, unsigned count) {
     const uint8_t ours = virt->hypercall_opcode, other = ours ^ 0xc1 ^ 0xd9; // VMCALL, VMMCALL
     struct guest_exception exception;
     struct kvm_segment cs;
-    uint64_t gpa, rip = virt->get_rip(&vcpu->virt);
+    uint64_t gpa, rip = virt->get(&vcpu->virt, BACKEND_RIP);
     if (count < 3 || bytes[0] != 0x0f || bytes[1] != 0x01 || bytes[2] != other ||
         (vcpu->vm->virt.disabled_quirks & KVM_X86_QUIRK_FIX_HYPERCALL_INSN))
         return false;

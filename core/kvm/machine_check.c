@@ -54,7 +54,7 @@ static int inject_no_action(struct vcpu *vcpu, const struct kvm_x86_mce *event) 
 static int inject_uncorrected(struct vcpu *vcpu, const struct kvm_x86_mce *event) {
     struct guest_msrs *msrs = &vcpu->virt.msrs;
     uint64_t *bank = msrs->mc_banks[event->bank];
-    if ((msrs->mcg_status & MCG_MCIP) || !(virt->get_cr4(&vcpu->virt) & X86_CR4_MCE)) {
+    if ((msrs->mcg_status & MCG_MCIP) || !(virt->get(&vcpu->virt, BACKEND_CR4) & X86_CR4_MCE)) {
         vcpu->virt.events.triple_fault = true;
         return 0;
     }

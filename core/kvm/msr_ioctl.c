@@ -71,7 +71,7 @@ typedef int msr_access(struct vcpu *vcpu, struct kvm_msr_entry *entry);
 static int access_feature(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
     uint64_t value;
     (void)vcpu;
-    if (guest_msr_feature(entry->index, virt->host_msr, &value))
+    if (guest_msr_feature(entry->index, virt_host_msr, &value))
         return -1;
     entry->data = value;
     return 0;

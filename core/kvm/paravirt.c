@@ -37,7 +37,7 @@ static void take_requests(struct vcpu *vcpu, uint64_t page, uint8_t preempted) {
         if (!taken && vcpu_read_guest(vcpu, address, &preempted, 1))
             return;
     if (preempted & KVM_VCPU_FLUSH_TLB)
-        virt->flush_guest_tlb(&vcpu->virt);
+        vcpu->virt.flush_tlb = true;
 }
 
 void paravirt_steal_update(struct vcpu *vcpu) {

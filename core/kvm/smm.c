@@ -29,11 +29,11 @@ static void enter(struct vcpu *vcpu) {
                              .interrupt_shadow = (uint8_t)virt->get_interrupt_shadow(state),
                              .dr7 = state->dr7,
                              .dr6 = state->dr6,
-                             .rflags = virt->get_rflags(state),
-                             .rip = virt->get_rip(state)};
+                             .rflags = virt_get_rflags(state),
+                             .rip = virt->get(state, BACKEND_RIP)};
     struct kvm_sregs sregs;
-    state->gpr[4] = virt->get_rsp(state);
-    virt->get_sregs(state, &sregs);
+    state->gpr[4] = virt->get(state, BACKEND_RSP);
+    virt_get_sregs(state, &sregs);
     smm_save(&area, &sregs, state->gpr);
     smm_set(vcpu, true);
     // Without memory there the state is lost, as on a board.
@@ -41,9 +41,9 @@ static void enter(struct vcpu *vcpu) {
     vcpu->nmi_masked_before_smm = virt->get_nmi_masked(state);
     virt->set_nmi_masked(state, true);
     smm_enter(&sregs, area.base);
-    virt->set_sregs(state, &sregs);
-    virt->set_rflags(state, RFLAGS_FIXED);
-    virt->set_rip(state, SMM_ENTRY);
+    virt_set_sregs(state, &sregs);
+    virt_set_rflags(state, RFLAGS_FIXED);
+    virt->set(state, BACKEND_RIP, SMM_ENTRY);
     virt->set_interrupt_shadow(state, 0);
     state->dr7 = DR7_FIXED;
     virt->debug_changed(state);
@@ -71,20 +71,20 @@ void smm_resume(struct vcpu *vcpu) {
     struct smm_state area;
     struct kvm_sregs sregs;
     uint64_t place = (state->msrs.smbase + SMM_STATE) | MEMSLOT_SMM;
-    virt->get_sregs(state, &sregs);
+    virt_get_sregs(state, &sregs);
     if (vcpu_read_guest(vcpu, place, &area, sizeof(area))) {
         state->events.triple_fault = true;
         return;
     }
     smm_load(&area, &sregs, state->gpr);
     smm_set(vcpu, false);
-    if (virt->set_sregs(state, &sregs)) {
+    if (virt_set_sregs(state, &sregs)) {
         state->events.triple_fault = true;
         return;
     }
-    virt->set_rsp(state, state->gpr[4]);
-    virt->set_rip(state, area.rip);
-    virt->set_rflags(state, area.rflags | RFLAGS_FIXED);
+    virt->set(state, BACKEND_RSP, state->gpr[4]);
+    virt->set(state, BACKEND_RIP, area.rip);
+    virt_set_rflags(state, area.rflags | RFLAGS_FIXED);
     virt->set_interrupt_shadow(state, area.interrupt_shadow);
     virt->set_nmi_masked(state, vcpu->nmi_masked_before_smm);
     state->msrs.smbase = area.base;

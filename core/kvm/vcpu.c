@@ -73,17 +73,6 @@ static void vcpu_timer_expired(struct timer *timer) {
     vcpu_attend(container_of(timer, struct vcpu, timer), ATTENTION_TIMER);
 }
 
-uint64_t vcpu_get_cr8(const struct vcpu *vcpu) {
-    return vcpu->virt.irqchip ? lapic_get_cr8(&vcpu->virt.lapic) : vcpu->virt.cr8;
-}
-
-void vcpu_set_cr8(struct vcpu *vcpu, uint64_t cr8) {
-    if (vcpu->virt.irqchip)
-        lapic_set_cr8(&vcpu->virt.lapic, cr8);
-    else
-        vcpu->virt.cr8 = cr8;
-}
-
 static bool read_physical(struct virt_vcpu *virt_vcpu, uint64_t gpa, void *data, uint32_t size) {
     struct vcpu *vcpu = vcpu_of(virt_vcpu);
     return vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), data, size) == 0;
@@ -250,12 +239,9 @@ static struct vcpu *vcpu_create(struct vm *vm, uint32_t id, int *error) {
     if (fpu_state_init(&vcpu->virt.guest_fpu))
         goto no_pages;
     vcpu_init(vcpu, vm, id);
-    vcpu->virt.xcr0 = vcpu->virt.guest_fpu.xcr0 = 1; // x87, SDM vol. 3 table 10-1
-    *error = virt->vcpu_create(&vcpu->virt);
-    if (!*error) {
-        virt->tsc_changed(&vcpu->virt);
+    *error = virt_vcpu_create(&vcpu->virt);
+    if (!*error)
         return vcpu;
-    }
     fpu_state_destroy(&vcpu->virt.guest_fpu);
 no_pages:
     free_pages(vcpu);
@@ -265,7 +251,7 @@ no_pages:
 
 void vcpu_destroy(struct vcpu *vcpu) {
     timer_stop(&vcpu->timer);
-    virt->vcpu_destroy(&vcpu->virt);
+    virt_vcpu_destroy(&vcpu->virt);
     fpu_state_destroy(&vcpu->virt.guest_fpu);
     heap_free(vcpu->cpuid_entries);
     free_pages(vcpu);

@@ -85,9 +85,5 @@ int vcpu_emulate(struct vcpu *vcpu);
 int vcpu_emulate_continue(struct vcpu *vcpu); // user space has finished an access
 int vcpu_undefined(struct vcpu *vcpu);        // VIRT_EXIT_UNDEFINED
 
-// The task priority's class, wherever it is kept. cr8 <= 15.
-uint64_t vcpu_get_cr8(const struct vcpu *vcpu);
-void vcpu_set_cr8(struct vcpu *vcpu, uint64_t cr8);
-
 // Counts an NMI for injection (at most two wait, SDM vol. 3 6.7.1) without waking the vCPU.
 void vcpu_queue_nmi(struct vcpu *vcpu);

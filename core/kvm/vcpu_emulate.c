@@ -136,17 +136,17 @@ static const struct emulation_ops emulation_ops = {
 static void store_registers(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
     memcpy(vcpu->virt.gpr, emulation->gpr, sizeof(vcpu->virt.gpr));
-    virt->set_rsp(&vcpu->virt, emulation->gpr[4]);
-    virt->set_rip(&vcpu->virt, emulation->rip);
-    virt->set_rflags(&vcpu->virt, emulation->rflags);
+    virt->set(&vcpu->virt, BACKEND_RSP, emulation->gpr[4]);
+    virt->set(&vcpu->virt, BACKEND_RIP, emulation->rip);
+    virt_set_rflags(&vcpu->virt, emulation->rflags);
 }
 
 static void load_registers(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
     memcpy(emulation->gpr, vcpu->virt.gpr, sizeof(emulation->gpr));
-    emulation->gpr[4] = virt->get_rsp(&vcpu->virt);
-    emulation->rip = virt->get_rip(&vcpu->virt);
-    emulation->rflags = virt->get_rflags(&vcpu->virt);
+    emulation->gpr[4] = virt->get(&vcpu->virt, BACKEND_RSP);
+    emulation->rip = virt->get(&vcpu->virt, BACKEND_RIP);
+    emulation->rflags = virt_get_rflags(&vcpu->virt);
 }
 
 static void commit(struct vcpu *vcpu) {
@@ -168,7 +168,7 @@ static unsigned fetch(struct vcpu *vcpu, enum code_mode *mode, uint8_t *bytes,
     virt->get_segment(&vcpu->virt, SEG_CS, &cs);
     *mode = code_mode(&cs, emulation->long_mode);
     uint64_t linear = *mode == CODE_64 ? emulation->rip : (uint32_t)(cs.base + emulation->rip);
-    unsigned count = virt->instruction_bytes(&vcpu->virt, bytes);
+    unsigned count = virt->instruction_bytes ? virt->instruction_bytes(&vcpu->virt, bytes) : 0;
     return count ? count : guest_memory_fetch(vcpu, linear, bytes, INSTRUCTION_MAX, exception);
 }
 
@@ -277,7 +277,7 @@ int vcpu_undefined(struct vcpu *vcpu) {
     uint8_t bytes[INSTRUCTION_MAX];
     enum code_mode mode;
     struct instruction instruction;
-    virt->get_paging(&vcpu->virt, &paging);
+    virt_get_paging(&vcpu->virt, &paging);
     load_registers(vcpu);
     vcpu->emulation.long_mode = paging.efer & EFER_LMA;
     unsigned count = fetch(vcpu, &mode, bytes, &exception);
@@ -298,7 +298,7 @@ int vcpu_emulate(struct vcpu *vcpu) {
     vcpu->virt.statistics.insn_emulations++;
     vcpu->mmio_known = vcpu->exit.kind == VIRT_EXIT_STAGE2 && vcpu->exit.stage2.linear_valid &&
                        !vcpu->exit.stage2.page_walk;
-    virt->get_paging(&vcpu->virt, &paging);
+    virt_get_paging(&vcpu->virt, &paging);
     load(vcpu, &paging);
     emulation->long_mode = paging.efer & EFER_LMA;
     unsigned count = fetch(vcpu, &mode, bytes, &exception);

@@ -21,14 +21,13 @@
 
 static int64_t get_regs(void *vcpu, void *data, uint64_t argument) {
     UNUSED_ARGUMENT;
-    virt->get_regs(&((struct vcpu *)vcpu)->virt, data);
+    virt_get_regs(&((struct vcpu *)vcpu)->virt, data);
     return 0;
 }
 
 void vcpu_set_regs(struct vcpu *vcpu, const struct kvm_regs *regs) {
-    vcpu->rip_moved = regs->rip != virt->get_rip(&vcpu->virt);
-    virt->set_regs(&vcpu->virt, regs);
-    vcpu->virt.events.exception_pending = false;
+    vcpu->rip_moved = regs->rip != virt->get(&vcpu->virt, BACKEND_RIP);
+    virt_set_regs(&vcpu->virt, regs);
 }
 
 static int64_t set_regs(void *vcpu, void *data, uint64_t argument) {
@@ -39,7 +38,7 @@ static int64_t set_regs(void *vcpu, void *data, uint64_t argument) {
 
 void vcpu_get_sregs(struct vcpu *vcpu, struct kvm_sregs *sregs) {
     const struct virt_events *events = &vcpu->virt.events;
-    virt->get_sregs(&vcpu->virt, sregs);
+    virt_get_sregs(&vcpu->virt, sregs);
     memset(sregs->interrupt_bitmap, 0, sizeof(sregs->interrupt_bitmap));
     if (events->interrupt_injected && !events->interrupt_soft)
         sregs->interrupt_bitmap[events->interrupt_vector / 64] |=
@@ -73,13 +72,12 @@ int vcpu_set_sregs(struct vcpu *vcpu, const struct kvm_sregs *sregs) {
     uint64_t old_base = *apic_base_of(vcpu);
     if (set_apic_base(vcpu, sregs->apic_base))
         return -EINVAL;
-    if (virt->set_sregs(&vcpu->virt, sregs)) {
+    if (virt_set_sregs(&vcpu->virt, sregs)) {
         set_apic_base(vcpu, old_base);
         return -EINVAL;
     }
-    vcpu_set_cr8(vcpu, sregs->cr8 & 15);
+    virt_set_cr8(&vcpu->virt, sregs->cr8 & 15);
     set_pending_interrupt(vcpu, sregs);
-    virt_cpuid_update(&vcpu->virt);
     return 0;
 }
 

@@ -148,7 +148,7 @@ static void take_init(struct vcpu *vcpu) {
     if (vcpu->init_latched)
         return;
     lapic_reset(&vcpu->virt.lapic, true);
-    virt->vcpu_reset(&vcpu->virt, true);
+    virt_reset(&vcpu->virt, true);
     paravirt_reset(vcpu);
     bool boot_cpu = vcpu->virt.lapic.base & LAPIC_BASE_BSP;
     vcpu->mp_state = boot_cpu ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_INIT_RECEIVED;
@@ -160,11 +160,11 @@ static void take_sipi(struct vcpu *vcpu) {
     if (vcpu->mp_state != KVM_MP_STATE_INIT_RECEIVED)
         return;
     uint8_t vector = atomic_load(&vcpu->sipi_vector);
-    virt->get_sregs(&vcpu->virt, &sregs);
+    virt_get_sregs(&vcpu->virt, &sregs);
     sregs.cs.selector = (uint16_t)(vector << 8);
     sregs.cs.base = (uint64_t)vector << 12;
-    virt->set_sregs(&vcpu->virt, &sregs);
-    virt->set_rip(&vcpu->virt, 0);
+    virt_set_sregs(&vcpu->virt, &sregs);
+    virt->set(&vcpu->virt, BACKEND_RIP, 0);
     vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
     if (atomic_load(&vcpu->virt.events.smi_pending))
         atomic_fetch_or(&vcpu->virt.attention, ATTENTION_SMI);
@@ -255,7 +255,7 @@ static bool vcpu_wakeable(struct vcpu *vcpu) {
     if (atomic_load(&state->events.nmi_pending) || state->events.exception_pending ||
         atomic_load(&vcpu->unhalted))
         return true;
-    if (!virt->interrupt_allowed(state))
+    if (!virt_interrupt_allowed(state))
         return false;
     bool pic = state->pic_output && *(const volatile bool *)state->pic_output &&
                lapic_accepts_pic(&state->lapic);
@@ -315,7 +315,7 @@ static bool user_wants_window(struct vcpu *vcpu) {
     state->interrupt_window_requested =
         !irqchip_has_pic(vcpu->vm) && vcpu->run->request_interrupt_window;
     return state->interrupt_window_requested && state->events.user_interrupt < 0 &&
-           virt->interrupt_allowed(state);
+           virt_interrupt_allowed(state);
 }
 
 static int64_t run_guest(struct vcpu *vcpu) {
@@ -356,7 +356,7 @@ static int load_synced(struct vcpu *vcpu) {
 static void store_synced(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     if (run->kvm_valid_regs & KVM_SYNC_X86_REGS)
-        virt->get_regs(&vcpu->virt, &run->s.regs.regs);
+        virt_get_regs(&vcpu->virt, &run->s.regs.regs);
     if (run->kvm_valid_regs & KVM_SYNC_X86_SREGS)
         vcpu_get_sregs(vcpu, &run->s.regs.sregs);
     if (run->kvm_valid_regs & KVM_SYNC_X86_EVENTS)
@@ -367,15 +367,15 @@ static void store_synced(struct vcpu *vcpu) {
 static void report(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     struct virt_vcpu *state = &vcpu->virt;
-    bool allowed = virt->get_rflags(state) >> 9 & 1;
+    bool allowed = virt->get(state, BACKEND_RFLAGS) >> 9 & 1;
     run->if_flag = allowed;
     run->flags = state->in_smm ? KVM_RUN_X86_SMM : 0;
-    run->cr8 = vcpu_get_cr8(vcpu);
+    run->cr8 = virt_get_cr8(&vcpu->virt);
     run->apic_base = state->irqchip ? state->lapic.base : state->msrs.apic_base;
     run->ready_for_interrupt_injection =
         irqchip_has_pic(vcpu->vm) ||
         ((!state->irqchip || lapic_accepts_pic(&state->lapic)) && allowed &&
-         state->events.user_interrupt < 0 && virt->interrupt_allowed(state));
+         state->events.user_interrupt < 0 && virt_interrupt_allowed(state));
     if (run->kvm_valid_regs)
         store_synced(vcpu);
 }
@@ -386,7 +386,7 @@ static int64_t run_with_guest_fpu(struct vcpu *vcpu) {
     thread->fpu = &vcpu->virt.guest_fpu;
     int64_t result = run_guest(vcpu);
     if (this_cpu()->guest_msrs_loaded) // now, so that the way back to user mode stays the short one
-        virt->user_return();
+        virt_user_return();
     thread->fpu = &thread->user_fpu;
     fpu_switch(&vcpu->virt.guest_fpu, &thread->user_fpu);
     return result;
@@ -420,10 +420,10 @@ int64_t vcpu_run(struct vcpu *vcpu) {
         return -EINVAL;
     if (run->kvm_dirty_regs && load_synced(vcpu))
         return -EINVAL;
-    if (!vcpu->virt.irqchip && run->cr8 != vcpu_get_cr8(vcpu)) {
+    if (!vcpu->virt.irqchip && run->cr8 != virt_get_cr8(&vcpu->virt)) {
         if (run->cr8 > 15)
             return -EINVAL;
-        vcpu_set_cr8(vcpu, run->cr8);
+        virt_set_cr8(&vcpu->virt, run->cr8);
     }
     if (vcpu->begins)
         begin(vcpu);

@@ -25,9 +25,6 @@ static struct vcpu vcpu = {.vm = &vm};
 static struct memslot slot;
 static unsigned flushes;
 
-const struct virt_ops *virt = &ops;
-bool virt_logs_writes;
-
 bool memslot_by_id(struct vm *of, uint32_t id, struct memslot *found) {
     *found = slot;
     return of == &vm && id == slot.id;
@@ -65,6 +62,7 @@ static void start(uint64_t manual) {
     fake_memory_start();
     memset(&vm, 0, sizeof(vm));
     flushes = 0;
+    virt = &ops;
     vm.virt.stage2_root[0] = page_walker_create(&ept_format_1g);
     ck_assert_int_eq(dirty_log_set_manual(&vm, manual), 0);
     slot = (struct memslot){.gpa = GPA, .size = PAGES * PAGE_SIZE, .id = 3};

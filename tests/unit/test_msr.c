@@ -12,12 +12,12 @@ static uint64_t hardware[BACKEND_COUNT], tsc, written;
 static uint32_t written_index;
 static int commands, changes, refuse;
 
-static uint64_t get(struct guest_msrs *msrs, enum backend_msr which) {
+static uint64_t get(struct guest_msrs *msrs, enum backend_register which) {
     (void)msrs;
     return hardware[which];
 }
 
-static int set(struct guest_msrs *msrs, enum backend_msr which, uint64_t value) {
+static int set(struct guest_msrs *msrs, enum backend_register which, uint64_t value) {
     (void)msrs;
     if (refuse)
         return -1;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The save area of system-management mode: AMD64's layout, and nothing lost on the way back.
-// Sources: arch/x86/guest/smm.c arch/x86/guest/vcpu_reset.c arch/x86/guest/vcpu_event.c
-// Sources: arch/x86/guest/cpuid.c
+// Sources: arch/x86/guest/smm.c
 #include <check.h>
 #include <string.h>
 #include "arch/x86/guest/smm.h"

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include "fake_backend.h"
 
 static struct virt_vcpu *vcpu;
 static uint8_t *lapic_page;
@@ -33,6 +34,8 @@ static void set_up(void) {
     lapic_mmio_write(&vcpu->lapic, LAPIC_SVR, 4, &spurious_vector);
     pic_line = false;
     acknowledged = 0;
+    fake_backend_reset();
+    fake_backend.registers[BACKEND_CR0] = 1; // PE: error codes are pushed
     vcpu->pic_output = &pic_line;
     vcpu->pic_acknowledge = acknowledge;
 }
@@ -80,7 +83,7 @@ START_TEST(page_fault_sets_cr2_when_it_is_injected) {
     vcpu_event_select(vcpu, EVENT_BLOCKS_INTERRUPT | EVENT_BLOCKS_NMI, &event);
     ck_assert_uint_eq(vcpu->cr2, 0x1234);
     ck_assert_uint_eq(event.kind, EVENT_EXCEPTION);
-    ck_assert(event.first_try && event.has_error);
+    ck_assert(event.sets_rf && event.has_error);
     ck_assert_uint_eq(event.error, 2);
     ck_assert(vcpu->events.exception_injected && !vcpu->events.exception_pending);
 }
@@ -108,6 +111,36 @@ START_TEST(cut_off_delivery_goes_first) {
     ck_assert_uint_eq(event.vector, 0x41);
     ck_assert_uint_eq(windows, EVENT_BLOCKS_INTERRUPT | EVENT_BLOCKS_NMI);
     ck_assert_uint_eq(atomic_load(&vcpu->events.nmi_pending), 1);
+}
+END_TEST
+
+START_TEST(cut_off_deliveries_are_kept) {
+    struct vcpu_event event;
+    vcpu_event_cut_off(vcpu, EVENT_VALID | EVENT_HAS_ERROR | EVENT_EXCEPTION << 8 | 13, 0x18, 0);
+    vcpu_event_select(vcpu, 0, &event);
+    ck_assert(!event.sets_rf); // the first try has pushed it
+    ck_assert_uint_eq(vcpu_event_information(&event, event.kind), 0x80000b0d);
+    ck_assert_uint_eq(event.error, 0x18);
+    vcpu_event_delivered(&vcpu->events);
+    vcpu_event_cut_off(vcpu, EVENT_VALID | EVENT_SOFT_INTERRUPT << 8 | 0x80, 0, 2);
+    vcpu_event_select(vcpu, 0, &event);
+    ck_assert_uint_eq(vcpu_event_information(&event, event.kind), 0x80000480);
+    ck_assert_uint_eq(event.soft_length, 2);
+    vcpu_event_delivered(&vcpu->events);
+    fake_backend.nmi_masked = true;
+    vcpu_event_cut_off(vcpu, EVENT_VALID | EVENT_NMI << 8 | 2, 0, 0);
+    ck_assert(!fake_backend.nmi_masked);
+    vcpu_event_select(vcpu, EVENT_BLOCKS_INTERRUPT, &event);
+    ck_assert_uint_eq(event.kind, EVENT_NMI);
+}
+END_TEST
+
+START_TEST(real_mode_pushes_no_error_code) {
+    struct vcpu_event event;
+    fake_backend.registers[BACKEND_CR0] = 0;
+    raise(13, true, 0x18, 0);
+    vcpu_event_select(vcpu, 0, &event);
+    ck_assert_uint_eq(vcpu_event_information(&event, event.kind), 0x8000030d);
 }
 END_TEST
 
@@ -189,6 +222,8 @@ Suite *vcpu_event_suite(void) {
     tcase_add_test(tests, page_fault_sets_cr2_when_it_is_injected);
     tcase_add_test(tests, debug_exception_sets_dr6_and_clears_gd);
     tcase_add_test(tests, cut_off_delivery_goes_first);
+    tcase_add_test(tests, cut_off_deliveries_are_kept);
+    tcase_add_test(tests, real_mode_pushes_no_error_code);
     tcase_add_test(tests, nmi_before_interrupts);
     tcase_add_test(tests, blocked_interrupt_asks_for_the_window);
     tcase_add_test(tests, sources_of_interrupts_in_order);

@@ -70,6 +70,21 @@ CONTROL_REGISTER(cr2)
 CONTROL_REGISTER(cr3)
 CONTROL_REGISTER(cr4)
 
+static inline void write_xcr0(uint64_t value) {
+    __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
+}
+
+#define DEBUG_REGISTER(name)                                                                       \
+    static inline void write_##name(uint64_t value) {                                              \
+        __asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory");                            \
+    }
+DEBUG_REGISTER(dr0)
+DEBUG_REGISTER(dr1)
+DEBUG_REGISTER(dr2)
+DEBUG_REGISTER(dr3)
+DEBUG_REGISTER(dr6)
+#undef DEBUG_REGISTER
+
 static inline void invalidate_page(uint64_t address) {
     __asm__ volatile("invlpg (%0)" ::"r"(address) : "memory");
 }
@@ -125,9 +140,17 @@ enum { EFER_SCE = 1 << 0, EFER_LME = 1 << 8, EFER_LMA = 1 << 10, EFER_NXE = 1 <<
 
 enum msr_index {
     MSR_APIC_BASE = 0x1b,
+    MSR_SPEC_CTRL = 0x48,
+    MSR_PRED_CMD = 0x49,
+    MSR_ARCH_CAPABILITIES = 0x10a,
+    MSR_FLUSH_CMD = 0x10b,
+    MSR_SYSENTER_CS = 0x174,
+    MSR_SYSENTER_ESP = 0x175,
+    MSR_SYSENTER_EIP = 0x176,
     MSR_PAT = 0x277,
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_X2APIC = 0x800,
+    MSR_XSS = 0xda0,
     MSR_EFER = 0xc0000080,
     MSR_STAR = 0xc0000081,
     MSR_LSTAR = 0xc0000082,

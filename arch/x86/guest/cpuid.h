@@ -18,8 +18,9 @@ struct cpuid_host {
     cpuid_reader read;
     uint64_t xcr0;                         // XCR0 bits a guest may set
     uint64_t xss;                          // IA32_XSS bits a guest may set
-    bool rdtscp, invpcid, xsaves, waitpkg; // enabled by the VMX controls
+    bool rdtscp, invpcid, xsaves, waitpkg; // the back end enables them
     bool spec_ctrl;                        // IA32_SPEC_CTRL is switched with the guest
+    bool flush_l1d, arch_capabilities;     // MSRs the host has
     bool x2apic_emulated; // in-kernel local APIC: X2APIC and TSC_DEADLINE may be offered
     bool tsc_stable;      // KVM_FEATURE_CLOCKSOURCE_STABLE_BIT
 };

@@ -129,8 +129,9 @@ static uint64_t reserved_bits(const struct walk *walk, unsigned level, bool leaf
     reserved = walk->levels > 3 ? above & ((1ull << 52) - 1) : above;
     if (!(walk->paging->efer & EFER_NXE))
         reserved |= PTE_NX;
-    // A PDPTE. Reserved too is bit 5, but a processor that walks PDPTEs with the rest of the tables,
-    // as nested paging does (APM vol. 2 15.25.10), may have set it for accessed: QEMU TCG does.
+    // A PDPTE. Reserved too is bit 5, but a processor that walks PDPTEs with the rest of the
+    // tables, as nested paging does (APM vol. 2 15.25.10), may have set it for accessed: QEMU TCG
+    // does.
     if (walk->levels == 3 && level == 3)
         return above | PTE_NX | 0x1c6;
     if (level >= 4 || (level == 3 && !walk->paging->gbpages))

@@ -8,33 +8,46 @@
 
 struct guest_msrs;
 
-// MSRs the world switch or the VMCS keeps: the backend holds the value. The vCPU's own thread.
-enum backend_msr {
+// Values that the hardware's control block or the world switch holds. The vCPU's own thread.
+enum backend_register {
+    BACKEND_RIP,
+    BACKEND_RSP,
+    BACKEND_RFLAGS,
+    BACKEND_CPL, // only read
+    BACKEND_CR0,
+    BACKEND_CR3,
+    BACKEND_CR4,
+    BACKEND_GDT_BASE,
+    BACKEND_GDT_LIMIT,
+    BACKEND_IDT_BASE,
+    BACKEND_IDT_LIMIT,
+    // MSRs.
     BACKEND_EFER,
     BACKEND_FS_BASE,
     BACKEND_GS_BASE,
-    BACKEND_KERNEL_GS_BASE,
-    BACKEND_STAR,
-    BACKEND_LSTAR,
-    BACKEND_CSTAR,
-    BACKEND_SYSCALL_MASK,
     BACKEND_SYSENTER_CS,
     BACKEND_SYSENTER_ESP,
     BACKEND_SYSENTER_EIP,
     BACKEND_PAT,
-    BACKEND_DEBUGCTL,
+    BACKEND_KERNEL_GS_BASE,
+    BACKEND_STAR,
+    BACKEND_LSTAR,
+    BACKEND_SYSCALL_MASK,
     BACKEND_TSC_AUX,
-    BACKEND_SPEC_CTRL,
+    BACKEND_CSTAR,
+    BACKEND_HARDWARE, // the back ends hold those above; struct virt_vcpu those below
+    BACKEND_SPEC_CTRL = BACKEND_HARDWARE,
     BACKEND_XSS,
+    BACKEND_DEBUGCTL, // always 0
     BACKEND_COUNT,
 };
 
 struct guest_msr_backend {
-    uint64_t (*get)(struct guest_msrs *msrs, enum backend_msr which);
+    uint64_t (*get)(struct guest_msrs *msrs, enum backend_register which);
     // value has been checked against CPUID; for EFER the backend refuses a change of LME while
     // paging is on (unless host_initiated through KVM_SET_SREGS, which does not come here) and
     // keeps LMA. 0, or -1: #GP.
-    int (*set)(struct guest_msrs *msrs, enum backend_msr which, uint64_t value);
+    int (*set)(struct guest_msrs *msrs, enum backend_register which, uint64_t value);
     uint64_t (*get_tsc)(struct guest_msrs *msrs); // guest TSC now
     // Sets the guest TSC to value now (guest or host write of IA32_TSC).
     void (*set_tsc)(struct guest_msrs *msrs, uint64_t value, bool host_initiated);

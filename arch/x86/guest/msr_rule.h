@@ -24,7 +24,7 @@ struct msr_rule {
     int (*write)(const struct access *access, uint64_t value); // NULL: read-only
     uint64_t reserved;                                         // bits that must be zero in a write
     uint64_t feature; // CPUID feature the guest needs; 0 none
-    uint16_t field;   // offset in struct guest_msrs, or enum backend_msr
+    uint16_t field;   // offset in struct guest_msrs, or enum backend_register
 };
 
 static inline uint64_t *field_of(const struct access *access) {

@@ -4,7 +4,7 @@
 #include <asm/processor-flags.h>
 #include <stddef.h>
 #include "arch/x86/guest/decoder.h"
-#include "arch/x86/guest/vcpu_reset.h"
+#include "arch/x86/guest/vcpu_registers.h"
 
 _Static_assert(offsetof(struct smm_state, efer) == 0xd0, "APM vol. 2 table 10-1");
 _Static_assert(offsetof(struct smm_state, version) == 0xfc, "APM vol. 2 table 10-1");
@@ -12,28 +12,14 @@ _Static_assert(offsetof(struct smm_state, cr4) == 0x148, "APM vol. 2 table 10-1"
 _Static_assert(sizeof(struct smm_state) == 0x200, "ends with the 64 KiB from SMBASE");
 
 static void save_segment(struct smm_segment *to, const struct kvm_segment *from) {
-    unsigned attributes = from->type | from->s << 4 | from->dpl << 5 | from->present << 7 |
-                          from->avl << 12 | from->l << 13 | from->db << 14 | from->g << 15;
     *to = (struct smm_segment){.selector = from->selector,
-                               .attributes = (uint16_t)attributes,
+                               .attributes = vcpu_segment_attributes(from),
                                .limit = from->limit,
                                .base = from->base};
 }
 
 static void load_segment(struct kvm_segment *to, const struct smm_segment *from) {
-    unsigned attributes = from->attributes;
-    *to = (struct kvm_segment){.selector = from->selector,
-                               .limit = from->limit,
-                               .base = from->base,
-                               .type = attributes & 15,
-                               .s = attributes >> 4 & 1,
-                               .dpl = attributes >> 5 & 3,
-                               .present = attributes >> 7 & 1,
-                               .avl = attributes >> 12 & 1,
-                               .l = attributes >> 13 & 1,
-                               .db = attributes >> 14 & 1,
-                               .g = attributes >> 15 & 1,
-                               .unusable = !(attributes >> 7 & 1)};
+    *to = vcpu_segment(from->selector, from->base, from->limit, from->attributes);
 }
 
 void smm_save(struct smm_state *state, const struct kvm_sregs *sregs, const uint64_t gpr[16]) {

@@ -7,7 +7,7 @@
 
 void virt_cpuid_apply(struct virt_vcpu *vcpu, struct guest_cpuid *cpuid) {
     const struct cpuid_dynamic dynamic = {
-        .cr4 = virt->get_cr4(vcpu),
+        .cr4 = virt->get(vcpu, BACKEND_CR4),
         .xcr0 = vcpu->xcr0,
         .xss = vcpu->guest_fpu.xss,
         .apic_base = vcpu->irqchip ? vcpu->lapic.base : vcpu->msrs.apic_base,
@@ -20,6 +20,11 @@ void virt_cpuid_apply(struct virt_vcpu *vcpu, struct guest_cpuid *cpuid) {
 
 void virt_cpuid_update(struct virt_vcpu *vcpu) {
     virt_cpuid_apply(vcpu, &vcpu->cpuid);
+}
+
+void virt_cpuid_changed(struct virt_vcpu *vcpu) {
+    virt->set(vcpu, BACKEND_CR4, virt->get(vcpu, BACKEND_CR4)); // which bits the guest owns
+    virt_cpuid_update(vcpu);
 }
 
 int virt_set_xcr0(struct virt_vcpu *vcpu, uint64_t xcr0) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Exceptions raised by the hypervisor, and the choice of the next event.
 #include "arch/x86/guest/vcpu_event.h"
+#include <asm/processor-flags.h>
 
-#define DF                8
+enum { VECTOR_BP = 3, VECTOR_OF = 4, DF = 8 };
 #define DR6_CLEARED_BY_DB 0xfull    // B0-B3; the others are sticky
 #define DR6_FROM_PAYLOAD  0xe00full // B0-B3, BD, BS, BT
 #define DR7_GD            (1ull << 13)
@@ -43,6 +44,7 @@ static enum combination combine(uint8_t first, uint8_t second) {
 void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception) {
     struct virt_events *events = &vcpu->events;
     enum combination result = COMBINE_NEW;
+    vcpu->recheck_events = true;
     if (events->exception_pending || events->exception_injected)
         result = combine(events->exception_vector, exception->vector);
     if (result == COMBINE_TRIPLE) {
@@ -53,6 +55,7 @@ void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception)
     events->exception_injected = false;
     events->exception_pending = true;
     events->exception_soft = false;
+    events->soft_length = 0;
     events->exception_vector = twice ? DF : exception->vector;
     events->exception_has_error = twice || exception->has_error_code;
     events->exception_error = twice ? 0 : exception->error_code;
@@ -64,6 +67,15 @@ void virt_raise(struct virt_vcpu *vcpu, const struct guest_exception *exception)
         vcpu->cr2 = exception->cr2;
         events->exception_has_payload = false;
     }
+}
+
+void virt_raise_vector(struct virt_vcpu *vcpu, uint8_t vector) {
+    virt_raise(vcpu, &(struct guest_exception){.vector = vector});
+}
+
+void virt_raise_error(struct virt_vcpu *vcpu, uint8_t vector, uint32_t error) {
+    virt_raise(vcpu, &(struct guest_exception){
+                         .vector = vector, .has_error_code = true, .error_code = error});
 }
 
 void virt_deliver_payload(struct virt_vcpu *vcpu) {
@@ -80,18 +92,26 @@ void virt_deliver_payload(struct virt_vcpu *vcpu) {
     events->exception_has_payload = false;
 }
 
+static bool is_fault(uint8_t vector) {
+    const uint32_t traps_and_aborts = 1u << 1 | 1u << 3 | 1u << 4 | 1u << 8 | 1u << 18;
+    return !(traps_and_aborts >> vector & 1);
+}
+
 static void select_exception(struct virt_vcpu *vcpu, struct vcpu_event *event) {
     struct virt_events *events = &vcpu->events;
-    event->first_try = events->exception_pending;
+    uint8_t vector = events->exception_vector;
+    bool soft = events->exception_soft || vector == VECTOR_BP || vector == VECTOR_OF;
+    event->sets_rf = events->exception_pending && is_fault(vector);
     if (events->exception_pending)
         virt_deliver_payload(vcpu);
     events->exception_pending = false;
     events->exception_injected = true;
-    event->kind = events->exception_soft ? EVENT_SOFT_EXCEPTION : EVENT_EXCEPTION;
-    event->vector = events->exception_vector;
-    event->has_error = events->exception_has_error;
-    event->error = events->exception_error;
-    event->soft_length = events->soft_length;
+    event->kind = soft ? EVENT_SOFT_EXCEPTION : EVENT_EXCEPTION;
+    event->vector = vector;
+    // Real mode pushes no error code (SDM vol. 3 27.2.1.3).
+    event->has_error = events->exception_has_error && (virt->get(vcpu, BACKEND_CR0) & X86_CR0_PE);
+    event->error = (uint16_t)events->exception_error;
+    event->soft_length = events->soft_length ? events->soft_length : 1;
 }
 
 static bool select_cut_off(struct virt_vcpu *vcpu, struct vcpu_event *event) {
@@ -104,7 +124,7 @@ static bool select_cut_off(struct virt_vcpu *vcpu, struct vcpu_event *event) {
     } else if (events->interrupt_injected) {
         event->kind = events->interrupt_soft ? EVENT_SOFT_INTERRUPT : EVENT_INTERRUPT;
         event->vector = events->interrupt_vector;
-        event->soft_length = events->soft_length;
+        event->soft_length = events->soft_length ? events->soft_length : 2;
     } else {
         return false;
     }
@@ -176,4 +196,40 @@ unsigned vcpu_event_select(struct virt_vcpu *vcpu, unsigned blocked, struct vcpu
             return windows | (vcpu->interrupt_window_requested ? EVENT_BLOCKS_INTERRUPT : 0);
     }
     return windows | EVENT_BLOCKS_INTERRUPT;
+}
+
+void vcpu_event_cut_off(struct virt_vcpu *vcpu, uint32_t information, uint32_t error,
+                        uint8_t length) {
+    struct virt_events *events = &vcpu->events;
+    enum vcpu_event_kind kind = (information & EVENT_TYPE) >> EVENT_TYPE_SHIFT;
+    uint8_t vector = information & EVENT_VECTOR;
+    vcpu->recheck_events = true;
+    events->soft_length = length;
+    switch (kind) {
+    case EVENT_NMI:
+        virt->set_nmi_masked(vcpu, false); // the second try masks again
+        events->nmi_injected = true;
+        break;
+    case EVENT_INTERRUPT:
+    case EVENT_SOFT_INTERRUPT:
+        events->interrupt_injected = true;
+        events->interrupt_vector = vector;
+        events->interrupt_soft = kind == EVENT_SOFT_INTERRUPT;
+        break;
+    default:
+        events->exception_injected = true;
+        events->exception_vector = vector;
+        events->exception_soft = kind != EVENT_EXCEPTION;
+        events->exception_has_error = information & EVENT_HAS_ERROR;
+        events->exception_has_payload = false;
+        events->exception_error = error;
+        break;
+    }
+}
+
+bool virt_interrupt_allowed(struct virt_vcpu *vcpu) {
+    const struct virt_events *events = &vcpu->events;
+    if (events->exception_injected || events->interrupt_injected || events->nmi_injected)
+        return false;
+    return (virt->get(vcpu, BACKEND_RFLAGS) & X86_EFLAGS_IF) && !virt->get_interrupt_shadow(vcpu);
 }

@@ -4,8 +4,6 @@
 #include "arch/x86/svm/vcpu.h"
 #include "core/mm/page.h"
 
-#define ATTRIBUTE_DB (1u << 10)
-
 static bool read_physical(void *context, uint64_t gpa, void *data, uint32_t size) {
     struct virt_vcpu *vcpu = context;
     return vcpu->read_physical && vcpu->read_physical(vcpu, gpa, data, size);
@@ -18,7 +16,7 @@ static unsigned fetch_bytes(struct virt_vcpu *vcpu, uint8_t *bytes) {
     if (!svm_code_64(vmcb))
         linear = (uint32_t)(linear + vmcb->segment[SEG_CS].base);
     struct guest_paging paging;
-    svm_get_paging(vcpu, &paging);
+    virt_get_paging(vcpu, &paging);
     unsigned done = 0;
     while (done < SVM_INSTRUCTION_MAX) {
         struct guest_translation translation;
@@ -42,7 +40,7 @@ bool svm_instruction_fetch(struct virt_vcpu *vcpu, struct svm_instruction *instr
     uint8_t bytes[SVM_INSTRUCTION_MAX];
     unsigned count = fetch_bytes(vcpu, bytes);
     return svm_instruction_parse(bytes, count, svm_code_64(vmcb),
-                                 vmcb->segment[SEG_CS].attributes & ATTRIBUTE_DB, instruction);
+                                 vmcb->segment[SEG_CS].attributes & VMCB_ATTRIBUTE_DB, instruction);
 }
 
 // The opcode's length is known by the exit's reason, prefixes must be counted. An instruction that
@@ -68,9 +66,9 @@ void svm_skip(struct virt_vcpu *vcpu) {
     vmcb->rip = next;
     if (__builtin_expect(vmcb->interrupt_shadow & IN_INTERRUPT_SHADOW, 0)) {
         vmcb->interrupt_shadow &= ~IN_INTERRUPT_SHADOW;
-        v->recheck_events = true;
+        vcpu->recheck_events = true;
     }
     // The instruction is complete, so a single step is due.
     if (__builtin_expect(vmcb->rflags & X86_EFLAGS_TF, 0))
-        v->step_due = true;
+        vcpu->step_due = true;
 }

@@ -94,7 +94,7 @@ bool svm_instruction_parse(const uint8_t *bytes, unsigned count, bool code_64, b
         return false;
     uint8_t modrm = bytes[2];
     if (move)
-        instruction->operation = bytes[1] & 2 ? SVM_MOVE_TO : SVM_MOVE_FROM;
+        instruction->operation = SVM_MOVE;
     else
         parse_group_7(modrm, &prefixes, code_64 || code_32, instruction);
     instruction->gpr = (uint8_t)((modrm & 7) | (prefixes.rex & REX_B ? 8 : 0));

@@ -9,8 +9,7 @@
 
 enum svm_operation {
     SVM_OTHER,
-    SVM_MOVE_TO,   // MOV CR or DR from a general register
-    SVM_MOVE_FROM, // MOV to a general register from CR or DR
+    SVM_MOVE, // CR or DR, from or to a general register
     SVM_CLTS,
     SVM_LMSW, // the two of CR0's low word, with a register operand
     SVM_SMSW,

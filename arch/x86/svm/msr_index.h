@@ -5,12 +5,6 @@
 #include "arch/x86/cpu/instruction.h"
 
 enum svm_msr_index {
-    MSR_SPEC_CTRL = 0x48,
-    MSR_PRED_CMD = 0x49,
-    MSR_SYSENTER_CS = 0x174,
-    MSR_SYSENTER_ESP = 0x175,
-    MSR_SYSENTER_EIP = 0x176,
-    MSR_XSS = 0xda0,
     MSR_TSC_RATIO = 0xc0000104,
     MSR_VM_CR = 0xc0010114,
     MSR_VM_HSAVE_PA = 0xc0010117,

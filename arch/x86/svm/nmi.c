@@ -10,7 +10,7 @@ bool nmi_masked(const struct svm_vcpu *v) {
 }
 
 void nmi_set_masked(struct svm_vcpu *v, bool masked) {
-    v->recheck_events = true;
+    v->vcpu->recheck_events = true;
     if (svm.virtual_nmi) {
         uint32_t control = v->vmcb->interrupt_control & ~(uint32_t)V_NMI_MASK;
         v->vmcb->interrupt_control = control | (masked ? V_NMI_MASK : 0);
@@ -35,7 +35,7 @@ void nmi_open_window(struct virt_vcpu *vcpu, struct svm_vcpu *v, bool injecting)
         // TF would be pushed with the flags. An interrupt of our own ends the guest right after the
         // delivery.
         cpu_kick(this_cpu());
-        v->recheck_events = true;
+        v->vcpu->recheck_events = true;
         return;
     }
     // The IRET itself or an interrupt shadow is in the way: one instruction.
@@ -51,7 +51,7 @@ void nmi_exit(struct svm_vcpu *v) {
     v->stepped = v->nmi_step;
     if (v->nmi_step) {
         v->nmi_step = false;
-        v->recheck_events = true;
+        v->vcpu->recheck_events = true;
         // After an IRET the flags are what it loaded.
         bool iret_loaded = v->iret_pending && vmcb->rip != v->step_rip;
         if (!v->step_guest_tf && !iret_loaded)

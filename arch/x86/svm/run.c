@@ -3,9 +3,9 @@
 // rarely.
 #include <asm/svm.h>
 #include "arch/x86/guest/vcpu_attention.h"
+#include "arch/x86/guest/vcpu_debug.h"
 #include "arch/x86/svm/instructions.h"
 #include "arch/x86/svm/vcpu.h"
-#include "core/sched/thread.h"
 
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
@@ -25,7 +25,7 @@ static void prepare_run(struct virt_vcpu *vcpu, struct svm_vcpu *v, struct cpu *
         arrive(vcpu, v, cpu);
     if (unlikely(moved || v->asid_generation != own->asid_generation))
         asid_renew(v, own);
-    uint64_t ratio = v->tsc_ratio ? v->tsc_ratio : TSC_RATIO_ONE;
+    uint64_t ratio = vcpu->tsc_ratio ? vcpu->tsc_ratio : TSC_RATIO_ONE;
     if (unlikely(svm.tsc_ratio && own->tsc_ratio != ratio)) {
         own->tsc_ratio = ratio;
         write_msr(MSR_TSC_RATIO, ratio);
@@ -33,7 +33,7 @@ static void prepare_run(struct virt_vcpu *vcpu, struct svm_vcpu *v, struct cpu *
     if (unlikely(v->tsc_aux != own->tsc_aux) && svm.rdtscp)
         write_msr(MSR_TSC_AUX, v->tsc_aux);
     svm_vmsave(own->host_vmcb); // the thread's FS and user GS base
-    v->recheck_events |= vcpu_event_waiting(vcpu) || vmcb_intercepts(v, SVM_EXIT_WRITE_CR8);
+    vcpu->recheck_events |= vcpu_event_waiting(vcpu) || vmcb_intercepts(v, SVM_EXIT_WRITE_CR8);
 }
 
 static void finish_run(struct virt_vcpu *vcpu, struct svm_vcpu *v, const struct svm_cpu *own) {
@@ -50,38 +50,52 @@ static void flush(struct svm_vcpu *v, struct svm_cpu *own) {
         asid_renew(v, own);
 }
 
+// A step that became due between two entries. True: it belongs to the debugger in user space.
+static bool step_due(struct virt_vcpu *vcpu, struct virt_exit *exit) {
+    vcpu->step_due = false;
+    return vcpu_debug_exception(vcpu, exit, DR6_BS) == EXIT_LEAVE;
+}
+
 // What before_entry says. False: exit tells why not to enter.
 static bool prepare_entry(struct virt_vcpu *vcpu, struct svm_vcpu *v, struct svm_cpu *own,
                           struct virt_exit *exit) {
-    if (v->step_due && svm_step_due(vcpu, exit))
+    if (vcpu->step_due && step_due(vcpu, exit))
         return false;
-    if (v->recheck_events) {
-        if (vcpu->events.triple_fault) {
-            vcpu->events.triple_fault = false;
-            exit->kind = VIRT_EXIT_SHUTDOWN;
+    if (vcpu->recheck_events) {
+        if (vcpu_event_triple_fault(vcpu, exit))
             return false;
-        }
         svm_events_entry(vcpu, v);
     }
-    if (v->flush_tlb) {
-        v->flush_tlb = false;
+    if (vcpu->flush_tlb) {
+        vcpu->flush_tlb = false;
         vcpu->statistics.tlb_flushes++;
         flush(v, own);
     }
-    if (v->debug_registers)
-        svm_load_debug_registers(vcpu);
+    if (vcpu->debug_registers)
+        svm_load_breakpoints(vcpu);
     return true;
+}
+
+static void load_tpr(struct virt_vcpu *vcpu, struct vmcb *vmcb) {
+    uint32_t control = vmcb->interrupt_control & ~(uint32_t)V_TPR;
+    vmcb->interrupt_control = control | (uint32_t)virt_get_cr8(vcpu);
+}
+
+static void store_tpr(struct virt_vcpu *vcpu, const struct vmcb *vmcb) {
+    uint8_t tpr = vmcb->interrupt_control & 15;
+    if (unlikely(tpr != virt_get_cr8(vcpu)))
+        virt_set_cr8(vcpu, tpr);
 }
 
 static void enter(struct virt_vcpu *vcpu, struct svm_vcpu *v, const struct svm_cpu *own) {
     struct vmcb *vmcb = v->vmcb;
-    svm_load_tpr(vcpu, v);
+    load_tpr(vcpu, vmcb);
     vmcb->rax = vcpu->gpr[0];
     vmcb->cr2 = vcpu->cr2;
-    if (unlikely(v->spec_ctrl))
-        write_msr(MSR_SPEC_CTRL, v->spec_ctrl);
+    if (unlikely(vcpu->load_spec_ctrl))
+        write_msr(MSR_SPEC_CTRL, vcpu->spec_ctrl);
     svm_world_switch(vcpu, v->vmcb_physical, own->host_vmcb);
-    if (unlikely(v->spec_ctrl))
+    if (unlikely(vcpu->load_spec_ctrl))
         write_msr(MSR_SPEC_CTRL, 0);
     vcpu->gpr[0] = vmcb->rax;
     vcpu->cr2 = vmcb->cr2;
@@ -89,7 +103,16 @@ static void enter(struct virt_vcpu *vcpu, struct svm_vcpu *v, const struct svm_c
     // CR2 and the interrupt control are written at each entry.
     vmcb->clean = svm.clean_bits ? CLEAN_ALL & ~(CLEAN_CR2 | CLEAN_INTERRUPTS) : 0;
     v->next_rip = svm.next_rip ? vmcb->next_rip : 0;
-    svm_store_tpr(vcpu, v);
+    store_tpr(vcpu, vmcb);
+}
+
+static enum exit_action dispatch(struct virt_vcpu *vcpu, uint64_t code, struct virt_exit *exit) {
+    if (code == SVM_EXIT_NPF)
+        return svm_exit_nested_page_fault(vcpu, exit);
+    if (unlikely(code >= SVM_EXIT_ROWS || !svm_exit_table[code].handler))
+        return exit_internal_error(exit, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, code,
+                                   this_cpu()->index);
+    return svm_exit_table[code].handler(vcpu, exit);
 }
 
 static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct svm_vcpu *v,
@@ -109,15 +132,13 @@ static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct svm_vcpu *v,
         if (v->iret_pending || v->nmi_step)
             nmi_exit(v);
         svm_events_exit(vcpu, v);
-    } else if (unlikely(v->vmcb->exit_event & EVENTINJ_VALID)) {
+    } else if (unlikely(v->vmcb->exit_event & EVENT_VALID)) {
         svm_events_exit(vcpu, v);
     }
-    if (code == SVM_EXIT_NPF)
-        return svm_exit_nested_page_fault(vcpu, v, exit);
-    if (unlikely(code >= SVM_EXIT_ROWS || !svm_exit_table[code].handler))
-        return svm_internal_error(exit, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, code,
-                                  this_cpu()->index);
-    return svm_exit_table[code].handler(vcpu, v, exit);
+    enum exit_action action = dispatch(vcpu, code, exit);
+    if (action & EXIT_SKIP)
+        svm_skip(vcpu);
+    return action;
 }
 
 int svm_run(struct virt_vcpu *vcpu, struct virt_exit *exit) {
@@ -130,14 +151,9 @@ int svm_run(struct virt_vcpu *vcpu, struct virt_exit *exit) {
     // From here whoever sets attention kicks this CPU: sequentially consistent against their store.
     atomic_store(&vcpu->in_guest, true);
     do {
-        if (unlikely(vcpu_look(vcpu, cpu))) {
-            if (vcpu_must_leave(vcpu, cpu)) {
-                exit->kind = VIRT_EXIT_ATTENTION;
-                break;
-            }
-            v->recheck_events = true;
-        }
-        if (unlikely(v->before_entry) && !prepare_entry(vcpu, v, own, exit))
+        if (unlikely(vcpu_look(vcpu, cpu)) && vcpu_must_leave(vcpu, cpu, exit))
+            break;
+        if (unlikely(vcpu->before_entry) && !prepare_entry(vcpu, v, own, exit))
             break;
         uint64_t generation = atomic_load_explicit(&vm->stage2_generation, memory_order_acquire);
         if (unlikely(v->stage2_seen != generation)) {
@@ -145,7 +161,7 @@ int svm_run(struct virt_vcpu *vcpu, struct virt_exit *exit) {
             flush(v, own);
         }
         enter(vcpu, v, own);
-    } while (handle_exit(vcpu, v, exit) == EXIT_RESUME);
+    } while (!(handle_exit(vcpu, v, exit) & EXIT_LEAVE));
     atomic_store_explicit(&vcpu->in_guest, false, memory_order_release);
     finish_run(vcpu, v, own);
     return 0;

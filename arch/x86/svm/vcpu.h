@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include "arch/x86/guest/decoder.h"
 #include "arch/x86/guest/vcpu_event.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include "arch/x86/svm/capabilities.h"
 #include "arch/x86/svm/instruction.h"
 #include "arch/x86/svm/msr_index.h"
@@ -31,24 +32,13 @@ struct svm_vcpu {
         };
         uint32_t after_exit;
     };
-    // Work before an entry, rare each.
-    union {
-        struct {
-            bool recheck_events;  // events or what blocks them changed
-            bool flush_tlb;       // of the guest's own translations
-            bool debug_registers; // DR0-3 must be loaded: breakpoints are enabled
-            bool step_due;        // an instruction with TF was completed for the guest
-        };
-        uint32_t before_entry;
-    };
     bool virtual_interrupt; // injected: as a virtual interrupt
     bool nmi_masked;        // without virtual NMI: an NMI's handler has not reached its IRET
     bool step_guest_tf;     // nmi_step: the guest had TF itself
     bool stepped;           // the exit followed an entry with nmi_step
     uint8_t soft_advance;   // bytes that RIP went ahead for an injected soft event
     uint64_t step_rip, iret_rip;
-    uint64_t tsc_aux, spec_ctrl, debugctl;
-    uint64_t tsc_ratio; // 32 fraction bits (APM vol. 2 15.30.5); 0: not scaled
+    uint64_t tsc_aux;
 };
 
 static inline struct svm_vcpu *svm_of(const struct virt_vcpu *vcpu) {
@@ -60,8 +50,8 @@ static inline void vmcb_dirty(struct vmcb *vmcb, enum vmcb_clean what) {
 }
 
 // -- vmcb.c --
-int vmcb_create(struct virt_vcpu *vcpu, struct svm_vcpu *v); // 0 or -ENOMEM
-void vmcb_destroy(struct svm_vcpu *v);
+int vmcb_create(struct virt_vcpu *vcpu); // 0 or -ENOMEM
+void vmcb_destroy(struct virt_vcpu *vcpu);
 // Exits with that code (below 0xa0) on or off.
 void vmcb_intercept(struct svm_vcpu *v, unsigned exit_code, bool on);
 static inline bool vmcb_intercepts(const struct svm_vcpu *v, unsigned exit_code) {
@@ -78,9 +68,11 @@ struct svm_cpu {
     uint64_t host_vmcb;       // what VMLOAD brings back of it; physical
     uint64_t asid_generation; // from 1
     uint32_t next_asid;
-    uint64_t tsc_ratio; // in MSR_TSC_RATIO
+    uint64_t tsc_ratio; // in MSR_TSC_RATIO; 32 fraction bits (APM vol. 2 15.30.5)
     uint64_t tsc_aux;   // the host's
 };
+#define TSC_RATIO_FRACTION 32
+#define TSC_RATIO_ONE      (1ull << TSC_RATIO_FRACTION)
 extern struct svm_cpu svm_cpus[CPU_MAX];
 extern const struct virt_ops svm_ops;
 
@@ -92,21 +84,13 @@ void asid_renew(struct svm_vcpu *v, struct svm_cpu *cpu);
 extern uint64_t svm_msr_map, svm_msr_map_all, svm_io_map; // physical
 int svm_permission_maps_init(void);                       // 0 or -ENOMEM
 
-// -- msrs.c --
-uint64_t svm_msr_get(struct virt_vcpu *vcpu, enum backend_msr which);
-int svm_msr_set(struct virt_vcpu *vcpu, enum backend_msr which, uint64_t value);
-
 // -- registers.c --
-void svm_get_regs(struct virt_vcpu *vcpu, struct kvm_regs *regs);
-void svm_set_regs(struct virt_vcpu *vcpu, const struct kvm_regs *regs);
+uint64_t svm_get(struct virt_vcpu *vcpu, enum backend_register which);
+void svm_set(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value);
 void svm_get_segment(struct virt_vcpu *vcpu, unsigned segment_register,
                      struct kvm_segment *segment);
 void svm_set_segment(struct virt_vcpu *vcpu, unsigned segment_register,
                      const struct kvm_segment *segment);
-uint64_t svm_get_rflags(struct virt_vcpu *vcpu);
-void svm_set_rflags(struct virt_vcpu *vcpu, uint64_t rflags);
-uint64_t svm_read_gpr(const struct virt_vcpu *vcpu, unsigned index);
-void svm_write_gpr(struct virt_vcpu *vcpu, unsigned index, uint64_t value);
 bool svm_code_64(const struct vmcb *vmcb);
 
 // -- fetch.c --
@@ -116,37 +100,27 @@ bool svm_instruction_fetch(struct virt_vcpu *vcpu, struct svm_instruction *instr
 void svm_skip(struct virt_vcpu *vcpu);
 
 // -- control_registers.c --
-// Write without checks; EFER.LMA, TLB and intercepts follow.
+uint64_t svm_get_cr0(const struct svm_vcpu *v);
 void svm_write_cr0(struct virt_vcpu *vcpu, uint64_t cr0);
 void svm_write_cr4(struct virt_vcpu *vcpu, uint64_t cr4);
 void svm_write_efer(struct virt_vcpu *vcpu, uint64_t efer);
-static inline uint64_t svm_efer(const struct virt_vcpu *vcpu) {
-    return svm_of(vcpu)->vmcb->efer & ~EFER_SVME;
-}
-uint64_t svm_get_cr0(struct virt_vcpu *vcpu);
-// CR8 between VMCB and local APIC.
-void svm_load_tpr(struct virt_vcpu *vcpu, struct svm_vcpu *v);
-void svm_store_tpr(struct virt_vcpu *vcpu, struct svm_vcpu *v);
-
-// -- sregs.c --
-void svm_get_sregs(struct virt_vcpu *vcpu, struct kvm_sregs *sregs);
-int svm_set_sregs(struct virt_vcpu *vcpu, const struct kvm_sregs *sregs);
-void svm_get_paging(struct virt_vcpu *vcpu, struct guest_paging *paging);
-void svm_reset(struct virt_vcpu *vcpu, bool init);
+// The instruction's operand from the decode assists, where they are valid, else from memory. False:
+// it cannot be read.
+bool svm_find_operand(struct virt_vcpu *vcpu, bool assisted, struct svm_instruction *what);
 
 // -- debug_registers.c --
 void svm_debug_changed(struct virt_vcpu *vcpu);
-void svm_load_debug_registers(struct virt_vcpu *vcpu);
+void svm_load_breakpoints(struct virt_vcpu *vcpu);
 void svm_disarm_breakpoints(struct svm_vcpu *v); // after the exit
+HANDLER(svm_exit_debug_register);
+HANDLER(svm_exit_debug_exception);
+HANDLER(svm_exit_software_interrupt);
 
 // -- events.c --
 // After an exit: what was injected is delivered, or waits for its second try.
 void svm_events_exit(struct virt_vcpu *vcpu, struct svm_vcpu *v);
 // Before an entry: injects, opens the windows that are needed.
 void svm_events_entry(struct virt_vcpu *vcpu, struct svm_vcpu *v);
-bool svm_interrupt_allowed(struct virt_vcpu *vcpu);
-void svm_raise(struct virt_vcpu *vcpu, uint8_t vector); // no error code
-void svm_raise_error(struct virt_vcpu *vcpu, uint8_t vector, uint32_t error);
 
 // -- nmi.c --
 bool nmi_masked(const struct svm_vcpu *v);
@@ -161,9 +135,6 @@ void nmi_collect(struct virt_vcpu *vcpu, struct svm_vcpu *v);
 
 // -- run.c, exit_table.c --
 int svm_run(struct virt_vcpu *vcpu, struct virt_exit *exit);
-enum exit_action { EXIT_RESUME, EXIT_LEAVE };
-typedef enum exit_action (*exit_handler)(struct virt_vcpu *vcpu, struct svm_vcpu *v,
-                                         struct virt_exit *exit);
 #define SVM_EXIT_ROWS 0xa0
 struct exit_row {
     exit_handler handler; // NULL: unexpected
@@ -171,32 +142,12 @@ struct exit_row {
     bool on;              // intercepted from the start
 };
 extern const struct exit_row svm_exit_table[SVM_EXIT_ROWS];
-enum exit_action svm_exit_nested_page_fault(struct virt_vcpu *vcpu, struct svm_vcpu *v,
-                                            struct virt_exit *exit);
-enum exit_action svm_exit_control_register(struct virt_vcpu *vcpu, struct svm_vcpu *v,
-                                           struct virt_exit *exit);
-enum exit_action svm_exit_debug_register(struct virt_vcpu *vcpu, struct svm_vcpu *v,
-                                         struct virt_exit *exit);
-enum exit_action svm_exit_debug_exception(struct virt_vcpu *vcpu, struct svm_vcpu *v,
-                                          struct virt_exit *exit);
-enum exit_action svm_exit_breakpoint(struct virt_vcpu *vcpu, struct svm_vcpu *v,
-                                     struct virt_exit *exit);
-enum exit_action svm_exit_software_interrupt(struct virt_vcpu *vcpu, struct svm_vcpu *v,
-                                             struct virt_exit *exit);
-// A step that became due between two entries: true if it belongs to the debugger in user space.
-bool svm_step_due(struct virt_vcpu *vcpu, struct virt_exit *exit);
-enum exit_action svm_internal_error(struct virt_exit *exit, uint32_t suberror, uint64_t first,
-                                    uint64_t second);
+HANDLER(svm_exit_nested_page_fault);
+HANDLER(svm_exit_control_register);
 
 // -- entry_failure.c --
 // Logs the VMCB; fills exit with VIRT_EXIT_FAIL_ENTRY.
 void svm_entry_failed(struct virt_vcpu *vcpu, struct virt_exit *exit);
-
-// -- tsc.c --
-void svm_tsc_changed(struct virt_vcpu *vcpu);
-uint64_t svm_scaled_tsc(const struct virt_vcpu *vcpu); // host TSC now, times the ratio
-uint64_t svm_max_tsc_khz(void);
-#define TSC_RATIO_ONE (1ull << 32)
 
 // -- world_switch.asm --
 // Enters the guest with vcpu->gpr and the VMCB's RAX and RSP; returns after the exit.

@@ -43,7 +43,8 @@ static void write_intercepts(struct svm_vcpu *v) {
     }
 }
 
-int vmcb_create(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
+int vmcb_create(struct virt_vcpu *vcpu) {
+    struct svm_vcpu *v = svm_of(vcpu);
     v->vcpu = vcpu;
     v->vmcb_physical = page_alloc_zeroed(0);
     if (v->vmcb_physical == PHYSICAL_NONE)
@@ -64,6 +65,6 @@ int vmcb_create(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
     return 0;
 }
 
-void vmcb_destroy(struct svm_vcpu *v) {
-    page_put(v->vmcb_physical);
+void vmcb_destroy(struct virt_vcpu *vcpu) {
+    page_put(svm_of(vcpu)->vmcb_physical);
 }

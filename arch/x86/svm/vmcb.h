@@ -25,7 +25,7 @@ struct vmcb {
     uint32_t interrupt_vector;
     uint64_t interrupt_shadow; // bit 0
     uint64_t exit_code, exit_info1, exit_info2;
-    uint64_t exit_event; // EXITINTINFO: enum vmcb_event
+    uint64_t exit_event; // EXITINTINFO: guest/vcpu_event.h
     uint64_t nested_control;
     uint8_t reserved_098[0xa8 - 0x98];
     uint64_t event; // EVENTINJ
@@ -89,17 +89,6 @@ enum vmcb_interrupt_control { // APM vol. 2 table B-1, offset 60h
     V_NMI_ENABLE = 1 << 26,
 };
 
-enum vmcb_event { // EVENTINJ and EXITINTINFO alike, APM vol. 2 15.20
-    EVENTINJ_VECTOR = 0xff,
-    EVENTINJ_TYPE = 7 << 8,
-    EVENTINJ_INTERRUPT = 0 << 8,
-    EVENTINJ_NMI = 2 << 8,
-    EVENTINJ_EXCEPTION = 3 << 8,
-    EVENTINJ_SOFT_INTERRUPT = 4 << 8,
-    EVENTINJ_HAS_ERROR = 1 << 11, // in bits 63:32
-};
-#define EVENTINJ_VALID (1ull << 31)
-
 #define NESTED_PAGING       1ull
 #define IN_INTERRUPT_SHADOW 1ull
 
@@ -118,8 +107,8 @@ enum vmcb_clean {              // APM vol. 2 15.15.3: what has not changed since
 };
 
 enum { // segment attributes: the descriptor's bits 40-47 and 52-55
-    ATTRIBUTE_P = 1 << 7,
-    ATTRIBUTE_L = 1 << 9,
+    VMCB_ATTRIBUTE_L = 1 << 9,
+    VMCB_ATTRIBUTE_DB = 1 << 10,
 };
 
 // EXITINFO1 of an I/O exit, APM vol. 2 15.10.2.

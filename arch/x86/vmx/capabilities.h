@@ -16,7 +16,6 @@ struct vmx_capabilities {
     uint8_t preemption_timer_shift;             // it counts once every 2^shift TSC ticks
     bool ept_1g, ept_accessed_dirty, write_log; // write_log: page-modification logging
     bool preemption_timer, monitor_trap, pause_loop, tsc_scaling, rdtscp, invpcid, xsaves;
-    bool spec_ctrl, flush_l1d, arch_capabilities; // CPUID's
 };
 
 extern struct vmx_capabilities vmx;

@@ -75,18 +75,3 @@ static inline bool vmx_invvpid(enum invalidation type, uint16_t vpid) {
                      : "memory");
     return ok;
 }
-
-static inline void write_xcr0(uint64_t value) {
-    __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
-}
-
-#define DEBUG_REGISTER(name)                                                                       \
-    static inline void write_##name(uint64_t value) {                                              \
-        __asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory");                            \
-    }
-DEBUG_REGISTER(dr0)
-DEBUG_REGISTER(dr1)
-DEBUG_REGISTER(dr2)
-DEBUG_REGISTER(dr3)
-DEBUG_REGISTER(dr6)
-#undef DEBUG_REGISTER

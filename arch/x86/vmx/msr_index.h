@@ -6,13 +6,6 @@
 enum vmx_msr_index {
     MSR_TSC = 0x10,
     MSR_FEATURE_CONTROL = 0x3a,
-    MSR_SPEC_CTRL = 0x48,
-    MSR_PRED_CMD = 0x49,
-    MSR_FLUSH_CMD = 0x10b,
-    MSR_ARCH_CAPABILITIES = 0x10a,
-    MSR_SYSENTER_CS = 0x174,
-    MSR_SYSENTER_ESP = 0x175,
-    MSR_SYSENTER_EIP = 0x176,
     MSR_VMX_BASIC = 0x480,
     MSR_VMX_PIN = 0x481,
     MSR_VMX_CPU = 0x482,
@@ -29,5 +22,4 @@ enum vmx_msr_index {
     MSR_VMX_TRUE_CPU = 0x48e,
     MSR_VMX_TRUE_EXIT = 0x48f,
     MSR_VMX_TRUE_ENTRY = 0x490,
-    MSR_XSS = 0xda0,
 };

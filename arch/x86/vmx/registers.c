@@ -1,58 +1,55 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// General registers, RIP, RFLAGS and segments of a vCPU between GPR array, VMCS and KVM's
-// structures.
-#include <asm/processor-flags.h>
+// A vCPU's registers in its VMCS, and going past an instruction.
+#include "arch/x86/guest/vcpu_registers.h"
 #include "arch/x86/vmx/vcpu.h"
 
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
+static const uint16_t fields[BACKEND_HARDWARE] = {
+    [BACKEND_RIP] = VMCS_GUEST_RIP,
+    [BACKEND_RSP] = VMCS_GUEST_RSP,
+    [BACKEND_RFLAGS] = VMCS_GUEST_RFLAGS,
+    [BACKEND_CR3] = VMCS_GUEST_CR3,
+    [BACKEND_GDT_BASE] = VMCS_GUEST_GDTR_BASE,
+    [BACKEND_GDT_LIMIT] = VMCS_GUEST_GDTR_LIMIT,
+    [BACKEND_IDT_BASE] = VMCS_GUEST_IDTR_BASE,
+    [BACKEND_IDT_LIMIT] = VMCS_GUEST_IDTR_LIMIT,
+    [BACKEND_EFER] = VMCS_GUEST_EFER,
+    [BACKEND_FS_BASE] = VMCS_GUEST_FS_BASE,
+    [BACKEND_GS_BASE] = VMCS_GUEST_GS_BASE,
+    [BACKEND_SYSENTER_CS] = VMCS_GUEST_SYSENTER_CS,
+    [BACKEND_SYSENTER_ESP] = VMCS_GUEST_SYSENTER_ESP,
+    [BACKEND_SYSENTER_EIP] = VMCS_GUEST_SYSENTER_EIP,
+    [BACKEND_PAT] = VMCS_GUEST_PAT,
+};
 
-// struct kvm_regs begins with the sixteen registers in its own order.
-static const uint8_t kvm_order[16] = {RAX, RBX, RCX, RDX, RSI, RDI, RSP, RBP,
-                                      R8,  R9,  R10, R11, R12, R13, R14, R15};
-_Static_assert(offsetof(struct kvm_regs, rip) == 128, "sixteen registers before RIP");
+_Static_assert(BACKEND_CSTAR - BACKEND_KERNEL_GS_BASE == LAZY_CSTAR, "one order");
+_Static_assert(BACKEND_HARDWARE == BACKEND_CSTAR + 1, "nothing after them");
 
-void vmx_get_regs(struct virt_vcpu *vcpu, struct kvm_regs *regs) {
-    uint64_t *out = (uint64_t *)regs;
+uint64_t vmx_get(struct virt_vcpu *vcpu, enum backend_register which) {
     vmcs_use(vmx_of(vcpu));
-    vcpu->gpr[RSP] = vmread(VMCS_GUEST_RSP);
-    for (unsigned i = 0; i < 16; i++)
-        out[i] = vcpu->gpr[kvm_order[i]];
-    regs->rip = vmread(VMCS_GUEST_RIP);
-    regs->rflags = vmx_get_rflags(vcpu);
+    if (__builtin_expect(fields[which], 1))
+        return vmread(fields[which]);
+    if (which >= BACKEND_KERNEL_GS_BASE)
+        return vmx_lazy_get(vcpu, which - BACKEND_KERNEL_GS_BASE);
+    if (which == BACKEND_CR4)
+        return vmx_get_cr4();
+    uint64_t cr0 = vmx_get_cr0();
+    if (which == BACKEND_CR0)
+        return cr0;
+    return cr0 & CR0_PE ? vmread(VMCS_GUEST_SS_RIGHTS) >> 5 & 3 : 0; // BACKEND_CPL
 }
 
-void vmx_set_regs(struct virt_vcpu *vcpu, const struct kvm_regs *regs) {
-    const uint64_t *in = (const uint64_t *)regs;
+void vmx_set(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value) {
     vmcs_use(vmx_of(vcpu));
-    for (unsigned i = 0; i < 16; i++)
-        vcpu->gpr[kvm_order[i]] = in[i];
-    vmwrite(VMCS_GUEST_RSP, regs->rsp);
-    vmwrite(VMCS_GUEST_RIP, regs->rip);
-    vmx_set_rflags(vcpu, regs->rflags);
-    // As KVM_SET_REGS: what was raised before belongs to the old state.
-    vcpu->events.exception_pending = false;
-}
-
-static bool single_step(const struct virt_vcpu *vcpu) {
-    const uint32_t both = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-    return (vcpu->guest_debug.control & both) == both;
-}
-
-// While the debugger steps, TF in the VMCS is the debugger's.
-uint64_t vmx_get_rflags(struct virt_vcpu *vcpu) {
-    vmcs_use(vmx_of(vcpu));
-    uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
-    return single_step(vcpu) ? rflags & ~X86_EFLAGS_TF : rflags;
-}
-
-#define RFLAGS_DEFINED 0x3f7fd7ull // bits that may be 1 (SDM vol. 3 27.3.1.4)
-
-void vmx_set_rflags(struct virt_vcpu *vcpu, uint64_t rflags) {
-    vmcs_use(vmx_of(vcpu));
-    if (single_step(vcpu))
-        rflags |= X86_EFLAGS_TF;
-    vmwrite(VMCS_GUEST_RFLAGS, (rflags & RFLAGS_DEFINED) | X86_EFLAGS_FIXED);
-    vmx_of(vcpu)->recheck_events = true;
+    if (which == BACKEND_CR0)
+        vmx_write_cr0(vcpu, value);
+    else if (which == BACKEND_CR4)
+        vmx_write_cr4(vcpu, value);
+    else if (which == BACKEND_EFER)
+        vmx_write_efer(vcpu, value);
+    else if (which >= BACKEND_KERNEL_GS_BASE)
+        vmx_lazy_set(vcpu, which - BACKEND_KERNEL_GS_BASE, value);
+    else
+        vmwrite(fields[which], value);
 }
 
 // -- segments --
@@ -62,63 +59,33 @@ static unsigned field_step(unsigned segment_register) {
     return (segment_register < 6 ? segment_register : segment_register == 6 ? 7 : 6) * 2;
 }
 
-static struct kvm_segment segment_from_rights(uint32_t rights) {
-    bool unusable = rights & RIGHTS_UNUSABLE;
-    return (struct kvm_segment){
-        .type = rights & 15,
-        .s = rights >> 4 & 1,
-        .dpl = rights >> 5 & 3,
-        .present = !unusable,
-        .avl = rights >> 12 & 1,
-        .l = rights >> 13 & 1,
-        .db = rights >> 14 & 1,
-        .g = rights >> 15 & 1,
-        .unusable = unusable,
-    };
-}
-
-static uint32_t rights_from_segment(const struct kvm_segment *segment) {
-    if (segment->unusable || !segment->present)
-        return RIGHTS_UNUSABLE;
-    return (segment->type & 15u) | (segment->s & 1u) << 4 | (segment->dpl & 3u) << 5 |
-           (segment->present & 1u) << 7 | (segment->avl & 1u) << 12 | (segment->l & 1u) << 13 |
-           (segment->db & 1u) << 14 | (segment->g & 1u) << 15;
-}
-
 void vmx_get_segment(struct virt_vcpu *vcpu, unsigned segment_register,
                      struct kvm_segment *segment) {
     unsigned step = field_step(segment_register);
     vmcs_use(vmx_of(vcpu));
-    *segment = segment_from_rights((uint32_t)vmread(VMCS_GUEST_ES_RIGHTS + step));
-    segment->selector = (uint16_t)vmread(VMCS_GUEST_ES_SELECTOR + step);
-    segment->base = vmread(VMCS_GUEST_ES_BASE + step);
-    segment->limit = (uint32_t)vmread(VMCS_GUEST_ES_LIMIT + step);
+    uint64_t rights = vmread(VMCS_GUEST_ES_RIGHTS + step);
+    uint16_t attributes = (uint16_t)(rights & RIGHTS_UNUSABLE ? rights & ~(uint64_t)ATTRIBUTE_P
+                                                              : rights | ATTRIBUTE_P);
+    *segment = vcpu_segment((uint16_t)vmread(VMCS_GUEST_ES_SELECTOR + step),
+                            vmread(VMCS_GUEST_ES_BASE + step),
+                            (uint32_t)vmread(VMCS_GUEST_ES_LIMIT + step), attributes);
 }
 
 void vmx_set_segment(struct virt_vcpu *vcpu, unsigned segment_register,
                      const struct kvm_segment *segment) {
     unsigned step = field_step(segment_register);
-    uint32_t rights = rights_from_segment(segment);
+    uint32_t attributes = vcpu_segment_attributes(segment), rights = RIGHTS_UNUSABLE;
     // A loaded segment has its accessed bit set, TR is busy (SDM vol. 3 27.3.1.2); callers often
     // leave them out.
-    if (!(rights & RIGHTS_UNUSABLE)) {
-        if (segment_register < 6)
-            rights |= 1;
-        else if (segment_register == 6)
-            rights |= 2;
-    }
+    if (attributes & ATTRIBUTE_P)
+        rights = attributes | (segment_register < VCPU_SEGMENT_TR    ? 1
+                               : segment_register == VCPU_SEGMENT_TR ? 2
+                                                                     : 0);
     vmcs_use(vmx_of(vcpu));
     vmwrite(VMCS_GUEST_ES_SELECTOR + step, segment->selector);
     vmwrite(VMCS_GUEST_ES_BASE + step, segment->base);
     vmwrite(VMCS_GUEST_ES_LIMIT + step, segment->limit);
     vmwrite(VMCS_GUEST_ES_RIGHTS + step, rights);
-}
-
-unsigned vmx_get_cpl(struct virt_vcpu *vcpu) {
-    vmcs_use(vmx_of(vcpu));
-    if (!(vmread(VMCS_GUEST_CR0) & X86_CR0_PE))
-        return 0;
-    return vmread(VMCS_GUEST_SS_RIGHTS) >> 5 & 3;
 }
 
 // -- skipping --

@@ -4,8 +4,9 @@
 #include <asm/vmx.h>
 #include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/guest/vcpu_attention.h"
+#include "arch/x86/guest/vcpu_debug.h"
+#include "arch/x86/guest/vcpu_event.h"
 #include "arch/x86/vmx/vcpu.h"
-#include "core/sched/thread.h"
 
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
@@ -41,32 +42,30 @@ static void prepare_run(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *
     if (cpu->loaded_vcpu != vcpu)
         vmx_msrs_load(vcpu, cpu);
     if (unlikely(vcpu_event_waiting(vcpu) || v->tpr_threshold))
-        v->recheck_events = true;
+        vcpu->recheck_events = true;
     if (unlikely(read_cr2() != vcpu->cr2))
         write_cr2(vcpu->cr2);
 }
 
-// What before_entry says. False: a triple fault was raised.
-static bool prepare_entry(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
-    if (v->recheck_events) {
-        if (vcpu->events.triple_fault) {
-            vcpu->events.triple_fault = false;
-            return false;
-        }
+// What before_entry says. False: exit tells why not to enter.
+static bool prepare_entry(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct virt_exit *exit) {
+    if (vcpu->recheck_events) {
         uint64_t cr2 = vcpu->cr2;
+        if (vcpu_event_triple_fault(vcpu, exit))
+            return false;
         vmx_events_entry(vcpu, v);
         if (vcpu->cr2 != cr2) // a page fault is being injected
             write_cr2(vcpu->cr2);
     }
-    if (v->flush_tlb) {
-        v->flush_tlb = false;
+    if (vcpu->flush_tlb) {
+        vcpu->flush_tlb = false;
         vcpu->statistics.tlb_flushes++;
         vmx_invvpid(INVALIDATE_ONE, v->vpid);
     }
-    if (v->debug_registers)
-        vmx_load_debug_registers(vcpu);
-    if (v->load_spec_ctrl)
-        write_msr(MSR_SPEC_CTRL, v->spec_ctrl);
+    if (vcpu->debug_registers)
+        vcpu_load_breakpoints(vcpu);
+    if (vcpu->load_spec_ctrl)
+        write_msr(MSR_SPEC_CTRL, vcpu->spec_ctrl);
     return true;
 }
 
@@ -83,12 +82,8 @@ static enum exit_action unknown_exit(struct virt_vcpu *vcpu, struct virt_exit *e
         vmx_entry_failed(vcpu, exit, false, reason);
         return EXIT_LEAVE;
     }
-    exit->kind = VIRT_EXIT_INTERNAL_ERROR;
-    exit->error.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
-    exit->error.count = 2;
-    exit->error.data[0] = reason;
-    exit->error.data[1] = this_cpu()->index;
-    return EXIT_LEAVE;
+    return exit_internal_error(exit, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, reason,
+                               this_cpu()->index);
 }
 
 static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
@@ -97,40 +92,32 @@ static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
     vcpu->statistics.exits++;
     if (unlikely(v->after_exit)) {
         if (v->injected)
-            vmx_events_exit(vcpu, v);
+            vmx_events_exit(vcpu);
         if (v->log_writes)
             vmx_write_log_drain(vcpu, v);
     }
-    if (unlikely(reason >= EXIT_ROWS || !exit_table[reason]))
+    if (unlikely(reason >= EXIT_ROWS || !vmx_exit_table[reason]))
         return unknown_exit(vcpu, exit, reason);
-    return exit_table[reason](vcpu, v, exit);
+    enum exit_action action = vmx_exit_table[reason](vcpu, exit);
+    if (action & EXIT_SKIP)
+        vmx_skip();
+    return action;
 }
 
 int vmx_run(struct virt_vcpu *vcpu, struct virt_exit *exit) {
     struct vmx_vcpu *v = vmx_of(vcpu);
     struct virt_vm *vm = vcpu->vm;
     struct cpu *cpu = this_cpu();
-    struct thread *thread = cpu->current;
     uint64_t *seen = &vm->stage2_seen[cpu->index];
 
     prepare_run(vcpu, v, cpu);
     // From here whoever sets attention kicks this CPU: sequentially consistent against their store.
     atomic_store(&vcpu->in_guest, true);
     do {
-        uint32_t look = atomic_load_explicit(&vcpu->attention, memory_order_acquire) |
-                        atomic_load_explicit(&cpu->reschedule, memory_order_relaxed) |
-                        atomic_load_explicit(&thread->work, memory_order_relaxed);
-        if (unlikely(look)) {
-            if (vcpu_must_leave(vcpu, cpu)) {
-                exit->kind = VIRT_EXIT_ATTENTION;
-                break;
-            }
-            v->recheck_events = true;
-        }
-        if (unlikely(v->before_entry) && !prepare_entry(vcpu, v)) {
-            exit->kind = VIRT_EXIT_SHUTDOWN;
+        if (unlikely(vcpu_look(vcpu, cpu)) && vcpu_must_leave(vcpu, cpu, exit))
             break;
-        }
+        if (unlikely(vcpu->before_entry) && !prepare_entry(vcpu, v, exit))
+            break;
         uint64_t generation = atomic_load_explicit(&vm->stage2_generation, memory_order_acquire);
         if (unlikely(*seen != generation))
             flush_stage2(vm, seen, generation);
@@ -139,9 +126,9 @@ int vmx_run(struct virt_vcpu *vcpu, struct virt_exit *exit) {
             break;
         }
         v->launched = true;
-        if (unlikely(v->load_spec_ctrl))
+        if (unlikely(vcpu->load_spec_ctrl))
             write_msr(MSR_SPEC_CTRL, 0);
-    } while (handle_exit(vcpu, v, exit) == EXIT_RESUME);
+    } while (!(handle_exit(vcpu, v, exit) & EXIT_LEAVE));
     atomic_store_explicit(&vcpu->in_guest, false, memory_order_release);
     // The guest's until here; a page fault of the host would overwrite it.
     vcpu->cr2 = read_cr2();

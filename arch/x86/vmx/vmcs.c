@@ -20,8 +20,8 @@ static void vmcs_clear_here(void *argument) {
         panic("VMCLEAR of %lx failed", v->vmcs);
     v->launched = false;
     v->cpu = NULL;
-    if (cpu->vmcs == v)
-        cpu->vmcs = NULL;
+    if (cpu->control_block == v)
+        cpu->control_block = NULL;
 }
 
 static void vmcs_clear(struct vmx_vcpu *v) {
@@ -37,11 +37,11 @@ void vmcs_switch(struct vmx_vcpu *v) {
         vmcs_clear(v);
         // Its guest may have changed page tables elsewhere; this CPU's translations for the VPID
         // can be stale.
-        v->flush_tlb = true;
+        v->vcpu->flush_tlb = true;
     }
     if (!vmx_load(v->vmcs))
         panic("VMPTRLD of %lx failed", v->vmcs);
-    cpu->vmcs = v;
+    cpu->control_block = v;
     v->cpu = cpu;
 }
 
@@ -132,7 +132,8 @@ static void write_controls(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
         vmwrite(VMCS_XSS_EXITING_BITMAP, 0);
 }
 
-int vmcs_create(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
+int vmcs_create(struct virt_vcpu *vcpu) {
+    struct vmx_vcpu *v = vmx_of(vcpu);
     v->vcpu = vcpu;
     v->vpid = vpid_alloc();
     if (!v->vpid)
@@ -143,7 +144,7 @@ int vmcs_create(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
         return -ENOMEM;
     }
     *(uint32_t *)page_to_virtual(v->vmcs) = vmx.revision;
-    v->flush_tlb = true;
+    vcpu->flush_tlb = true;
     if (!vmx_clear(v->vmcs))
         panic("VMCLEAR of a new VMCS failed");
     vmcs_use(v);
@@ -151,11 +152,12 @@ int vmcs_create(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
     write_controls(vcpu, v);
     int error = vmx_write_log_create(v);
     if (error)
-        vmcs_destroy(v);
+        vmcs_destroy(vcpu);
     return error;
 }
 
-void vmcs_destroy(struct vmx_vcpu *v) {
+void vmcs_destroy(struct virt_vcpu *vcpu) {
+    struct vmx_vcpu *v = vmx_of(vcpu);
     vmcs_clear(v);
     page_put(v->vmcs);
     vmx_write_log_destroy(v);

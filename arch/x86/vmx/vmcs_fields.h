@@ -202,20 +202,6 @@ enum { // guest interruptibility state, table 25-3
     BLOCKING_NMI = 1u << 3,
 };
 
-enum { // interruption information: entry, exit and IDT-vectoring alike (tables 25-17, 25-19, 25-20)
-    INTERRUPTION_VECTOR = 0xff,
-    INTERRUPTION_TYPE = 7u << 8,
-    INTERRUPTION_EXTERNAL = 0u << 8,
-    INTERRUPTION_NMI = 2u << 8,
-    INTERRUPTION_EXCEPTION = 3u << 8,
-    INTERRUPTION_SOFT_INTERRUPT = 4u << 8,
-    INTERRUPTION_PRIVILEGED_SOFT = 5u << 8, // INT1
-    INTERRUPTION_SOFT_EXCEPTION = 6u << 8,  // INT3, INTO
-    INTERRUPTION_HAS_ERROR = 1u << 11,
-    INTERRUPTION_UNBLOCKED_NMI = 1u << 12, // exit: IRET had ended NMI blocking
-    INTERRUPTION_VALID = 1u << 31,
-};
-
 #define PENDING_DEBUG_BS (1ull << 14) // a single-step trap waits (table 25-4)
 
 enum { // segment access rights, table 25-2

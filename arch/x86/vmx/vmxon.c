@@ -6,26 +6,14 @@
 #include "core/log.h"
 #include "core/mm/page.h"
 
-#define FEATURE_CONTROL_LOCK  (1ull << 0)
-#define FEATURE_CONTROL_VMX   (1ull << 2) // outside SMX
-#define CPUID_1_ECX_VMX       (1u << 5)
-#define CPUID_7_EDX_SPEC_CTRL (1u << 26)
-#define CPUID_7_EDX_FLUSH_L1D (1u << 28)
-#define CPUID_7_EDX_ARCH_CAPS (1u << 29)
+#define FEATURE_CONTROL_LOCK (1ull << 0)
+#define FEATURE_CONTROL_VMX  (1ull << 2) // outside SMX
+#define CPUID_1_ECX_VMX      (1u << 5)
 
 static uint64_t vmxon_region[CPU_MAX]; // physical; 0: VMX is off there
 
 static bool cpu_has_vmx(void) {
     return read_cpuid(1, 0).ecx & CPUID_1_ECX_VMX;
-}
-
-static void read_cpuid_features(void) {
-    if (read_cpuid(0, 0).eax < 7)
-        return;
-    uint32_t edx = read_cpuid(7, 0).edx;
-    vmx.spec_ctrl = edx & CPUID_7_EDX_SPEC_CTRL;
-    vmx.flush_l1d = edx & CPUID_7_EDX_FLUSH_L1D;
-    vmx.arch_capabilities = edx & CPUID_7_EDX_ARCH_CAPS;
 }
 
 // IA32_FEATURE_CONTROL: firmware may have left it open, or locked it with VT-x on or off.
@@ -59,7 +47,6 @@ int vmx_probe(void) {
         return -ENODEV;
     }
     virt_logs_writes = vmx.write_log;
-    read_cpuid_features();
     return vmx_msr_init();
 }
 

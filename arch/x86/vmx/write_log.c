@@ -37,6 +37,7 @@ void vmx_write_log_drain(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
 void vmx_log_writes(struct virt_vcpu *vcpu, bool on) {
     struct vmx_vcpu *v = vmx_of(vcpu);
     vmcs_use(v);
-    vmwrite(VMCS_CPU_CONTROLS_2, vmx.control[WORD_CPU2] | (on ? CPU2_PML : 0));
+    vmwrite(VMCS_CPU_CONTROLS_2,
+            (vmread(VMCS_CPU_CONTROLS_2) & ~(uint64_t)CPU2_PML) | (on ? CPU2_PML : 0));
     v->log_writes = on;
 }
