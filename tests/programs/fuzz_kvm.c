@@ -497,7 +497,9 @@ static int play_round(unsigned long seed) {
 
     sigaction(SIGUSR1, &action, NULL);
     state = seed * 0x9e3779b97f4a7c15 | 1;
-    arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    // An argument that begins late in its place ends behind the last one.
+    arena = mmap(NULL, ARENA_SIZE + (64ul << 10), PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     tiny_check(arena != MAP_FAILED, "arena");
     for (unsigned i = 0; i < ARENA_SIZE / 2 / 4; i++) // guests' code, of every kind
         ((uint32_t *)arena)[i] = random_below(1u << 31) << random_below(2);
