@@ -29,7 +29,7 @@ struct tss {
 #define IDT_BYTES 4096u
 
 struct cpu;
-// Addresses for a VMCS's host state: this CPU's GDT and TSS, the IDT of all.
+// Addresses for the host state of a world switch: this CPU's GDT and TSS, the IDT of all.
 uint64_t segment_gdt_base(const struct cpu *cpu);
 uint64_t segment_tss_base(const struct cpu *cpu);
 uint64_t segment_idt_base(void);
