@@ -113,20 +113,28 @@ static int64_t map_gpa_range(struct vcpu *vcpu, const struct arguments *argument
     return 0;
 }
 
-int hypercall(struct vcpu *vcpu) {
-    uint64_t *gpr = vcpu->virt.gpr, number = gpr[RAX];
+static __attribute__((noinline)) int64_t call(struct vcpu *vcpu, uint64_t number) {
+    const uint64_t *gpr = vcpu->virt.gpr;
     const struct arguments arguments = {gpr[RBX], gpr[RCX], gpr[RDX], gpr[RSI]};
+    if (number == KVM_HC_MAP_GPA_RANGE && (vcpu->vm->hypercall_exits >> number & 1))
+        return map_gpa_range(vcpu, &arguments);
+    if (number >= sizeof(calls) / sizeof(calls[0]) || !calls[number].call)
+        return -KVM_ENOSYS;
+    if (calls[number].feature != ALWAYS &&
+        !guest_pv_feature(&vcpu->virt.msrs, calls[number].feature))
+        return -KVM_ENOSYS;
+    return calls[number].call(vcpu, &arguments);
+}
+
+int hypercall(struct vcpu *vcpu) {
+    uint64_t number = vcpu->virt.gpr[RAX];
     int64_t result = -KVM_ENOSYS;
-    vcpu->virt.statistics.hypercalls++;
     if (virt->get(&vcpu->virt, BACKEND_CPL))
         result = -KVM_EPERM;
-    else if (number == KVM_HC_MAP_GPA_RANGE && (vcpu->vm->hypercall_exits >> number & 1))
-        result = map_gpa_range(vcpu, &arguments);
-    else if (number < sizeof(calls) / sizeof(calls[0]) && calls[number].call &&
-             (calls[number].feature == ALWAYS ||
-              guest_pv_feature(&vcpu->virt.msrs, calls[number].feature)))
-        result = calls[number].call(vcpu, &arguments);
-    gpr[RAX] = (uint64_t)result;
+    else if (number <= KVM_HC_MAP_GPA_RANGE)
+        result = call(vcpu, number);
+    vcpu->virt.statistics.hypercalls++;
+    vcpu->virt.gpr[RAX] = (uint64_t)result;
     return vcpu->completion == COMPLETE_HYPERCALL ? VCPU_EXIT_TO_USER : VCPU_RESUME;
 }
 

@@ -448,8 +448,6 @@ static bool is_x2apic(uint32_t index) {
 // KVM_CAP_ENFORCE_PV_FEATURE_CPUID says so.
 static bool present(const struct access *access) {
     uint64_t feature = access->rule->feature;
-    if (!feature || access->host)
-        return true;
     if (feature >> 32 == KVM_CPUID_FEATURES)
         return guest_pv_feature(access->msrs, feature & 31);
     return has(access, feature);
@@ -472,7 +470,7 @@ int guest_msr_read(struct guest_msrs *msrs, uint32_t index, uint64_t *value, boo
     if (slot == NONE)
         return GUEST_MSR_UNKNOWN;
     struct access access = {msrs, &rules[slot], index, host_initiated};
-    if (!present(&access))
+    if (access.rule->feature && !host_initiated && !present(&access))
         return GP;
     return access.rule->read(&access, value);
 }
@@ -491,7 +489,7 @@ int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, boo
     struct access access = {msrs, &rules[slot], index, host_initiated};
     if (!access.rule->write || (value & access.rule->reserved))
         return GP;
-    if (!present(&access))
+    if (access.rule->feature && !host_initiated && !present(&access))
         return GP;
     return access.rule->write(&access, value);
 }
