@@ -157,7 +157,7 @@ static inline int lapic_pending_vector(struct lapic *lapic) {
 }
 // Moves vector from IRR to ISR: it is being injected.
 void lapic_accept(struct lapic *lapic, uint8_t vector);
-// Value for a TPR threshold of the hardware: priority class of the highest vector TPR alone holds back.
+// Value for a hardware TPR threshold: priority class of the highest vector TPR alone holds back.
 uint32_t lapic_tpr_threshold(struct lapic *lapic);
 // True if LINT0 passes the PIC's INTR to this vCPU (ExtINT unmasked, or APIC hardware-disabled).
 bool lapic_accepts_pic(const struct lapic *lapic);

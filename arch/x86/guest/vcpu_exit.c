@@ -22,20 +22,24 @@ static void set_cpuid_registers(struct virt_vcpu *vcpu, uint32_t eax, uint32_t e
     vcpu->gpr[GPR_RDX] = edx;
 }
 
+// Out of line: what it needs of registers would be saved on the short way too.
+static __attribute__((noinline)) enum exit_action other_leaf(struct virt_vcpu *vcpu) {
+    struct cpuid_regs regs;
+    guest_cpuid_query(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX], (uint32_t)vcpu->gpr[GPR_RCX],
+                      &regs);
+    set_cpuid_registers(vcpu, regs.eax, regs.ebx, regs.ecx, regs.edx);
+    return EXIT_SKIP;
+}
+
 HANDLER(exit_cpuid) {
     vcpu->statistics.cpuid_exits++;
     // CPUID faulting (MSR_MISC_FEATURES_ENABLES bit 0): #GP(0) at CPL > 0.
     if (__builtin_expect(vcpu->msrs.misc_features & 1, 0) && virt->get(vcpu, BACKEND_CPL))
         return exit_protection(vcpu, exit);
-    uint32_t leaf = (uint32_t)vcpu->gpr[GPR_RAX];
-    const struct kvm_cpuid_entry2 *entry = plain_leaf(&vcpu->cpuid, leaf);
-    if (__builtin_expect(entry != NULL, 1)) {
-        set_cpuid_registers(vcpu, entry->eax, entry->ebx, entry->ecx, entry->edx);
-    } else {
-        struct cpuid_regs regs;
-        guest_cpuid_query(&vcpu->cpuid, leaf, (uint32_t)vcpu->gpr[GPR_RCX], &regs);
-        set_cpuid_registers(vcpu, regs.eax, regs.ebx, regs.ecx, regs.edx);
-    }
+    const struct kvm_cpuid_entry2 *entry = plain_leaf(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX]);
+    if (__builtin_expect(!entry, 0))
+        return other_leaf(vcpu);
+    set_cpuid_registers(vcpu, entry->eax, entry->ebx, entry->ecx, entry->edx);
     return EXIT_SKIP;
 }
 

@@ -32,10 +32,10 @@ uint64_t vmx_get(struct virt_vcpu *vcpu, enum backend_register which) {
         return vmx_lazy_get(vcpu, which - BACKEND_KERNEL_GS_BASE);
     if (which == BACKEND_CR4)
         return vmx_get_cr4();
-    uint64_t cr0 = vmx_get_cr0();
     if (which == BACKEND_CR0)
-        return cr0;
-    return cr0 & CR0_PE ? vmread(VMCS_GUEST_SS_RIGHTS) >> 5 & 3 : 0; // BACKEND_CPL
+        return vmx_get_cr0();
+    // BACKEND_CPL
+    return vmread(VMCS_GUEST_CR0) & CR0_PE ? vmread(VMCS_GUEST_SS_RIGHTS) >> 5 & 3 : 0;
 }
 
 void vmx_set(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value) {
