@@ -15,7 +15,7 @@ enum config_key {
     CONFIG_GUEST_CMDLINE,
     CONFIG_AUTOSTART, // start the guest at boot
     CONFIG_LOG,       // quiet: warnings and errors only
-    CONFIG_CORES, // separate: hyper-threads of a core run one process at a time
+    CONFIG_CORES,     // separate: hyper-threads of a core run one process at a time
     CONFIG_KEY_COUNT,
 };
 

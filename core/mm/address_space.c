@@ -76,8 +76,8 @@ void address_space_put(struct address_space *space) {
 static struct address_space *next_space(struct address_space *space) {
     struct address_space *next = NULL;
     spin_lock(&all.lock);
-    const struct list *node = space ? &space->all : &all.list;
-    while (!next && (node = node->next) != &all.list) {
+    const struct list *node = space ? space->all.next : all.list.next;
+    for (; !next && node != &all.list; node = node->next) {
         next = container_of(node, struct address_space, all);
         unsigned references = atomic_load(&next->references);
         while (references &&

@@ -54,7 +54,7 @@ size_t page_total(void);   // bytes of RAM given to the allocator
 size_t page_reserve(void); // of these, for user pages of programs without a limit only
 size_t page_free_bytes(void);
 size_t page_node_free_bytes(unsigned node); // of a NUMA node (numa.h)
-size_t page_user_bytes(void); // in blocks that are PAGE_SHARED or PAGE_ANONYMOUS
+size_t page_user_bytes(void);               // in blocks that are PAGE_SHARED or PAGE_ANONYMOUS
 
 // size: a multiple of 8 bytes. String instructions: the fastest way in every machine and emulator
 // we know.

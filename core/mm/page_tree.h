@@ -26,8 +26,8 @@ struct page_tree_room {
 };
 int page_tree_room_make(struct page_tree_room *room);
 void page_tree_room_free(struct page_tree_room *room);
-// As page_tree_remove up to the end, but what goes is moved to *removed, an empty tree, in a bounded number of
-// steps. Uses up room.
+// As page_tree_remove up to the end, but what goes is moved to *removed, an empty tree, in a
+// bounded number of steps. Uses up room.
 void page_tree_split(struct page_tree *tree, uint64_t first, struct page_tree *removed,
                      struct page_tree_room *room);
 // Drops all pages, with preemption points. No lock held; nobody else knows the tree.

@@ -55,7 +55,7 @@ static int connect_once(const char *path) {
     if (strlen(path) >= sizeof(address.sun_path)) {
         fatal("the socket's path %s is too long", path);
     }
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         fatal_errno("socket");

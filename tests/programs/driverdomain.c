@@ -54,6 +54,7 @@ static pid_t start_drivers(void) {
 }
 
 static pid_t start_guest(void) {
+    static char serial[] = "file=" GUEST_LOG;
     char *const arguments[] = {"vmm",
                                "--kernel",
                                "vmlinuz",
@@ -62,7 +63,7 @@ static pid_t start_guest(void) {
                                "--memory",
                                "128M",
                                "--serial",
-                               "file=" GUEST_LOG,
+                               serial,
                                "--disk",
                                "vhost_user=true,socket=disk.sock",
                                "--cmdline",

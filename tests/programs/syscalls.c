@@ -376,7 +376,8 @@ static void test_later_calls(void) {
     CHECK_EQUAL(fcntl(203, F_GETFD), FD_CLOEXEC);
     CHECK(close_range(200, 300, 0) == 0 && fcntl(203, F_GETFD) == -1 && errno == EBADF);
     CHECK(times(NULL) != (clock_t)-1);
-    struct itimerval alarm = {.it_interval.tv_sec = 7, .it_value.tv_sec = 1000}, left;
+    struct itimerval alarm = {.it_interval.tv_sec = 7, .it_value.tv_sec = 1000};
+    struct itimerval left = {0};
     CHECK(setitimer(ITIMER_REAL, &alarm, NULL) == 0 && getitimer(ITIMER_REAL, &left) == 0);
     CHECK(left.it_value.tv_sec >= 900 && left.it_value.tv_sec <= 1000);
     CHECK_EQUAL(left.it_interval.tv_sec, 7);

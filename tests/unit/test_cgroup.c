@@ -113,6 +113,7 @@ static struct node *find(struct node *directory, const char *name) {
 }
 
 static struct node *make(struct node *directory, const char *name) {
+    ck_assert_ptr_nonnull(directory);
     ck_assert_int_eq(directory->directory.kind->make(directory, name, strlen(name)), 0);
     return find(directory, name);
 }
@@ -142,7 +143,7 @@ static int put(struct node *directory, const char *name, const char *order) {
     char copy[64];
     struct node *node = find(directory, name);
     ck_assert_ptr_nonnull(node);
-    strcpy(copy, order);
+    snprintf(copy, sizeof(copy), "%s", order);
     return node->text->store(node->object, copy);
 }
 

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include "core/file/io_buffer.h"
 #include "core/file/node.h"
@@ -58,7 +59,7 @@ static int64_t read_some(struct file *file, char *to, size_t size) {
 static int64_t write_some(struct file *file, const char *from) {
     struct io_buffer buffer;
     char copy[64];
-    strcpy(copy, from);
+    snprintf(copy, sizeof(copy), "%s", from);
     io_buffer_user(&buffer, (uintptr_t)copy, strlen(from));
     return text_file_ops.write(file, &buffer, NULL);
 }
