@@ -195,7 +195,15 @@ static int takes_too_much(void) {
     unsigned char *memory = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE,
                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    signal(SIGBUS, on_bus_error);
+    // The handler's frame needs a place that is there when no page is left.
+    static unsigned char place[64 << 10];
+    stack_t stack = {.ss_sp = place, .ss_size = sizeof(place)};
+    struct sigaction action = {.sa_handler = on_bus_error, .sa_flags = SA_ONSTACK};
+    for (size_t i = 0; i < sizeof(place); i += 4096) {
+        ((volatile unsigned char *)place)[i] = 1;
+    }
+    sigaltstack(&stack, NULL);
+    sigaction(SIGBUS, &action, NULL);
     for (size_t i = 0; i < 64 * MIB; i += 4096) {
         memory[i] = 1;
         if (i == 4 * MIB && atol(get(ROOT "/a/memory.current")) < (long)(4 * MIB)) {
