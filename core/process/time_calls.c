@@ -24,7 +24,7 @@ static uint64_t process_run_time(struct process *process) {
 // which one says thread and two which time (pthread_getcpuclockid(3), clock_getcpuclockid(3)).
 static int read_cpu_clock(int clock, uint64_t *ns) {
     enum { OF_THREAD = 4, KIND = 3, DESCRIPTOR = 3 };
-    unsigned id = (unsigned)~(clock >> 3);
+    unsigned id = (unsigned)~clock >> 3;
     if (clock >= 0 || (clock & KIND) == DESCRIPTOR)
         return -EINVAL;
     if (clock & OF_THREAD) {
