@@ -299,8 +299,15 @@ class QemuSkip(QemuTcg):
         return ("-icount", "shift=0,sleep=off")
 
 
+class QemuThreads(QemuTcg):
+    name = "QEMU TCG with two hyper-threads a core"
+
+    def more(self):
+        return ("-smp", f"{self.cpus},sockets=1,cores={self.cpus // 2},threads=2")
+
+
 MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare, "numa": QemuNuma,
-            "skip": QemuSkip}
+            "skip": QemuSkip, "threads": QemuThreads}
 
 
 def with_vmx():
