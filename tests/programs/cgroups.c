@@ -199,9 +199,7 @@ static int takes_too_much(void) {
     static unsigned char place[64 << 10];
     stack_t stack = {.ss_sp = place, .ss_size = sizeof(place)};
     struct sigaction action = {.sa_handler = on_bus_error, .sa_flags = SA_ONSTACK};
-    for (size_t i = 0; i < sizeof(place); i += 4096) {
-        ((volatile unsigned char *)place)[i] = 1;
-    }
+    memset(place, 1, sizeof(place));
     sigaltstack(&stack, NULL);
     sigaction(SIGBUS, &action, NULL);
     for (size_t i = 0; i < 64 * MIB; i += 4096) {

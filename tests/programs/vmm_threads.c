@@ -305,7 +305,8 @@ static void *vcpu_thread(void *argument) {
     while (!vmm.over) {
         int result = ioctl(vmm.vcpu[number], KVM_RUN, 0);
         if (result < 0 && errno == EINTR) {
-            if (run->exit_reason != KVM_EXIT_INTR || !kicked[number])
+            // The reason is not looked at: immediate_exit leaves the one before.
+            if (!kicked[number])
                 vmm.spurious++;
             kicked[number] = 0;
             run->immediate_exit = 0;

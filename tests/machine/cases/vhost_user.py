@@ -21,7 +21,7 @@ SCRIPT = ("dd if=/dev/vda bs=64k count=16 iflag=direct 2>/dev/null | sha256sum; 
 
 def start_drivers(test, directory):
     return subprocess.Popen(
-        [os.path.join(test.out, "bin/drivers"), "--disk", "socket=disk.sock,path=disk.img,num_queues=2"],
+        [os.path.abspath(os.path.join(test.out, "bin/drivers")), "--disk", "socket=disk.sock,path=disk.img,num_queues=2"],
         cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
