@@ -55,7 +55,9 @@ static void parse_disk(struct options *options, char *argument) {
             disk.path = value;
             break;
         case READONLY:
-            disk.read_only = value && (strcmp(value, "on") == 0 || strcmp(value, "true") == 0);
+            if (!value || (strcmp(value, "on") != 0 && strcmp(value, "off") != 0))
+                usage_error("--disk: readonly must be on or off");
+            disk.read_only = strcmp(value, "on") == 0;
             break;
         case NUM_QUEUES:
             disk.queues = parse_queues(value);

@@ -47,10 +47,11 @@ int inflight_open(struct vhost_user_inflight_ring *ring, uint16_t queue_size, ui
     return 0;
 }
 
-unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t *heads) {
+unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t queue_size,
+                       uint16_t *heads) {
     unsigned count = 0;
 
-    for (uint16_t head = 0; head < ring->size; head++) {
+    for (uint16_t head = 0; head < queue_size; head++) {
         unsigned at = count;
 
         if (ring->states[head].in_flight != 1)
@@ -63,10 +64,10 @@ unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t *he
     return count;
 }
 
-uint64_t inflight_next_number(const struct vhost_user_inflight_ring *ring) {
+uint64_t inflight_next_number(const struct vhost_user_inflight_ring *ring, uint16_t queue_size) {
     uint64_t next = 0;
 
-    for (uint16_t i = 0; i < ring->size; i++)
+    for (uint16_t i = 0; i < queue_size; i++)
         if (ring->states[i].counter >= next)
             next = ring->states[i].counter + 1;
     return next;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The record of requests in flight, in memory that outlives the back end: vhost-user, "Inflight I/O
-// tracking", for split rings. After a crash it says what was taken from the ring and not given
-// back.
+// tracking", for split rings. The front end can write it at any time: its size is the caller's to
+// say. After a crash it says what was taken from the ring and not given back.
 #pragma once
 
 #include <stddef.h>
@@ -18,10 +18,11 @@ int inflight_open(struct vhost_user_inflight_ring *ring, uint16_t queue_size, ui
 
 // Heads of chains in flight, in the order they were taken. Returns their number; heads has room for
 // queue_size.
-unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t *heads);
+unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t queue_size,
+                       uint16_t *heads);
 
 // The number the next request taken gets; each one after it is one higher.
-uint64_t inflight_next_number(const struct vhost_user_inflight_ring *ring);
+uint64_t inflight_next_number(const struct vhost_user_inflight_ring *ring, uint16_t queue_size);
 
 void inflight_begin(struct vhost_user_inflight_ring *ring, uint16_t head, uint64_t number);
 

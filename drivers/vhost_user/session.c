@@ -95,7 +95,7 @@ static void queue_serve(struct vhost_user_session *session, unsigned index) {
 static void queue_replay(struct vhost_user_session *session, unsigned index) {
     struct vhost_user_queue *queue = &session->queues[index];
     uint16_t heads[VIRTQUEUE_SIZE_MAX];
-    unsigned count = inflight_list(queue->inflight, heads);
+    unsigned count = inflight_list(queue->inflight, queue->size, heads);
 
     virtqueue_set_base(&queue->ring, (uint16_t)(queue->ring.next_used + count));
     for (unsigned i = 0; i < count; i++) {
@@ -127,7 +127,7 @@ static int queue_start(struct vhost_user_session *session, unsigned index) {
         error = inflight_open(queue->inflight, queue->size, queue->ring.next_used);
         if (error)
             return error;
-        queue->next_number = inflight_next_number(queue->inflight);
+        queue->next_number = inflight_next_number(queue->inflight, queue->size);
     }
     queue->started = true;
     if (queue->inflight)

@@ -33,7 +33,7 @@
 
 #define FEATURE(bit) (1ull << (bit))
 
-bool virtio_has_feature(const struct virtio_device *device, unsigned bit) {
+static bool virtio_has_feature(const struct virtio_device *device, unsigned bit) {
     return device->driver_features & FEATURE(bit);
 }
 

@@ -67,8 +67,6 @@ void virtio_attach(struct virtio_device *device);
 // Stops it and lets go of its interrupts and kicks.
 void virtio_detach(struct virtio_device *device);
 
-bool virtio_has_feature(const struct virtio_device *device, unsigned bit);
-
 // Where the completion of a queue is signalled: an eventfd, -1 where the driver polls.
 int virtio_call_fd(const struct virtio_device *device, unsigned queue);
 

@@ -136,12 +136,3 @@ void virtio_balloon_destroy(struct virtio_balloon *balloon) {
     virtio_detach(&balloon->device);
     free(balloon);
 }
-
-void virtio_balloon_resize(struct virtio_balloon *balloon, uint64_t bytes) {
-    __atomic_store_n(&balloon->wanted_pages, (uint32_t)(bytes / BALLOON_PAGE), __ATOMIC_RELAXED);
-    virtio_config_changed(&balloon->device);
-}
-
-uint64_t virtio_balloon_size(const struct virtio_balloon *balloon) {
-    return (uint64_t)__atomic_load_n(&balloon->actual_pages, __ATOMIC_RELAXED) * BALLOON_PAGE;
-}

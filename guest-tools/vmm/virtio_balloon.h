@@ -12,9 +12,3 @@ struct virtio_balloon;
 struct virtio_balloon *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool deflate_on_oom,
                                              bool free_page_reporting);
 void virtio_balloon_destroy(struct virtio_balloon *balloon);
-
-// Changes what is asked of the guest. Any thread.
-void virtio_balloon_resize(struct virtio_balloon *balloon, uint64_t bytes);
-
-// Bytes the guest has given.
-uint64_t virtio_balloon_size(const struct virtio_balloon *balloon);
