@@ -3,11 +3,13 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define BLOCK_SECTOR_SIZE 512u
-#define BLOCK_ID_SIZE     20u
+#define BLOCK_SECTOR_SIZE  512u
+#define BLOCK_ID_SIZE      20u
+#define BLOCK_TRANSFER_MAX (4u << 20) // bytes of a read or write
 
 enum block_operation {
     BLOCK_READ,
@@ -15,24 +17,36 @@ enum block_operation {
     BLOCK_FLUSH, // what was written before it is on the medium when it is done
     BLOCK_DISCARD,
     BLOCK_WRITE_ZEROES,
+    BLOCK_OPERATIONS,
 };
 
 struct block_request {
     enum block_operation operation;
     bool may_unmap;          // of BLOCK_WRITE_ZEROES
+    unsigned queue;          // the submitter's; a disk with several queues takes queue % theirs
     uint64_t offset, length; // bytes; within the disk and multiples of BLOCK_SECTOR_SIZE
-    struct iovec *data;      // may be changed by who carries the request out
+    struct iovec *data;      // any pieces, of any alignment; who carries it out may change them
     unsigned count;
     // The request is over: 0 or -errno. On any thread, perhaps before block_submit returns.
     void (*done)(struct block_request *request, int error);
+    struct block_request *next; // for the lists of who carries the request out
 };
 
+// A disk. Any thread calls its functions at any time; those that are NULL have nothing to do.
 struct block_device {
     uint64_t sectors;
     uint32_t physical_block; // bytes the medium writes at once
     bool read_only, discards;
-    char id[BLOCK_ID_SIZE];
+    char id[BLOCK_ID_SIZE]; // serial number, without a final NUL where it fills the field
+    // Begins a request; any number may be under way. Does not wait.
     void (*submit)(struct block_device *device, struct block_request *request);
+    // Calls done for what is over in the queue now, so that who has work anyway need not sleep. The
+    // disk has a thread of its own that does the same when it interrupts.
+    void (*poll)(struct block_device *device, unsigned queue);
+    // Memory in which requests' data will lie, granted until unmap: its pages are mapped for the
+    // device's DMA once. Data that lies elsewhere is copied. 0 or -errno, as if not called then.
+    int (*map)(struct block_device *device, void *address, size_t size);
+    void (*unmap)(struct block_device *device, void *address, size_t size);
 };
 
 static inline void block_submit(struct block_device *device, struct block_request *request) {
