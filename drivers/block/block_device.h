@@ -17,8 +17,9 @@ enum block_operation {
     BLOCK_FLUSH, // what was written before it is on the medium when it is done
     BLOCK_DISCARD,
     BLOCK_WRITE_ZEROES,
-    BLOCK_OPERATIONS,
 };
+
+#define BLOCK_OPERATIONS (BLOCK_WRITE_ZEROES + 1)
 
 struct block_request {
     enum block_operation operation;
