@@ -18,10 +18,14 @@ struct pci_identity {
     uint32_t class; // base class, subclass, programming interface
 };
 
+struct pci_group;
+
 struct pci_device {
     struct pci_identity identity;
-    struct dma_space dma;
-    int group, fd;
+    struct pci_group *group;
+    struct dma_space *dma; // the group's
+    int fd;
+    struct vfio_region_info regions[VFIO_PCI_NUM_REGIONS];
     bool intx;
     unsigned vectors;
     int interrupts[PCI_VECTORS_MAX]; // eventfds, not blocking
