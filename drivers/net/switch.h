@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A learning switch (IEEE 802.1D's filtering database and forwarding, no spanning tree) between the
+// network interfaces of guests and NICs. VLAN tags are carried as they are.
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/virtio_net.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NET_FRAME_MAX      9216u // bytes of a frame, Ethernet header and VLAN tags included
+#define NET_PORTS_MAX      64
+#define NET_PORT_FRAMES    256u // waiting at one port
+#define NET_PORT_BYTES     (1u << 20)
+#define NET_AGEING_SECONDS 300u // 802.1D's default
+
+// What goes through the switch; one that floods is shared by the ports it waits at.
+struct net_frame {
+    unsigned references;
+    uint32_t length;
+    uint8_t bytes[];
+};
+
+// As its user sees it: rx is what it received.
+struct net_counters {
+    uint64_t rx_packets, rx_bytes, rx_errors, rx_dropped;
+    uint64_t tx_packets, tx_bytes, tx_errors, tx_dropped;
+};
+
+struct net_switch;
+
+struct net_port {
+    struct net_counters *counters; // may be shared by ports
+    const uint8_t *mac;            // the only source address its frames may have; NULL: any
+    struct net_switch *bridge;
+    int wake_fd; // readable once frames have begun to wait
+    unsigned first, count, bytes;
+    struct net_frame *waiting[NET_PORT_FRAMES];
+};
+
+// Without ports; NULL where there is no memory.
+struct net_switch *net_switch_create(void);
+
+// A port whose counters and mac are set joins, and leaves: what waits there is gone then.
+// -ENOSPC where the switch has no room for it, or -errno.
+int net_port_attach(struct net_port *port, struct net_switch *bridge);
+void net_port_detach(struct net_port *port);
+
+// A frame for net_port_send to fill and take; NULL where there is no memory.
+struct net_frame *net_frame_new(uint32_t length);
+void net_frame_release(struct net_frame *frame);
+
+// The port's user sends a frame, at a time in seconds that only grows. Any thread.
+void net_port_send(struct net_port *port, struct net_frame *frame, uint32_t now);
+
+// The frame that waits longest, left there; NULL: none. And: it was received (or, where `taken` is
+// false, could not be). By one thread.
+struct net_frame *net_port_peek(struct net_port *port);
+void net_port_done(struct net_port *port, bool taken);
+
+static inline void net_count(uint64_t *counter, uint64_t by) {
+    __atomic_fetch_add(counter, by, __ATOMIC_RELAXED);
+}
