@@ -33,12 +33,19 @@ struct block_request {
     struct block_request *next; // for the lists of who carries the request out
 };
 
+// What was asked of a disk and is over, for each operation. Changed by any thread.
+struct block_counters {
+    uint64_t requests, errors, bytes;
+    uint64_t nanoseconds; // from submission to end, added up
+};
+
 // A disk. Any thread calls its functions at any time; those that are NULL have nothing to do.
 struct block_device {
     uint64_t sectors;
     uint32_t physical_block; // bytes the medium writes at once
     bool read_only, discards;
     char id[BLOCK_ID_SIZE]; // serial number, without a final NUL where it fills the field
+    struct block_counters counters[BLOCK_OPERATIONS]; // kept by those who serve it
     // Begins a request; any number may be under way. Does not wait.
     void (*submit)(struct block_device *device, struct block_request *request);
     // Calls done for what is over in the queue now, so that who has work anyway need not sleep. The

@@ -5,14 +5,16 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 
 #define SEGMENTS_MAX      126u // of data; guests split what is longer
+#define SEGMENT_BYTES_MAX (BLOCK_TRANSFER_MAX / (SEGMENTS_MAX + 2))
 #define RANGE_SECTORS_MAX 0x400000u
 #define BIT(number)       (1ull << (number))
 
 uint64_t virtio_block_features(const struct block_device *device, unsigned queues) {
-    return BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
-           (queues > 1 ? BIT(VIRTIO_BLK_F_MQ) : 0) |
+    return BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_FLUSH) |
+           BIT(VIRTIO_BLK_F_TOPOLOGY) | (queues > 1 ? BIT(VIRTIO_BLK_F_MQ) : 0) |
            (device->read_only ? BIT(VIRTIO_BLK_F_RO) : 0) |
            (device->discards ? BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES) : 0);
 }
@@ -21,6 +23,7 @@ void virtio_block_config(const struct block_device *device, unsigned queues,
                          struct virtio_blk_config *config) {
     *config = (struct virtio_blk_config){
         .capacity = device->sectors,
+        .size_max = SEGMENT_BYTES_MAX,
         .seg_max = SEGMENTS_MAX,
         .blk_size = BLOCK_SECTOR_SIZE,
         .physical_block_exp = (uint8_t)__builtin_ctz(device->physical_block / BLOCK_SECTOR_SIZE),
@@ -40,9 +43,26 @@ static void finish(struct virtio_block_request *request, uint8_t status) {
     request->finished(request);
 }
 
+static uint64_t now_ns(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void count(struct virtio_block_request *request, int error) {
+    struct block_counters *counters = &request->device->counters[request->block.operation];
+
+    __atomic_fetch_add(&counters->requests, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(error ? &counters->errors : &counters->bytes,
+                       error ? 1 : request->block.length, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&counters->nanoseconds, now_ns() - request->begun, __ATOMIC_RELAXED);
+}
+
 static void done(struct block_request *block, int error) {
     struct virtio_block_request *request = (struct virtio_block_request *)block;
 
+    count(request, error);
     finish(request, !error                 ? VIRTIO_BLK_S_OK
                     : error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP
                                            : VIRTIO_BLK_S_IOERR);
@@ -87,7 +107,8 @@ static uint8_t prepare_transfer(struct virtio_block_request *request,
                     buffer->writable_bytes - 1);
     request->block.operation = write ? BLOCK_WRITE : BLOCK_READ;
     request->block.offset = sector * BLOCK_SECTOR_SIZE;
-    if (request->block.length % BLOCK_SECTOR_SIZE || (write && device->read_only) ||
+    if (request->block.length % BLOCK_SECTOR_SIZE || request->block.length > BLOCK_TRANSFER_MAX ||
+        (write && device->read_only) ||
         !is_within(device, sector, request->block.length / BLOCK_SECTOR_SIZE))
         return VIRTIO_BLK_S_IOERR;
     return VIRTIO_BLK_S_OK;
@@ -121,7 +142,7 @@ static void answer_id(struct virtio_block_request *request, const struct block_d
 }
 
 int virtio_block_submit(struct virtio_block_request *request, struct block_device *device,
-                        const struct virtqueue_buffer *buffer) {
+                        unsigned queue, const struct virtqueue_buffer *buffer) {
     struct virtio_blk_outhdr header;
     uint8_t status = VIRTIO_BLK_S_OK;
 
@@ -131,7 +152,9 @@ int virtio_block_submit(struct virtio_block_request *request, struct block_devic
     memcpy(&request->buffer, buffer,
            offsetof(struct virtqueue_buffer, segments) +
                (buffer->readable + buffer->writable) * sizeof(buffer->segments[0]));
-    request->block = (struct block_request){.data = request->data, .done = done};
+    request->device = device;
+    request->begun = now_ns();
+    request->block = (struct block_request){.data = request->data, .queue = queue, .done = done};
     switch (header.type) {
     case VIRTIO_BLK_T_IN:
     case VIRTIO_BLK_T_OUT:

@@ -9,6 +9,8 @@
 
 struct virtio_block_request {
     struct block_request block;
+    struct block_device *device;
+    uint64_t begun;                 // nanoseconds of CLOCK_MONOTONIC
     struct virtqueue_buffer buffer; // taken over from the ring
     struct iovec data[VIRTQUEUE_SEGMENTS_MAX];
     // The status is in the guest's memory; the buffer goes back with `written` bytes. On any
@@ -22,7 +24,7 @@ uint64_t virtio_block_features(const struct block_device *device, unsigned queue
 void virtio_block_config(const struct block_device *device, unsigned queues,
                          struct virtio_blk_config *config);
 
-// Carries out the request in a buffer, which is copied. -EPROTO where the buffer is malformed; then
-// finished is not called.
+// Carries out the request in a buffer of a queue; the buffer is copied. Counts it. -EPROTO where
+// the buffer is malformed; then finished is not called.
 int virtio_block_submit(struct virtio_block_request *request, struct block_device *device,
-                        const struct virtqueue_buffer *buffer);
+                        unsigned queue, const struct virtqueue_buffer *buffer);

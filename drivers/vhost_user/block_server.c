@@ -92,7 +92,7 @@ static int serve(void *context, unsigned queue, const struct virtqueue_buffer *b
     pending->state = state;
     pending->queue = queue;
     state->under_way[queue]++;
-    int error = virtio_block_submit(&pending->request, state->server->disk, buffer);
+    int error = virtio_block_submit(&pending->request, state->server->disk, queue, buffer);
     if (error) {
         state->under_way[queue]--;
         pending->next = state->free;

@@ -255,35 +255,62 @@ void virtqueue_set_base(struct virtqueue *queue, uint32_t base) {
     }
 }
 
-static void push_packed(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
-                        uint32_t written) {
-    struct vring_packed_desc *entry =
-        (struct vring_packed_desc *)queue->descriptors + queue->next_used;
-    uint16_t flags = (uint16_t)(queue->used_wrap ? 1u << VRING_PACKED_DESC_F_AVAIL |
-                                                       1u << VRING_PACKED_DESC_F_USED
-                                                 : 0);
+void virtqueue_unpop(struct virtqueue *queue, uint16_t descriptors) {
+    if (!queue->packed) {
+        queue->next_available--;
+        return;
+    }
+    if (queue->next_available < descriptors) {
+        queue->next_available = (uint16_t)(queue->next_available + queue->size);
+        queue->available_wrap = !queue->available_wrap;
+    }
+    queue->next_available = (uint16_t)(queue->next_available - descriptors);
+}
 
-    entry->id = buffer->id;
-    entry->len = written;
-    if (written)
-        flags |= VRING_DESC_F_WRITE;
-    __atomic_store_n(&entry->flags, flags, __ATOMIC_RELEASE);
-    advance(queue, &queue->next_used, &queue->used_wrap, buffer->descriptors);
+// The driver looks at the first entry only; it is stored last.
+static void push_packed(struct virtqueue *queue, const struct virtqueue_used *used,
+                        unsigned count) {
+    struct vring_packed_desc *ring = queue->descriptors, *first = &ring[queue->next_used];
+    uint16_t first_flags = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct vring_packed_desc *entry = &ring[queue->next_used];
+        uint16_t flags = (uint16_t)(queue->used_wrap ? 1u << VRING_PACKED_DESC_F_AVAIL |
+                                                           1u << VRING_PACKED_DESC_F_USED
+                                                     : 0);
+
+        entry->id = used[i].id;
+        entry->len = used[i].written;
+        if (used[i].written)
+            flags |= VRING_DESC_F_WRITE;
+        if (i == 0)
+            first_flags = flags;
+        else
+            __atomic_store_n(&entry->flags, flags, __ATOMIC_RELAXED);
+        advance(queue, &queue->next_used, &queue->used_wrap, used[i].descriptors);
+    }
+    __atomic_store_n(&first->flags, first_flags, __ATOMIC_RELEASE);
+}
+
+void virtqueue_push_all(struct virtqueue *queue, const struct virtqueue_used *used,
+                        unsigned count) {
+    struct split_ring *ring = queue->device;
+
+    if (queue->packed) {
+        push_packed(queue, used, count);
+        return;
+    }
+    for (unsigned i = 0; i < count; i++, queue->next_used++)
+        used_ring(queue)[queue->next_used % queue->size] =
+            (struct vring_used_elem){.id = used[i].id, .len = used[i].written};
+    __atomic_store_n(&ring->index, queue->next_used, __ATOMIC_RELEASE);
 }
 
 void virtqueue_push(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
                     uint32_t written) {
-    if (queue->packed) {
-        push_packed(queue, buffer, written);
-        return;
-    }
-    struct split_ring *ring = queue->device;
-    struct vring_used_elem *used = used_ring(queue) + queue->next_used % queue->size;
+    const struct virtqueue_used used = {buffer->id, buffer->descriptors, written};
 
-    used->id = buffer->id;
-    used->len = written;
-    queue->next_used++;
-    __atomic_store_n(&ring->index, queue->next_used, __ATOMIC_RELEASE);
+    virtqueue_push_all(queue, &used, 1);
 }
 
 static bool packed_must_signal(struct virtqueue *queue, uint16_t before, bool before_valid) {

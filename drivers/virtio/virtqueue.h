@@ -41,6 +41,12 @@ struct virtqueue_buffer {
     struct iovec segments[VIRTQUEUE_SEGMENTS_MAX]; // the readable ones first
 };
 
+// One to be given back: id and descriptors of its buffer, and the bytes written into it.
+struct virtqueue_used {
+    uint16_t id, descriptors;
+    uint32_t written;
+};
+
 // Attaches to a ring in guest memory, from its beginning. features are the negotiated ones. Returns
 // 0, -EINVAL for a bad size or alignment, -EFAULT where the ring lies outside the memory.
 int virtqueue_attach(struct virtqueue *queue, const struct guest_memory_map *memory, uint16_t size,
@@ -58,6 +64,12 @@ int virtqueue_take(struct virtqueue *queue, uint16_t head, struct virtqueue_buff
 // ring's used index is the one in the ring.
 uint32_t virtqueue_base(const struct virtqueue *queue);
 void virtqueue_set_base(struct virtqueue *queue, uint32_t base);
+
+// Makes the buffer popped last available again. Of several, the last one first.
+void virtqueue_unpop(struct virtqueue *queue, uint16_t descriptors);
+
+// Gives buffers back that belong together: the driver sees all of them at once.
+void virtqueue_push_all(struct virtqueue *queue, const struct virtqueue_used *used, unsigned count);
 
 // Gives a buffer back, with the number of bytes written into it. Any order.
 void virtqueue_push(struct virtqueue *queue, const struct virtqueue_buffer *buffer,

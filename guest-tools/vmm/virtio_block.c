@@ -28,8 +28,7 @@ static void finished(struct virtio_block_request *request) {
 static int64_t serve(struct virtio_worker *worker, unsigned queue,
                      const struct virtqueue_buffer *buffer) {
     struct virtio_block *block = (struct virtio_block *)worker->device;
-    (void)queue;
-    int error = virtio_block_submit(&block->request, block->disk, buffer);
+    int error = virtio_block_submit(&block->request, block->disk, queue, buffer);
 
     return error ? error : (int64_t)block->request.written;
 }
