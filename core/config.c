@@ -20,6 +20,8 @@ static const struct config_rule rules[CONFIG_KEY_COUNT] = {
     [CONFIG_GUEST_CPUS] = {.name = "guest.cpus", .minimum = 1, .maximum = 256},
     [CONFIG_GUEST_MEMORY] = {.name = "guest.memory", .minimum = 16, .maximum = 1ul << 24},
     [CONFIG_GUEST_CMDLINE] = {.name = "guest.cmdline"},
+    [CONFIG_GUEST_DEVICES] = {.name = "guest.devices"},
+    [CONFIG_DRIVERS] = {.name = "drivers"},
     [CONFIG_AUTOSTART] = {.name = "autostart", .words = {"yes", "no"}},
     [CONFIG_LOG] = {.name = "log", .words = {"quiet", "normal"}},
     [CONFIG_CORES] = {.name = "cores", .words = {"separate", "shared"}},

@@ -13,9 +13,11 @@ enum config_key {
     CONFIG_GUEST_CPUS,
     CONFIG_GUEST_MEMORY, // MiB
     CONFIG_GUEST_CMDLINE,
-    CONFIG_AUTOSTART, // start the guest at boot
-    CONFIG_LOG,       // quiet: warnings and errors only
-    CONFIG_CORES,     // separate: hyper-threads of a core run one process at a time
+    CONFIG_GUEST_DEVICES, // further options of vmm, split as a shell would
+    CONFIG_DRIVERS,       // options of the driver domain, likewise
+    CONFIG_AUTOSTART,     // start the guest at boot
+    CONFIG_LOG,           // quiet: warnings and errors only
+    CONFIG_CORES,         // separate: hyper-threads of a core run one process at a time
     CONFIG_KEY_COUNT,
 };
 

@@ -33,6 +33,8 @@ static void set(struct config *config, const char *key, const char *value) {
         {"guest.cpus", &config->guest_cpus},
         {"guest.memory", &config->guest_memory},
         {"guest.cmdline", &config->guest_cmdline},
+        {"guest.devices", &config->guest_devices},
+        {"drivers", &config->drivers},
     };
 
     if (strcmp(key, "autostart") == 0) {

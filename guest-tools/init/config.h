@@ -12,6 +12,8 @@ struct config {
     char *guest_cpus;    // as vmm's --cpus takes it
     char *guest_memory;  // MiB
     char *guest_cmdline; // the guest kernel's whole command line
+    char *guest_devices; // further options of vmm, as a shell command line; NULL: none
+    char *drivers;       // options of the driver domain, likewise; NULL: it is not started
     bool autostart;      // start the guest where no program is named
 };
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// init, process 1: starts the program or guest the configuration names and powers off when all
-// that was started has ended.
+// init, process 1: starts the services and the program or guest that the configuration names, and
+// powers off when the latter has ended.
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-#include <errno.h>
 
 #include "child.h"
 #include "config.h"
@@ -14,47 +14,66 @@
 
 #define WORDS_MAX 256
 
-static void start_program(struct child_table *table, const struct config *config) {
-    char *argv[WORDS_MAX + 2] = {config->program};
+// Puts the words of a configuration key's value behind the count that argv has, and NULL. -1 after
+// a message.
+static int append_words(char **argv, int count, const char *key, const char *value) {
     char *buffer;
-    int count = words_split(config->args ? config->args : "", argv + 1, WORDS_MAX, &buffer);
+    int words = words_split(value ? value : "", argv + count, WORDS_MAX - count, &buffer);
 
-    if (count < 0) {
-        printf("init: args: a quote is not closed, or more than %d words\n", WORDS_MAX);
+    if (words < 0) {
+        printf("init: %s: a quote is not closed, or more than %d words\n", key, WORDS_MAX);
+        return -1;
+    }
+    argv[count + words] = NULL;
+    return 0;
+}
+
+static void start_services(struct child_table *table, const struct config *config) {
+    static char *drivers[WORDS_MAX + 1] = {"/bin/drivers", "--statistics",
+                                           "/run/drivers/statistics"};
+
+    mkdir("/run", 0755);
+    mkdir("/run/drivers", 0755);
+    if (config->drivers && append_words(drivers, 3, "drivers", config->drivers) == 0) {
+        child_start(table, drivers, NULL, true);
+    }
+}
+
+static void start_program(struct child_table *table, const struct config *config) {
+    static char *argv[WORDS_MAX + 1];
+
+    argv[0] = config->program;
+    if (append_words(argv, 1, "args", config->args) < 0) {
         printf("init: %s exited with %d\n", config->program, 2);
         return;
     }
-    argv[1 + count] = NULL;
-    child_start(table, argv, "/work");
+    child_start(table, argv, "/work", false);
 }
 
 static void start_guest(struct child_table *table, const struct config *config) {
-    char memory[32];
-    char *argv[] = {"/bin/vmm",
-                    "--kernel",
-                    "/guest/vmlinuz",
-                    "--initrd",
-                    "/guest/initrd.img",
-                    "--cmdline",
-                    config->guest_cmdline,
-                    "--cpus",
-                    config->guest_cpus,
-                    "--memory",
-                    memory,
-                    "--serial",
-                    "tty",
-                    NULL};
+    static char memory[32];
+    static char *argv[WORDS_MAX + 1] = {
+        "/bin/vmm", "--kernel", "/guest/vmlinuz", "--initrd", "/guest/initrd.img",
+        "--serial", "tty",      "--memory",       memory,     "--cmdline"};
 
     snprintf(memory, sizeof(memory), "%sM", config->guest_memory);
-    child_start(table, argv, NULL);
+    argv[10] = config->guest_cmdline;
+    argv[11] = "--cpus";
+    argv[12] = config->guest_cpus;
+    if (append_words(argv, 13, "guest.devices", config->guest_devices) < 0) {
+        printf("init: vmm exited with %d\n", 2);
+        return;
+    }
+    child_start(table, argv, NULL, false);
 }
 
 int main(void) {
-    struct child_table table = {0};
+    static struct child_table table;
     struct config config;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     config_read(&config, CONFIG_PATH);
+    start_services(&table, &config);
     if (config.program) {
         start_program(&table, &config);
     } else if (config.autostart) {
