@@ -47,6 +47,11 @@ static int take_fd(struct vhost_user_message *message) {
     return fd;
 }
 
+void vhost_user_signal(struct vhost_user_session *session, unsigned index) {
+    if (virtqueue_must_signal(&session->queues[index].ring))
+        signal_fd(session->queues[index].call);
+}
+
 void vhost_user_complete(struct vhost_user_session *session, unsigned index,
                          const struct virtqueue_buffer *buffer, uint32_t written) {
     struct vhost_user_queue *queue = &session->queues[index];
@@ -56,12 +61,11 @@ void vhost_user_complete(struct vhost_user_session *session, unsigned index,
     virtqueue_push(&queue->ring, buffer, written);
     if (queue->inflight)
         inflight_end(queue->inflight, buffer->id, queue->ring.next_used);
-    if (virtqueue_must_signal(&queue->ring))
-        signal_fd(queue->call);
+    vhost_user_signal(session, index);
 }
 
-// The device's service to this queue ends; the front end is told.
-static void queue_break(struct vhost_user_session *session, unsigned index) {
+// The front end is told.
+void vhost_user_break(struct vhost_user_session *session, unsigned index) {
     struct vhost_user_queue *queue = &session->queues[index];
 
     fprintf(stderr, "%s: queue %u is malformed and no longer served\n", session->device->name,
@@ -73,6 +77,8 @@ static void queue_break(struct vhost_user_session *session, unsigned index) {
 static void queue_serve(struct vhost_user_session *session, unsigned index) {
     struct vhost_user_queue *queue = &session->queues[index];
 
+    if (session->device->fill && session->device->fill(session->state, index))
+        return;
     while (queue->started && queue->enabled) {
         int got = virtqueue_pop(&queue->ring, &session->buffer);
 
@@ -87,7 +93,7 @@ static void queue_serve(struct vhost_user_session *session, unsigned index) {
             got = session->device->serve(session->state, index, &session->buffer);
         }
         if (got < 0)
-            queue_break(session, index);
+            vhost_user_break(session, index);
     }
 }
 
@@ -101,7 +107,7 @@ static void queue_replay(struct vhost_user_session *session, unsigned index) {
     for (unsigned i = 0; i < count; i++) {
         if (virtqueue_take(&queue->ring, heads[i], &session->buffer) != 1 ||
             session->device->serve(session->state, index, &session->buffer) < 0) {
-            queue_break(session, index);
+            vhost_user_break(session, index);
             return;
         }
     }
@@ -139,10 +145,10 @@ static int queue_start(struct vhost_user_session *session, unsigned index) {
 static void queue_stop(struct vhost_user_session *session, unsigned index) {
     struct vhost_user_queue *queue = &session->queues[index];
 
-    if (queue->started) {
+    if (queue->started && session->device->drain)
         session->device->drain(session->state, index);
+    if (queue->started)
         queue->base = virtqueue_base(&queue->ring);
-    }
     queue->started = false;
 }
 

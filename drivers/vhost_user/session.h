@@ -30,7 +30,10 @@ struct vhost_user_device {
     // Serves a buffer of a queue. It is given back by vhost_user_complete, now or later; -errno for
     // one that is malformed.
     int (*serve)(void *state, unsigned queue, const struct virtqueue_buffer *buffer);
-    // Waits until all requests of a queue are given back.
+    // NULL, or whether the device itself takes buffers from this queue, when it has something to
+    // put into them; then it is told so of new ones, too.
+    bool (*fill)(void *state, unsigned queue);
+    // Waits until all requests of a queue are given back. NULL: none outlives serve.
     void (*drain)(void *state, unsigned queue);
     // What poll is to watch besides, -1: nothing; and what to do when it is readable.
     int (*extra_fd)(void *state);
@@ -68,6 +71,16 @@ struct vhost_user_session {
 
 // Serves a connected front end until it goes or breaks the protocol; closes the socket.
 void vhost_user_session_run(const struct vhost_user_device *device, int socket);
+
+static inline bool vhost_user_queue_is_served(const struct vhost_user_session *session,
+                                              unsigned queue) {
+    return session->queues[queue].started && session->queues[queue].enabled;
+}
+
+// For a device that fills queues: interrupts the driver where it wants that, and ends the service
+// to a malformed queue. On the session's thread only.
+void vhost_user_signal(struct vhost_user_session *session, unsigned queue);
+void vhost_user_break(struct vhost_user_session *session, unsigned queue);
 
 // Gives a buffer back with the bytes written into it. On the session's thread only.
 void vhost_user_complete(struct vhost_user_session *session, unsigned queue,

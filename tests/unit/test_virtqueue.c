@@ -217,6 +217,48 @@ START_TEST(test_packed_wraps) {
 }
 END_TEST
 
+// Buffers that belong together come back at once; those taken in vain are there again.
+START_TEST(test_together) {
+    const uint64_t rings[] = {0, FEATURE(VIRTIO_F_RING_PACKED)};
+    struct virtqueue_used used[2];
+
+    start(FEATURE(VIRTIO_F_VERSION_1) | rings[_i]);
+    for (uint16_t round = 0; round < 3 * SIZE / 2; round++) {
+        bool wrap = round * 2 / SIZE % 2 == 0;
+        unsigned at = round * 2 % SIZE;
+
+        for (uint16_t i = 0; i < 2; i++) {
+            describe(split_table(), at + i, DATA, 8, VRING_DESC_F_WRITE, 0);
+            if (_i == 1)
+                packed_available(at + i, wrap, 8, VRING_DESC_F_WRITE, (uint16_t)(at + i));
+            else
+                make_available((uint16_t)(at + i));
+        }
+        for (unsigned attempt = 0; attempt < 2; attempt++) {
+            for (unsigned i = 0; i < 2; i++) {
+                ck_assert_int_eq(virtqueue_pop(&queue, &buffer), 1);
+                ck_assert_uint_eq(buffer.id, at + i);
+                used[i] = (struct virtqueue_used){buffer.id, buffer.descriptors, 5 + i};
+            }
+            ck_assert_int_eq(virtqueue_pop(&queue, &buffer), 0);
+            for (unsigned i = 2; attempt == 0 && i-- > 0;)
+                virtqueue_unpop(&queue, used[i].descriptors);
+        }
+        virtqueue_push_all(&queue, used, 2);
+        for (unsigned i = 0; i < 2; i++) {
+            const uint32_t *entry = (uint32_t *)(ram + DEVICE + 4) + 2 * (at + i);
+
+            ck_assert_uint_eq(_i == 1 ? packed_ring()[at + i].id : entry[0], at + i);
+            ck_assert_uint_eq(_i == 1 ? packed_ring()[at + i].len : entry[1], 5 + i);
+            if (_i == 1)
+                ck_assert_int_eq(packed_ring()[at + i].flags >> VRING_PACKED_DESC_F_USED & 1, wrap);
+        }
+        if (_i == 0)
+            ck_assert_uint_eq(((uint16_t *)(ram + DEVICE))[1], 2 * (round + 1));
+    }
+}
+END_TEST
+
 START_TEST(test_packed_endless_chain) {
     start(FEATURE(VIRTIO_F_VERSION_1) | FEATURE(VIRTIO_F_RING_PACKED));
     for (unsigned i = 0; i < SIZE; i++)
@@ -281,6 +323,7 @@ Suite *virtqueue_suite(void) {
     tcase_add_test(tests, test_indirect);
     tcase_add_test(tests, test_split_event_index);
     tcase_add_test(tests, test_packed_wraps);
+    tcase_add_loop_test(tests, test_together, 0, 2);
     tcase_add_test(tests, test_packed_endless_chain);
     tcase_add_test(tests, test_packed_events);
     tcase_add_test(tests, test_attach);
