@@ -40,7 +40,7 @@ for package in ./*.deb; do
     dpkg-deb -x "$package" packages
 done
 
-mkdir -p root/bin root/dev root/etc root/proc root/root root/sys root/tmp root/usr
+mkdir -p root/bin root/dev root/etc/acpi/PWRF root/proc root/root root/sys root/tmp root/usr
 cp packages/bin/busybox root/bin/busybox
 for applet in $(root/bin/busybox --list); do
     [ "$applet" = busybox ] || ln -s busybox "root/bin/$applet"
@@ -54,7 +54,8 @@ version=$(basename packages/lib/modules/*)
 modules=root/lib/modules/$version
 mkdir -p "$modules"
 for module in virtio virtio_ring virtio_pci virtio_pci_modern_dev virtio_pci_legacy_dev virtio_blk \
-    virtio_net net_failover failover virtio_console virtio-rng virtio_balloon; do
+    virtio_net net_failover failover virtio_console virtio-rng virtio_balloon \
+    button evdev pvpanic-mmio; do
     find packages/lib/modules -name "$module.ko" -exec cp {} "$modules" \;
 done
 root/bin/busybox depmod -b "$PWD/root" "$version"
@@ -87,6 +88,12 @@ stty -F /dev/ttyS0 crtscts
 echo "Linux $(uname -r) on $(nproc) CPUs, $(awk '$1 == "MemTotal:" { print int($2 / 1024) }' \
 /proc/meminfo) MiB. poweroff ends this machine."
 END
+# The power button, and a panic's report to the monitor.
+cat >>root/etc/startup <<'END'
+{ modprobe -a button evdev pvpanic-mmio; acpid; } 2>/dev/null &
+END
+printf '#!/bin/sh\npoweroff\n' >root/etc/acpi/PWRF/00000080
+chmod 755 root/etc/acpi/PWRF/00000080
 cat >root/etc/profile <<'END'
 export PATH=/bin HOME=/root TERM=${TERM:-vt100}
 export PS1='guest:\w\$ '

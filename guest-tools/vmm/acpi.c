@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // ACPI 6.4 tables of a hardware-reduced machine: local APICs, one I/O APIC, PIC and PIT, PCI, COM1,
-// sleep and reset registers. ISA interrupts are wired to the I/O APIC pin of the same number, so
-// the MADT needs no override.
+// power button, sleep, reset and panic registers. ISA interrupts are wired to the I/O APIC pin of
+// the same number, so the MADT needs no override.
 #include "acpi.h"
 
 #include <string.h>
@@ -96,7 +96,7 @@ enum {
     BOOT_NO_VGA = 1 << 2,
     BOOT_NO_CMOS_RTC = 1 << 5,
     FADT_WBINVD = 1 << 0,
-    FADT_NO_POWER_BUTTON = 1 << 4, // no fixed button; a control method would have to name one
+    FADT_NO_POWER_BUTTON = 1 << 4, // no fixed button; a device stands for it
     FADT_NO_SLEEP_BUTTON = 1 << 5,
     FADT_RESET_REGISTER = 1 << 10,
     FADT_HEADLESS = 1 << 12,
@@ -156,8 +156,9 @@ static uint64_t write_dsdt(struct table_area *area, bool serial) {
     aml_name_eisa_id(&aml, "_HID", "PNP0A08");
     aml_name_eisa_id(&aml, "_CID", "PNP0A03");
     aml_name_integer(&aml, "_BBN", 0);
-    aml_pci_resources(&aml, PCI_CONFIG_ADDRESS_PORT, PCI_WINDOW_START,
-                      PCI_WINDOW_END - PCI_WINDOW_START);
+    aml_pci_resources(&aml, PCI_CONFIG_ADDRESS_PORT,
+                      (struct aml_window){PCI_WINDOW_START, PCI_WINDOW_END},
+                      (struct aml_window){PCI_PORTS_START, PCI_PORTS_END});
     aml_end(&aml, device);
     // PCI Firmware 3.2, 4.1.2: what MCFG names is reserved by a motherboard resource.
     device = aml_device(&aml, "MBRD");
@@ -171,6 +172,19 @@ static uint64_t write_dsdt(struct table_area *area, bool serial) {
         aml_port_resources(&aml, SERIAL_PORT, SERIAL_PORTS, SERIAL_IRQ);
         aml_end(&aml, device);
     }
+    // A button of a machine without fixed registers (4.8.2.2.1.2), pressed by an event (5.6.9).
+    device = aml_device(&aml, "PWRB");
+    aml_name_eisa_id(&aml, "_HID", "PNP0C0C");
+    aml_end(&aml, device);
+    device = aml_device(&aml, "GED_");
+    aml_name_string(&aml, "_HID", "ACPI0013");
+    aml_interrupt_resource(&aml, POWER_BUTTON_IRQ);
+    aml_event_method(&aml, "PWRB");
+    aml_end(&aml, device);
+    device = aml_device(&aml, "PEVT");
+    aml_name_string(&aml, "_HID", "QEMU0001");
+    aml_port_resources(&aml, PANIC_PORT, 1, 0);
+    aml_end(&aml, device);
     aml_end(&aml, bus);
     aml_name_byte_package(&aml, "_S5_", s5, sizeof(s5));
     fill_header((struct table_header *)table, "DSDT", 2, aml.used);

@@ -11,11 +11,14 @@ enum aml_opcode {
     AML_NAME = 0x08,
     AML_BYTE = 0x0a,
     AML_DWORD = 0x0c,
+    AML_STRING = 0x0d,
     AML_SCOPE = 0x10,
     AML_BUFFER = 0x11,
     AML_PACKAGE = 0x12,
+    AML_METHOD = 0x14,
     AML_EXTENDED = 0x5b,
     AML_EXTENDED_DEVICE = 0x82,
+    AML_NOTIFY = 0x86,
 };
 
 // Every package length is written in its two-byte form (20.2.4), good for 4 KiB.
@@ -78,6 +81,12 @@ void aml_name_integer(struct aml *aml, const char *text, uint32_t value) {
     aml_bytes(aml, &value, sizeof(value));
 }
 
+void aml_name_string(struct aml *aml, const char *text, const char *value) {
+    name(aml, text);
+    byte(aml, AML_STRING);
+    aml_bytes(aml, value, strlen(value) + 1);
+}
+
 static uint32_t hex_digit(char digit) {
     return (uint32_t)(digit <= '9' ? digit - '0' : digit - 'A' + 10);
 }
@@ -132,25 +141,57 @@ static struct ports_descriptor ports_descriptor(uint16_t port, uint8_t ports) {
 
 #define END_TAG 0x79 // 6.4.2.9; a checksum of 0 is not looked at
 
-void aml_port_resources(struct aml *aml, uint16_t port, uint8_t ports, uint32_t interrupt) {
+struct __attribute__((packed)) interrupt_descriptor {
+    uint8_t tag; // 6.4.3.6
+    uint16_t size;
+    uint8_t flags, count;
+    uint32_t interrupt;
+};
+
+static struct interrupt_descriptor interrupt_descriptor(uint32_t interrupt) {
+    return (struct interrupt_descriptor){.tag = 0x89,
+                                         .size = 6,
+                                         .flags = 0x03,
+                                         .count = 1,
+                                         .interrupt = interrupt}; // consumer, edge
+}
+
+void aml_interrupt_resource(struct aml *aml, uint32_t interrupt) {
     const struct __attribute__((packed)) {
-        struct ports_descriptor ports;
-        uint8_t irq_tag; // 6.4.3.6
-        uint16_t irq_size;
-        uint8_t irq_flags, irq_count;
-        uint32_t irq;
+        struct interrupt_descriptor interrupt;
         uint8_t end_tag, end_checksum;
-    } template = {
-        .ports = ports_descriptor(port, ports),
-        .irq_tag = 0x89,
-        .irq_size = 6,
-        .irq_flags = 0x03, // consumer, edge
-        .irq_count = 1,
-        .irq = interrupt,
-        .end_tag = END_TAG,
-    };
+    } template = {.interrupt = interrupt_descriptor(interrupt), .end_tag = END_TAG};
 
     name_resources(aml, &template, sizeof(template));
+}
+
+void aml_port_resources(struct aml *aml, uint16_t port, uint8_t ports, uint32_t interrupt) {
+    uint8_t template[32];
+    struct aml bytes = {.data = template, .capacity = sizeof(template)};
+    const struct ports_descriptor port_range = ports_descriptor(port, ports);
+    const struct interrupt_descriptor line = interrupt_descriptor(interrupt);
+
+    aml_bytes(&bytes, &port_range, sizeof(port_range));
+    if (interrupt) {
+        aml_bytes(&bytes, &line, sizeof(line));
+    }
+    byte(&bytes, END_TAG);
+    byte(&bytes, 0);
+    name_resources(aml, template, (uint8_t)bytes.used);
+}
+
+void aml_event_method(struct aml *aml, const char *notified) {
+    enum { ONE_ARGUMENT = 1, STATUS_CHANGE = 0x80 };
+
+    byte(aml, AML_METHOD);
+    size_t start = begin(aml);
+    aml_bytes(aml, "_EVT", 4);
+    byte(aml, ONE_ARGUMENT);
+    byte(aml, AML_NOTIFY);
+    aml_bytes(aml, notified, strlen(notified));
+    byte(aml, AML_BYTE);
+    byte(aml, STATUS_CHANGE);
+    aml_end(aml, start);
 }
 
 void aml_memory_resource(struct aml *aml, uint32_t address, uint32_t size) {
@@ -166,35 +207,52 @@ void aml_memory_resource(struct aml *aml, uint32_t address, uint32_t size) {
     name_resources(aml, &template, sizeof(template));
 }
 
-void aml_pci_resources(struct aml *aml, uint16_t config_port, uint32_t window, uint32_t size) {
-    // 6.4.3.5: address space descriptors, whose ends are both fixed.
-    enum { MEMORY = 0, BUSES = 2, MIN_AND_MAX_FIXED = 0x0c, MEMORY_WRITABLE = 1 };
+// 6.4.3.5: address space descriptors, whose ends are both fixed.
+enum { MEMORY = 0, PORTS = 1, BUSES = 2, MIN_AND_MAX_FIXED = 0x0c, MEMORY_WRITABLE = 1 };
+
+struct __attribute__((packed)) word_space { // 6.4.3.5.3
+    uint8_t tag;
+    uint16_t descriptor_length;
+    uint8_t type, flags, specific;
+    uint16_t granularity, min, max, translation, length;
+};
+
+static struct word_space word_space(uint8_t type, struct aml_window window) {
+    const uint8_t entire_range = 3; // of a PORTS descriptor; nothing in one of BUSES
+
+    return (struct word_space){.tag = 0x88,
+                               .descriptor_length = 13,
+                               .type = type,
+                               .flags = MIN_AND_MAX_FIXED,
+                               .specific = type == PORTS ? entire_range : 0,
+                               .min = (uint16_t)window.start,
+                               .max = (uint16_t)(window.end - 1),
+                               .length = (uint16_t)(window.end - window.start)};
+}
+
+void aml_pci_resources(struct aml *aml, uint16_t config_port, struct aml_window memory,
+                       struct aml_window ports) {
     const struct __attribute__((packed)) {
-        uint8_t bus_tag;
-        uint16_t bus_length;
-        uint8_t bus_type, bus_flags, bus_specific;
-        uint16_t bus_granularity, bus_min, bus_max, bus_translation, buses;
-        struct ports_descriptor ports;
-        uint8_t memory_tag;
+        struct word_space buses;
+        struct ports_descriptor config;
+        struct word_space ports;
+        uint8_t memory_tag; // 6.4.3.5.2
         uint16_t memory_length;
         uint8_t memory_type, memory_flags, memory_specific;
         uint32_t granularity, min, max, translation, size;
         uint8_t end_tag, end_checksum;
     } template = {
-        .bus_tag = 0x88,
-        .bus_length = 13,
-        .bus_type = BUSES,
-        .bus_flags = MIN_AND_MAX_FIXED,
-        .buses = 1,
-        .ports = ports_descriptor(config_port, 8),
+        .buses = word_space(BUSES, (struct aml_window){0, 1}),
+        .config = ports_descriptor(config_port, 8),
+        .ports = word_space(PORTS, ports),
         .memory_tag = 0x87,
         .memory_length = 23,
         .memory_type = MEMORY,
         .memory_flags = MIN_AND_MAX_FIXED,
         .memory_specific = MEMORY_WRITABLE,
-        .min = window,
-        .max = window + size - 1,
-        .size = size,
+        .min = memory.start,
+        .max = memory.end - 1,
+        .size = memory.end - memory.start,
         .end_tag = END_TAG,
     };
 

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "error.h"
 #include "options.h"
 #include "terminal.h"
@@ -64,18 +65,31 @@ static void catch_signals(void) {
 }
 
 int main(int argc, char **argv) {
+    static const char *const events[] = {[VM_POWERED_OFF] = "powered-off",
+                                         [VM_RESET] = "reboot",
+                                         [VM_ENDED] = "killed",
+                                         [VM_FAILED] = "crashed"};
     struct options options;
     enum vm_outcome outcome;
 
     options_parse(&options, argc, argv);
     int kvm_fd = open_kvm();
     terminal_open(&options);
+    control_hold();
+    control_open(&options);
     do {
         vm_create(&machine, kvm_fd, &options);
         catch_signals();
+        vm_start(&machine, options.paused);
+        control_release(&machine);
         outcome = vm_run(&machine);
+        control_hold();
         vm_destroy(&machine);
+        options.paused = false;
+        control_event(events[outcome]);
     } while (outcome == VM_RESET);
+    control_release(NULL);
+    control_close();
     close(kvm_fd);
     if (outcome == VM_ENDED) {
         warning("ended before the guest powered off");

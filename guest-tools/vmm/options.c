@@ -24,7 +24,8 @@ static const char usage_text[] =
     "  --cmdline TEXT     the kernel's command line\n"
     "  --cpus N           virtual CPUs (default 1)\n"
     "  --memory SIZE      RAM, with suffix K, M or G (default 256M)\n"
-    "  --serial MODE      COM1: tty (default; standard input and output), file=PATH, null, off\n"
+    "  --serial MODE      COM1: tty (default; standard input and output), file=PATH, api, null,\n"
+    "                     off\n"
     "  --console MODE     virtio console, the same modes (default off)\n"
     "  --disk path=FILE[,readonly=on]\n"
     "  --disk vhost_user=true,socket=PATH[,num_queues=N]\n"
@@ -34,6 +35,10 @@ static const char usage_text[] =
     "                     virtio network interface; repeatable\n"
     "  --rng src=FILE     where the guest's entropy comes from (default /dev/urandom), off: none\n"
     "  --balloon size=SIZE[,deflate_on_oom=on][,free_page_reporting=on]\n"
+    "  --api-socket PATH  where others steer the machine, see control.h; --serial or --console "
+    "api:\n"
+    "                     the console is attached to there\n"
+    "  --paused           the machine stands still until it is told to resume\n"
     "  --help, --version\n"
     "\n"
     "On a terminal, Ctrl-] ends the virtual machine.\n"
@@ -122,7 +127,8 @@ static enum serial_mode parse_serial(struct options *options, const char *option
     static const struct {
         const char *name;
         enum serial_mode mode;
-    } modes[] = {{"off", SERIAL_OFF}, {"null", SERIAL_NULL}, {"tty", SERIAL_TTY}};
+    } modes[] = {
+        {"off", SERIAL_OFF}, {"null", SERIAL_NULL}, {"tty", SERIAL_TTY}, {"api", SERIAL_API}};
     const char *path = skip_prefix(argument, "file=");
 
     if (path != argument && *path) {
@@ -134,7 +140,7 @@ static enum serial_mode parse_serial(struct options *options, const char *option
             return modes[i].mode;
         }
     }
-    usage_error("%s %s: must be tty, file=PATH, null or off", option, argument);
+    usage_error("%s %s: must be tty, file=PATH, api, null or off", option, argument);
 }
 
 void options_parse(struct options *options, int argc, char **argv) {
@@ -151,6 +157,8 @@ void options_parse(struct options *options, int argc, char **argv) {
         {"net", required_argument, NULL, 'N'},
         {"rng", required_argument, NULL, 'r'},
         {"balloon", required_argument, NULL, 'b'},
+        {"api-socket", required_argument, NULL, 'a'},
+        {"paused", no_argument, NULL, 'p'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -197,6 +205,12 @@ void options_parse(struct options *options, int argc, char **argv) {
         case 'b':
             parse_balloon(options, optarg);
             break;
+        case 'a':
+            options->api_socket = skip_prefix(optarg, "path=");
+            break;
+        case 'p':
+            options->paused = true;
+            break;
         case 'h':
             fputs(usage_text, stdout);
             exit(0);
@@ -213,6 +227,9 @@ void options_parse(struct options *options, int argc, char **argv) {
     }
     if (!options->kernel) {
         usage_error("--kernel is missing");
+    }
+    if (!options->api_socket && (options->serial == SERIAL_API || options->console == SERIAL_API)) {
+        usage_error("a console by api needs --api-socket");
     }
     if (options->console != SERIAL_OFF && options->console != SERIAL_NULL &&
         options->serial != SERIAL_OFF && options->serial != SERIAL_NULL) {

@@ -10,6 +10,7 @@ enum serial_mode {
     SERIAL_NULL, // output thrown away, no input
     SERIAL_TTY,  // standard input and output
     SERIAL_FILE, // output to a file, no input
+    SERIAL_API,  // those who attach through --api-socket
 };
 
 #define OPTIONS_DISKS_MAX 16
@@ -38,6 +39,8 @@ struct options {
     const char *initrd; // NULL: none
     const char *cmdline;
     const char *serial_path; // of SERIAL_FILE, of either console
+    const char *api_socket;  // NULL: none
+    bool paused;             // from the start
     uint64_t memory_bytes;
     unsigned cpus;
     enum serial_mode serial;

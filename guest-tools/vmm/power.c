@@ -2,6 +2,7 @@
 // Power and reset registers.
 #include "power.h"
 
+#include <misc/pvpanic.h>
 #include <string.h>
 
 #include "guest_layout.h"
@@ -82,15 +83,30 @@ void power_write_reset_vector(const struct guest_memory *memory) {
     memory_write(memory, RESET_VECTOR, code, sizeof(code), "reset vector");
 }
 
-void power_attach(struct power *power, struct bus *ports, void (*end)(void *context, bool reset),
-                  void *context) {
+static void read_panic(void *device, uint64_t offset, void *data, unsigned length) {
+    (void)device, (void)offset;
+    memset(data, 0, length);
+    *(uint8_t *)data = PVPANIC_PANICKED;
+}
+
+static void write_panic(void *device, uint64_t offset, const void *data, unsigned length) {
+    struct power *power = device;
+
+    (void)offset, (void)length;
+    if (*(const uint8_t *)data & PVPANIC_PANICKED) {
+        power->panicked(power->context);
+    }
+}
+
+void power_attach(struct power *power, struct bus *ports) {
+    static const struct bus_device_ops panic_ops = {read_panic, write_panic};
     static const struct bus_device_ops sleep_ops = {read_zero, write_sleep};
     static const struct bus_device_ops reset_ops = {read_reset, write_reset};
     static const struct bus_device_ops i8042_data_ops = {read_zero, ignore_write};
     static const struct bus_device_ops i8042_command_ops = {read_zero, write_i8042_command};
 
-    *power = (struct power){.end = end, .context = context};
     bus_attach(ports, SLEEP_CONTROL_PORT, 2, &sleep_ops, power);
+    bus_attach(ports, PANIC_PORT, 1, &panic_ops, power);
     bus_attach(ports, RESET_PORT, 1, &reset_ops, power);
     bus_attach(ports, I8042_DATA_PORT, 1, &i8042_data_ops, power);
     bus_attach(ports, I8042_COMMAND_PORT, 1, &i8042_command_ops, power);

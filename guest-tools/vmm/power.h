@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The ways a guest ends its machine: ACPI's sleep control register, the reset control register at
-// 0xcf9 and the keyboard controller's reset line.
+// The ways a guest ends its machine or tells of its own end: ACPI's sleep control register, the
+// reset control register at 0xcf9 and the keyboard controller's reset line.
 #pragma once
 
 #include <stdbool.h>
@@ -11,14 +11,15 @@
 
 struct power {
     void (*end)(void *context, bool reset);
+    void (*panicked)(void *context);
     void *context;
     uint8_t reset_control;
 };
 
-// Attaches the registers. end is called on a vCPU thread when the guest asks for power-off
-// (reset false) or a reset.
-void power_attach(struct power *power, struct bus *ports, void (*end)(void *context, bool reset),
-                  void *context);
+// Attaches the registers; the functions and their context are set. end is called on a vCPU thread
+// when the guest asks for power-off (reset false) or a reset; panicked when its kernel says that it
+// has.
+void power_attach(struct power *power, struct bus *ports);
 
 // Writes the code of the reset vector, F000:FFF0. Linux jumps there to reboot a hardware-reduced
 // machine that has no EFI, before it tries the reset register (reboot_init() in its

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 
 static int input_fd = -1;
 static int output_fd = -1;
+static int controller_fd = -1;
 static bool raw;
 static struct termios original;
 
@@ -40,6 +42,8 @@ static void enter_raw_mode(void) {
 }
 
 void terminal_open(const struct options *options) {
+    int pair[2];
+
     switch (options->serial == SERIAL_OFF || options->serial == SERIAL_NULL ? options->console
                                                                             : options->serial) {
     case SERIAL_TTY:
@@ -53,6 +57,14 @@ void terminal_open(const struct options *options) {
             fatal_errno("cannot open %s", options->serial_path);
         }
         break;
+    case SERIAL_API:
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
+            fcntl(pair[1], F_SETFL, O_NONBLOCK) < 0) {
+            fatal_errno("socketpair");
+        }
+        input_fd = output_fd = pair[0];
+        controller_fd = pair[1];
+        break;
     case SERIAL_NULL:
     case SERIAL_OFF:
         break;
@@ -61,6 +73,10 @@ void terminal_open(const struct options *options) {
 
 int terminal_input(void) {
     return input_fd;
+}
+
+int terminal_controller(void) {
+    return controller_fd;
 }
 
 int terminal_output(void) {

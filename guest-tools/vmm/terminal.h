@@ -20,5 +20,8 @@ void terminal_open(const struct options *options);
 int terminal_input(void);
 int terminal_output(void);
 
+// The other end of SERIAL_API's console, which does not block; -1 where the console is another.
+int terminal_controller(void);
+
 // Reads at most *count bytes and sets *count to what was read.
 enum terminal_event terminal_read(uint8_t *bytes, size_t *count);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Runs a virtual CPU: KVM_RUN, then the device or message its exit calls for.
+#define _GNU_SOURCE
 #include "vcpu.h"
 
 #include <errno.h>
@@ -49,6 +50,7 @@ void vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned index) {
     if (vcpu->run == MAP_FAILED) {
         fatal_errno("cannot map the run structure of CPU %u", index);
     }
+    vcpu->statistics_fd = ioctl(vcpu->fd, KVM_GET_STATS_FD, NULL);
     bool mtrr = cpuid_set(vm->kvm_fd, vcpu->fd, index, vm->cpus);
     set_msrs(vcpu, mtrr);
 }
@@ -70,15 +72,22 @@ void vcpu_start(struct vcpu *vcpu) {
     }
 }
 
-void vcpu_stop(struct vcpu *vcpu) {
+void vcpu_kick(struct vcpu *vcpu) {
     // First the flag, then the signal: a thread on its way into KVM_RUN comes straight out again.
-    vcpu->run->immediate_exit = 1;
+    __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
     pthread_kill(vcpu->thread, KICK_SIGNAL);
+}
+
+void vcpu_stop(struct vcpu *vcpu) {
+    vcpu_kick(vcpu);
     pthread_join(vcpu->thread, NULL);
 }
 
 void vcpu_destroy(struct vcpu *vcpu) {
     munmap(vcpu->run, vcpu->vm->run_size);
+    if (vcpu->statistics_fd >= 0) {
+        close(vcpu->statistics_fd);
+    }
     close(vcpu->fd);
 }
 
@@ -191,7 +200,16 @@ static void *run_thread(void *argument) {
     sigaddset(&console_signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &console_signals, NULL);
 
+    vcpu->tid = gettid();
+    pthread_barrier_wait(&vcpu->vm->started);
+    run_gate_enter(&vcpu->vm->gate, NULL);
     while (vcpu->vm->outcome == VM_RUNNING) {
+        while (vcpu->vm->gate.closed && vcpu->vm->outcome == VM_RUNNING) {
+            run_gate_leave(&vcpu->vm->gate);
+            run_gate_enter(&vcpu->vm->gate, NULL);
+            // Before the next look at the gate: whoever closes it again sets this after.
+            __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+        }
         if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
             handle_exit(vcpu);
         } else if (errno != EINTR && errno != EAGAIN) {
@@ -200,5 +218,6 @@ static void *run_thread(void *argument) {
             fail(vcpu);
         }
     }
+    run_gate_leave(&vcpu->vm->gate);
     return NULL;
 }

@@ -15,6 +15,9 @@ void vcpu_set_entry(struct vcpu *vcpu, const struct kernel_entry *entry);
 // Starts the thread that runs the CPU until the machine's outcome is known.
 void vcpu_start(struct vcpu *vcpu);
 
+// Gets the thread out of KVM_RUN, to look at the machine's gate and outcome.
+void vcpu_kick(struct vcpu *vcpu);
+
 // Gets the thread out of KVM_RUN and waits for it; the outcome must be known.
 void vcpu_stop(struct vcpu *vcpu);
 

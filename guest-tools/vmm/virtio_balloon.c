@@ -4,17 +4,21 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "virtio_worker.h"
 #include "vm.h"
 
-enum { INFLATE, DEFLATE, REPORTING }; // without statistics and hints their queues do not exist
+enum { INFLATE, DEFLATE, STATISTICS, REPORTING }; // without hints their queue does not exist
 
+#define UNREPORTED    UINT64_MAX
 #define BALLOON_PAGE  (1u << VIRTIO_BALLOON_PFN_SHIFT)
 #define FEATURE(bit)  (1ull << (bit))
 #define PFNS_AT_ONCE  256u
@@ -24,6 +28,9 @@ struct virtio_balloon {
     struct virtio_device device;
     struct virtio_worker worker;
     uint32_t wanted_pages, actual_pages; // atomic
+    int ask_fd;                          // eventfd: the driver shall report
+    bool asked;
+    uint64_t reported[VIRTIO_BALLOON_S_NR]; // atomic; UNREPORTED: the driver does not say
 };
 
 static int64_t inflate(const struct virtio_balloon *balloon,
@@ -59,13 +66,48 @@ static int64_t release_reported(const struct virtio_balloon *balloon,
     return 0;
 }
 
+static bool reports(const struct virtio_balloon *balloon) {
+    return balloon->device.driver_features & FEATURE(VIRTIO_BALLOON_F_STATS_VQ);
+}
+
+// 5.5.6.3: the driver's report stays here until the next is wanted.
+static int64_t take_report(struct virtio_balloon *balloon, const struct virtqueue_buffer *buffer) {
+    struct virtio_balloon_stat entry;
+
+    if (balloon->asked) {
+        balloon->asked = false;
+        return 0;
+    }
+    for (uint32_t at = 0; virtqueue_read(buffer, at, &entry, sizeof(entry)) == sizeof(entry);
+         at += sizeof(entry)) {
+        if (le16toh(entry.tag) < VIRTIO_BALLOON_S_NR) {
+            __atomic_store_n(&balloon->reported[le16toh(entry.tag)], le64toh(entry.val),
+                             __ATOMIC_RELAXED);
+        }
+    }
+    return -EAGAIN;
+}
+
+static void ask(struct virtio_worker *worker) {
+    struct virtio_balloon *balloon = (struct virtio_balloon *)worker->device;
+    uint64_t count;
+
+    if (read(balloon->ask_fd, &count, sizeof(count)) == sizeof(count) && reports(balloon)) {
+        balloon->asked = true;
+        virtio_worker_serve(worker, STATISTICS);
+    }
+}
+
 static int64_t serve(struct virtio_worker *worker, unsigned queue,
                      const struct virtqueue_buffer *buffer) {
-    const struct virtio_balloon *balloon = (const struct virtio_balloon *)worker->device;
+    struct virtio_balloon *balloon = (struct virtio_balloon *)worker->device;
 
-    switch (queue) {
+    // 5.5.2: without reports there is no queue of theirs.
+    switch (queue + (queue >= STATISTICS && !reports(balloon))) {
     case INFLATE:
         return inflate(balloon, buffer);
+    case STATISTICS:
+        return take_report(balloon, buffer);
     case REPORTING:
         return release_reported(balloon, buffer);
     default:
@@ -120,19 +162,50 @@ struct virtio_balloon *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool
         fatal("out of memory");
     }
     balloon->wanted_pages = (uint32_t)(bytes / BALLOON_PAGE);
-    balloon->worker = (struct virtio_worker){.serve = serve, .extra_fd = -1};
+    balloon->ask_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (balloon->ask_fd < 0) {
+        fatal_errno("eventfd");
+    }
+    memset(balloon->reported, 0xff, sizeof(balloon->reported));
+    balloon->worker =
+        (struct virtio_worker){.serve = serve, .extra = ask, .extra_fd = balloon->ask_fd};
     balloon->device = (struct virtio_device){
         .class = &class,
         .vm = vm,
-        .features = VIRTIO_WORKER_FEATURES |
+        .features = VIRTIO_WORKER_FEATURES | FEATURE(VIRTIO_BALLOON_F_STATS_VQ) |
                     (deflate_on_oom ? FEATURE(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) : 0) |
                     (free_page_reporting ? FEATURE(VIRTIO_BALLOON_F_REPORTING) : 0),
-        .queue_count = free_page_reporting ? 3 : 2};
+        .queue_count = free_page_reporting ? 4 : 3};
     virtio_attach(&balloon->device);
     return balloon;
 }
 
+void virtio_balloon_resize(struct virtio_balloon *balloon, uint64_t bytes) {
+    __atomic_store_n(&balloon->wanted_pages, (uint32_t)(bytes / BALLOON_PAGE), __ATOMIC_RELAXED);
+    virtio_config_changed(&balloon->device);
+}
+
+void virtio_balloon_print(struct virtio_balloon *balloon, FILE *to) {
+    static const char *const names[VIRTIO_BALLOON_S_NR] = VIRTIO_BALLOON_S_NAMES;
+    const uint64_t one = 1, memory = balloon->device.vm->memory.size;
+    uint64_t away = (uint64_t)__atomic_load_n(&balloon->actual_pages, __ATOMIC_RELAXED);
+
+    fprintf(to, "balloon.current=%" PRIu64 "\nballoon.maximum=%" PRIu64 "\n",
+            memory - away * BALLOON_PAGE, memory);
+    for (unsigned i = 0; i < VIRTIO_BALLOON_S_NR; i++) {
+        uint64_t value = __atomic_load_n(&balloon->reported[i], __ATOMIC_RELAXED);
+
+        if (value != UNREPORTED) {
+            fprintf(to, "balloon.%s=%" PRIu64 "\n", names[i], value);
+        }
+    }
+    if (write(balloon->ask_fd, &one, sizeof(one)) < 0) {
+        return; // asked already
+    }
+}
+
 void virtio_balloon_destroy(struct virtio_balloon *balloon) {
     virtio_detach(&balloon->device);
+    close(balloon->ask_fd);
     free(balloon);
 }

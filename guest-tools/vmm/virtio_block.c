@@ -3,6 +3,7 @@
 #include "virtio_block.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,21 @@ struct virtio_block *virtio_block_create(struct vm *vm, const char *path, bool r
                                            .queue_count = 1};
     virtio_attach(&block->device);
     return block;
+}
+
+void virtio_block_print(const struct virtio_block *block, unsigned number, FILE *to) {
+    static const char *const names[] = {
+        [BLOCK_READ] = "rd", [BLOCK_WRITE] = "wr", [BLOCK_FLUSH] = "fl"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct block_counters *counters = &block->disk->counters[i];
+
+        fprintf(to,
+                "block.%u.%s.reqs=%" PRIu64 "\nblock.%u.%s.bytes=%" PRIu64
+                "\nblock.%u.%s.times=%" PRIu64 "\n",
+                number, names[i], counters->requests, number, names[i], counters->bytes, number,
+                names[i], counters->nanoseconds);
+    }
 }
 
 void virtio_block_destroy(struct virtio_block *block) {

@@ -85,11 +85,14 @@ static void *run(void *argument) {
     struct virtio_worker *worker = argument;
     unsigned queues = worker->device->queue_count;
     struct pollfd fds[VIRTIO_QUEUES_MAX + 2];
+    struct run_gate *gate = &worker->device->vm->gate;
 
+    run_gate_enter(gate, &worker->stopping);
     for (unsigned i = 0; i < queues; i++) {
         virtio_worker_serve(worker, i); // what came before the first kick
         fds[i] = (struct pollfd){.fd = worker->device->queues[i].kick_fd, .events = POLLIN};
     }
+    run_gate_leave(gate);
     for (;;) {
         fds[queues] = (struct pollfd){.fd = worker->stop_fd, .events = POLLIN};
         fds[queues + 1] = (struct pollfd){.fd = worker->extra_fd, .events = POLLIN};
@@ -102,6 +105,7 @@ static void *run(void *argument) {
         if (fds[queues].revents) {
             return NULL;
         }
+        run_gate_enter(gate, &worker->stopping);
         for (unsigned i = 0; i < queues; i++) {
             if (fds[i].revents) {
                 drain(fds[i].fd);
@@ -111,6 +115,7 @@ static void *run(void *argument) {
         if (fds[queues + 1].revents) {
             worker->extra(worker);
         }
+        run_gate_leave(gate);
     }
 }
 
@@ -118,6 +123,7 @@ int virtio_worker_start(struct virtio_worker *worker, struct virtio_device *devi
     sigset_t all, before;
 
     worker->device = device;
+    worker->stopping = false;
     for (unsigned i = 0; i < device->queue_count; i++) {
         const struct virtio_queue *queue = &device->queues[i];
 
@@ -151,6 +157,7 @@ void virtio_worker_stop(struct virtio_worker *worker) {
     if (write(worker->stop_fd, &one, sizeof(one)) < 0) {
         fatal_errno("eventfd");
     }
+    run_gate_excuse(&worker->device->vm->gate, &worker->stopping);
     pthread_join(worker->thread, NULL);
     close(worker->stop_fd);
 }

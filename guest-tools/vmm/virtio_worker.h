@@ -24,6 +24,7 @@ struct virtio_worker {
     int extra_fd; // -1: none
     pthread_t thread;
     int stop_fd;
+    bool stopping;
     struct virtqueue queues[VIRTIO_QUEUES_MAX];
     bool enabled[VIRTIO_QUEUES_MAX];
     struct virtqueue_buffer buffer; // the one being served

@@ -13,10 +13,13 @@
 #include <unistd.h>
 
 #include "acpi.h"
+#include "control.h"
 #include "error.h"
 #include "guest_layout.h"
 #include "terminal.h"
 #include "vcpu.h"
+
+#define PAUSE_POLL_US 200
 
 static void add_memory_slot(struct vm *vm, uint32_t slot, uint64_t address, uint64_t size) {
     struct kvm_userspace_memory_region region = {
@@ -75,13 +78,21 @@ static void end_by_power(void *context, bool reset) {
     vm_end(context, reset ? VM_RESET : VM_POWERED_OFF);
 }
 
+static void report_panic(void *context) {
+    (void)context;
+    warning("the guest's kernel has panicked");
+    control_event("panicked");
+}
+
 static void attach_devices(struct vm *vm, const struct options *options) {
     // First the reset register, which lies within PCI's ports.
-    power_attach(&vm->power, &vm->ports, end_by_power, vm);
+    vm->power = (struct power){.end = end_by_power, .panicked = report_panic, .context = vm};
+    power_attach(&vm->power, &vm->ports);
     irq_routes_create(&vm->irq_routes, vm->fd);
     pci_create(&vm->pci, &vm->ports, &vm->mmio);
     devices_create(vm, options);
-    vm->serial_connected = options->serial == SERIAL_TTY || options->serial == SERIAL_FILE;
+    vm->serial_connected = options->serial == SERIAL_TTY || options->serial == SERIAL_FILE ||
+                           options->serial == SERIAL_API;
     if (options->serial != SERIAL_OFF) {
         const struct serial_backend backend = {.output_fd =
                                                    vm->serial_connected ? terminal_output() : -1,
@@ -128,6 +139,7 @@ void vm_create(struct vm *vm, int kvm_fd, const struct options *options) {
     memset(vm, 0, sizeof(*vm));
     vm->kvm_fd = kvm_fd;
     vm->cpus = options->cpus;
+    run_gate_init(&vm->gate, true);
     check_cpu_count(kvm_fd, options->cpus);
     vm->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (vm->wake_fd < 0) {
@@ -217,8 +229,8 @@ static void serve_until_ended(struct vm *vm) {
 
     while (vm->outcome == VM_RUNNING) {
         uint64_t count;
-        bool listening =
-            vm->serial_connected && terminal_input() >= 0 && serial_room_left(&vm->serial) > 0;
+        bool listening = !vm->gate.closed && vm->serial_connected && terminal_input() >= 0 &&
+                         serial_room_left(&vm->serial) > 0;
 
         fds[1].fd = listening ? terminal_input() : -1;
         fds[1].revents = 0;
@@ -234,11 +246,56 @@ static void serve_until_ended(struct vm *vm) {
     }
 }
 
-enum vm_outcome vm_run(struct vm *vm) {
+void vm_start(struct vm *vm, bool paused) {
+    pthread_barrier_init(&vm->started, NULL, vm->cpus + 1);
     for (unsigned i = 0; i < vm->cpus; i++) {
         vcpu_start(&vm->vcpus[i]);
     }
+    pthread_barrier_wait(&vm->started);
+    if (!paused) {
+        run_gate_open(&vm->gate);
+    }
+}
+
+void vm_pause(struct vm *vm, void (*meanwhile)(void)) {
+    if (vm->gate.closed) {
+        return;
+    }
+    run_gate_close(&vm->gate);
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        vcpu_kick(&vm->vcpus[i]);
+    }
+    while (!run_gate_empty(&vm->gate) && vm->outcome == VM_RUNNING) {
+        meanwhile();
+        usleep(PAUSE_POLL_US);
+    }
+    ioctl(vm->fd, KVM_GET_CLOCK, &vm->paused_clock);
+}
+
+void vm_resume(struct vm *vm) {
+    if (!vm->gate.closed) {
+        return;
+    }
+    // Where the host cannot do these, the guest finds that time has passed.
+    if (vm->paused_clock.clock) {
+        vm->paused_clock.flags = 0;
+        ioctl(vm->fd, KVM_SET_CLOCK, &vm->paused_clock);
+        for (unsigned i = 0; i < vm->cpus; i++) {
+            ioctl(vm->vcpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+        }
+    }
+    run_gate_open(&vm->gate);
+    vm_wake(vm);
+}
+
+void vm_press_power_button(struct vm *vm) {
+    vm_set_irq(vm, POWER_BUTTON_IRQ, true);
+    vm_set_irq(vm, POWER_BUTTON_IRQ, false);
+}
+
+enum vm_outcome vm_run(struct vm *vm) {
     serve_until_ended(vm);
+    run_gate_break(&vm->gate);
     for (unsigned i = 0; i < vm->cpus; i++) {
         vcpu_stop(&vm->vcpus[i]);
     }

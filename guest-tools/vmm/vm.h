@@ -17,6 +17,7 @@
 #include "options.h"
 #include "pci.h"
 #include "power.h"
+#include "run_gate.h"
 #include "serial.h"
 
 enum vm_outcome {
@@ -29,7 +30,9 @@ enum vm_outcome {
 
 struct vcpu {
     struct vm *vm;
-    unsigned index; // also its APIC id
+    unsigned index;    // also its APIC id
+    int tid;           // of its thread
+    int statistics_fd; // KVM's counters, -1: it has none
     int fd;
     struct kvm_run *run;
     pthread_t thread;
@@ -52,13 +55,19 @@ struct vm {
     struct power power;
     unsigned cpus;
     struct vcpu *vcpus;
+    pthread_barrier_t started;
+    struct run_gate gate;
+    struct kvm_clock_data paused_clock;
     _Atomic enum vm_outcome outcome;
 };
 
 // Makes the machine and loads its kernel; exits with a message where something is missing.
 void vm_create(struct vm *vm, int kvm_fd, const struct options *options);
 
-// Runs it until it ends. Returns how.
+// Starts the vCPUs' threads, which wait for vm_resume where paused is set.
+void vm_start(struct vm *vm, bool paused);
+
+// Serves it until it ends. Returns how.
 enum vm_outcome vm_run(struct vm *vm);
 
 void vm_destroy(struct vm *vm);
@@ -66,6 +75,13 @@ void vm_destroy(struct vm *vm);
 // Ends the machine's run for the given reason; the first reason given stays. Any thread or signal
 // handler.
 void vm_end(struct vm *vm, enum vm_outcome outcome);
+
+// Stops vCPUs and devices, calling meanwhile again and again until they stand still; and lets them
+// go on, with the guest's clock where it was. One thread at a time.
+void vm_pause(struct vm *vm, void (*meanwhile)(void));
+void vm_resume(struct vm *vm);
+
+void vm_press_power_button(struct vm *vm);
 
 // Wakes the main loop. Any thread or signal handler.
 void vm_wake(struct vm *vm);

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The gate that vCPUs and devices' threads stand behind while they work for the guest: closed, the
+// machine is paused.
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct run_gate {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    atomic_bool closed;
+    bool broken;     // the machine has ended: nobody waits any more
+    unsigned inside; // threads at work
+};
+
+void run_gate_init(struct run_gate *gate, bool closed);
+
+// Waits until the gate is open, or *excused (NULL: nobody is); run_gate_leave is called after the
+// work.
+void run_gate_enter(struct run_gate *gate, const bool *excused);
+void run_gate_leave(struct run_gate *gate);
+
+// Nobody enters any more. Who is inside has to be asked out; see run_gate_empty.
+void run_gate_close(struct run_gate *gate);
+bool run_gate_empty(struct run_gate *gate);
+
+void run_gate_open(struct run_gate *gate);
+
+// Sets *excused and lets who waits with it through: a thread inside waits for him.
+void run_gate_excuse(struct run_gate *gate, bool *excused);
+
+// Lets everybody through, for good.
+void run_gate_break(struct run_gate *gate);
