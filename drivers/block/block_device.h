@@ -31,6 +31,11 @@ struct block_request {
     // The request is over: 0 or -errno. On any thread, perhaps before block_submit returns.
     void (*done)(struct block_request *request, int error);
     struct block_request *next; // for the lists of who carries the request out
+    // Of the machine's controllers: bytes that commands were made for, commands under way, the first
+    // that failed.
+    uint64_t taken;
+    unsigned commands;
+    int error;
 };
 
 // What was asked of a disk and is over, for each operation. Changed by any thread.
