@@ -49,6 +49,9 @@ void cpu_kick(struct cpu *cpu);
 // Runs function(argument) on every CPU of the mask (bit per CPU, this one included if set) with
 // interrupts off; returns when all have. Serves calls of others while it waits. No lock held.
 void cpu_call(const uint64_t mask[4], void (*function)(void *argument), void *argument);
+// Returns when every CPU has been between two pieces of kernel work: what was taken out of tables
+// that are read without locks is no longer in use, and no interrupt handler runs that began before.
+void cpu_synchronize(void);
 void cpu_call_one(unsigned cpu, void (*function)(void *argument), void *argument);
 // Sleeps until an interrupt, with interrupts on for just that (STI; HLT; CLI).
 void cpu_idle(void);

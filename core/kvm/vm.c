@@ -16,17 +16,6 @@
 #include "core/sched/scheduler.h"
 #include "core/sched/thread.h"
 
-static void nothing(void *argument) {
-    (void)argument;
-}
-
-void kvm_synchronize(void) {
-    uint64_t all[CPU_MAX / 64] = {0};
-    for (unsigned i = 0; i < cpu_count(); i++)
-        all[i / 64] |= 1ull << (i % 64);
-    cpu_call(all, nothing, NULL);
-}
-
 void vm_change_begin(struct vm *vm) {
     while (atomic_exchange(&vm->changing, true)) {
         thread_preemption_point(); // the owner may be waiting for this CPU's answer

@@ -93,10 +93,10 @@ int vm_create_fd(void);
 void vm_get(struct vm *vm);
 void vm_put(struct vm *vm);
 
-// Waits until no CPU is inside kernel code that began before the call, so that what was unpublished
-// can be freed: kernel code is never preempted, and answers this only between two pieces of work.
-// No lock held.
-void kvm_synchronize(void);
+// So that what was unpublished can be freed. No lock held.
+static inline void kvm_synchronize(void) {
+    cpu_synchronize();
+}
 
 // Brackets a change of one of the published tables; may yield until another change is done. No lock
 // held.

@@ -17,6 +17,7 @@ enum {
     DSDT = 0xa00,
     SRAT = 0xc00,
     SLIT = 0xe00,
+    MCFG = 0xf00,
 };
 
 static uint8_t memory[MEMORY];
@@ -55,11 +56,11 @@ static void build_rsdp(unsigned revision) {
 }
 
 static void build_root(bool extended) {
-    static const uint64_t addresses[] = {MADT, FADT, HPET, SRAT, SLIT};
+    static const uint64_t addresses[] = {MADT, FADT, HPET, SRAT, SLIT, MCFG};
     size_t size = extended ? 8 : 4;
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < 6; i++)
         put(ROOT + 36 + i * size, addresses[i], size);
-    finish_table(ROOT, extended ? "XSDT" : "RSDT", (uint32_t)(36 + 5 * size));
+    finish_table(ROOT, extended ? "XSDT" : "RSDT", (uint32_t)(36 + 6 * size));
 }
 
 static size_t madt_entry(size_t at, const uint8_t *bytes, size_t size) {
@@ -118,6 +119,14 @@ static void build_dsdt(void) {
     finish_table(DSDT, "DSDT", 36 + sizeof code);
 }
 
+static void build_mcfg(void) {
+    put(MCFG + 44, 0xc0000000, 8); // segment 1
+    put(MCFG + 52, 1, 2);
+    put(MCFG + 60, 0xb0000000, 8);
+    put(MCFG + 71, 0x3f, 1);
+    finish_table(MCFG, "MCFG", 76);
+}
+
 static void build(bool extended) {
     memset(memory, 0, sizeof memory);
     memset(&machine, 0, sizeof machine);
@@ -128,6 +137,7 @@ static void build(bool extended) {
     build_dsdt();
     build_srat();
     build_slit();
+    build_mcfg();
     put(HPET + 40, 0, 1);
     put(HPET + 44, 0xfed00000, 8);
     finish_table(HPET, "HPET", 56);
@@ -137,6 +147,8 @@ START_TEST(reads_everything) {
     build(_i);
     ck_assert(acpi_read(&machine, RSDP, map));
     ck_assert_uint_eq(machine.cpu_count, 3);
+    ck_assert_uint_eq(machine.ecam, 0xb0000000);
+    ck_assert_uint_eq(machine.ecam_last_bus, 0x3f);
     ck_assert_uint_eq(machine.cpu[1], 3);
     ck_assert_uint_eq(machine.cpu[2], 300);
     ck_assert_uint_eq(machine.io_apic_count, 1);

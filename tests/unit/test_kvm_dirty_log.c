@@ -42,7 +42,7 @@ void vm_change_end(struct vm *of) {
     ck_assert(atomic_exchange(&of->changing, false));
 }
 
-void kvm_synchronize(void) {
+void cpu_synchronize(void) {
 }
 
 static void map(uint64_t page) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// ACPI 6.4 chapter 5: root pointer, root table, MADT, FADT, HPET table, SRAT, SLIT, and \_S5 in the
-// DSDT.
+// ACPI 6.4 chapter 5: root pointer, root table, MADT, FADT, HPET table, MCFG, SRAT, SLIT, and \_S5
+// in the DSDT.
 #include "arch/x86/cpu/acpi.h"
 #ifdef __STDC_HOSTED__
 #if __STDC_HOSTED__
@@ -234,14 +234,24 @@ static void read_slit(struct reader *reader, const struct acpi_header *slit) {
                 (uint8_t)field(slit, SLIT_DISTANCES + i * count + j, 1);
 }
 
+enum { MCFG_ENTRIES = 44, MCFG_ENTRY_SIZE = 16 }; // PCI Firmware 3.3, 4.1.2
+
+static void read_mcfg(struct reader *reader, const struct acpi_header *mcfg) {
+    for (size_t at = MCFG_ENTRIES; at + MCFG_ENTRY_SIZE <= mcfg->length; at += MCFG_ENTRY_SIZE) {
+        if (field(mcfg, at + 8, 2)) // another segment
+            continue;
+        reader->machine->ecam = field(mcfg, at, 8);
+        reader->machine->ecam_first_bus = (uint8_t)field(mcfg, at + 10, 1);
+        reader->machine->ecam_last_bus = (uint8_t)field(mcfg, at + 11, 1);
+        return;
+    }
+}
+
 static const struct {
     char signature[5];
     void (*read)(struct reader *reader, const struct acpi_header *table);
-} tables[] = {{"APIC", read_madt},
-              {"FACP", read_fadt},
-              {"HPET", read_hpet},
-              {"SRAT", read_srat},
-              {"SLIT", read_slit}};
+} tables[] = {{"APIC", read_madt}, {"FACP", read_fadt}, {"HPET", read_hpet},
+              {"MCFG", read_mcfg}, {"SRAT", read_srat}, {"SLIT", read_slit}};
 
 static void read_table(struct reader *reader, uint64_t physical) {
     const struct acpi_header *table = open_table(reader, physical);

@@ -50,9 +50,11 @@ struct acpi_machine {
     unsigned cpu_domain_count;
     uint8_t distance[ACPI_MAX_DOMAINS][ACPI_MAX_DOMAINS]; // 0: not told
     uint64_t hpet;                                        // physical address; 0: none
-    uint16_t pm_timer_port;                               // 0: none
-    bool pm_timer_32;                                     // counts 32 bits, not 24
-    uint16_t pm1a_control, pm1b_control;                  // ports; 0: none
+    uint64_t ecam; // of bus 0 of PCI segment 0, physical; 0: none
+    uint8_t ecam_first_bus, ecam_last_bus;
+    uint16_t pm_timer_port;              // 0: none
+    bool pm_timer_32;                    // counts 32 bits, not 24
+    uint16_t pm1a_control, pm1b_control; // ports; 0: none
     uint16_t smi_command;
     uint8_t acpi_enable;
     bool soft_off; // \_S5 found: these go to SLP_TYP

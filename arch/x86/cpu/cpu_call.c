@@ -2,6 +2,7 @@
 // Kicks and calls between CPUs. A caller has one slot; a target learns from a bit per caller which
 // slots want it.
 #include "arch/x86/cpu/cpu_call.h"
+#include <stddef.h>
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/cpu_area.h"
 #include "arch/x86/cpu/instruction.h"
@@ -72,6 +73,17 @@ void cpu_call_one(unsigned cpu, void (*function)(void *argument), void *argument
     uint64_t mask[WORDS] = {0};
     mask[cpu / 64] = 1ull << cpu % 64;
     cpu_call(mask, function, argument);
+}
+
+static void nothing(void *argument) {
+    (void)argument;
+}
+
+void cpu_synchronize(void) {
+    uint64_t all[WORDS] = {0};
+    for (unsigned i = 0; i < cpu_count(); i++)
+        all[i / 64] |= 1ull << i % 64;
+    cpu_call(all, nothing, NULL);
 }
 
 void cpu_idle(void) {

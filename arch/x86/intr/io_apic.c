@@ -110,13 +110,16 @@ static struct acpi_override line_of(uint32_t gsi) {
         .source = (uint8_t)gsi, .gsi = gsi, .flags = gsi < ISA_LINES ? 0 : 0xf};
 }
 
-int irq_line_connect(unsigned gsi, void (*handler)(void *argument), void *argument) {
+int irq_line_connect(unsigned gsi, bool level, struct irq_handler *handler) {
     struct acpi_override line = line_of(gsi);
     struct io_apic *unit = unit_of(line.gsi);
     if (!unit)
         return -ENODEV;
-    int error = irq_line_set(line.gsi, handler, argument);
-    if (error)
+    if (level && line.flags == 0) // no override: PCI's lines are level and low (PCI 3.0, 2.2.6)
+        line.flags = 0xf;
+    bool shared = irq_line_used(line.gsi);
+    int error = irq_line_add(line.gsi, handler);
+    if (error || shared)
         return error;
     uint32_t low = IRQ_VECTOR_LINES + line.gsi;
     low |= (line.flags & 3) == 3 ? ENTRY_LOW_ACTIVE : 0;
@@ -125,6 +128,15 @@ int irq_line_connect(unsigned gsi, void (*handler)(void *argument), void *argume
     entry_write(unit, line.gsi - unit->first, low, this_cpu()->apic_id << 24);
     spin_unlock(&io_apics.lock);
     return 0;
+}
+
+void irq_line_disconnect(unsigned gsi, struct irq_handler *handler) {
+    if (irq_line_remove(line_of(gsi).gsi, handler))
+        irq_line_mask(gsi, true);
+}
+
+bool irq_line_shared(unsigned gsi) {
+    return irq_line_used(line_of(gsi).gsi);
 }
 
 void irq_line_mask(unsigned gsi, bool masked) {
