@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// --disk socket=PATH,path=FILE[,readonly=on][,num_queues=N]
+// Lists of key=value.
 #include "drivers/options.h"
 
 #include <getopt.h>
@@ -12,10 +12,15 @@
 
 static const char usage_text[] =
     "Usage: drivers [option]...\n"
-    "Serves disks to virtual machines by vhost-user.\n"
+    "Serves disks and networks to virtual machines by vhost-user.\n"
     "\n"
     "  --disk socket=PATH,path=FILE[,readonly=on][,num_queues=N]\n"
     "                 a raw image to those who connect to the socket; repeatable\n"
+    "  --net socket=PATH,switch=NAME[,mac=MAC][,num_queues=N]\n"
+    "                 joins those who connect to the socket to a switch, with no other source\n"
+    "                 address than MAC; num_queues counts both directions (default 2)\n"
+    "  --nic device=DDDD:BB:DD.F,switch=NAME\n"
+    "                 joins a network interface of the machine to a switch\n"
     "  --help\n";
 
 static void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -31,12 +36,12 @@ static void usage_error(const char *format, ...) {
     exit(2);
 }
 
-static unsigned parse_queues(const char *value) {
+static unsigned parse_queues(const char *option, const char *value) {
     char *end = NULL;
     unsigned long queues = value ? strtoul(value, &end, 10) : 0;
 
     if (!value || end == value || *end || queues < 1 || queues > VHOST_USER_QUEUES_MAX)
-        usage_error("--disk: num_queues must be 1 to %d", VHOST_USER_QUEUES_MAX);
+        usage_error("%s: num_queues must be 1 to %d", option, VHOST_USER_QUEUES_MAX);
     return (unsigned)queues;
 }
 
@@ -60,7 +65,7 @@ static void parse_disk(struct options *options, char *argument) {
             disk.read_only = strcmp(value, "on") == 0;
             break;
         case NUM_QUEUES:
-            disk.queues = parse_queues(value);
+            disk.queues = parse_queues("--disk", value);
             break;
         default:
             usage_error("--disk: '%s' is not known", value);
@@ -73,8 +78,80 @@ static void parse_disk(struct options *options, char *argument) {
     options->disks[options->disk_count++] = disk;
 }
 
+static void parse_mac(struct net_options *net, const char *text) {
+    unsigned bytes[6];
+    char end;
+
+    if (!text ||
+        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
+               &bytes[4], &bytes[5], &end) != 6 ||
+        bytes[0] & 1) // a group address is nobody's own
+        usage_error("--net: mac must be an address such as 52:54:00:12:34:56");
+    for (int i = 0; i < 6; i++)
+        net->mac[i] = (uint8_t)bytes[i];
+    net->has_mac = true;
+}
+
+static void parse_net(struct options *options, char *argument) {
+    enum { SOCKET, SWITCH, MAC, NUM_QUEUES };
+    static char *const keys[] = {"socket", "switch", "mac", "num_queues", NULL};
+    struct net_options net = {.queues = 2};
+    char *value;
+
+    while (*argument) {
+        switch (getsubopt(&argument, keys, &value)) {
+        case SOCKET:
+            net.socket = value;
+            break;
+        case SWITCH:
+            net.bridge = value;
+            break;
+        case MAC:
+            parse_mac(&net, value);
+            break;
+        case NUM_QUEUES:
+            net.queues = parse_queues("--net", value);
+            break;
+        default:
+            usage_error("--net: '%s' is not known", value);
+        }
+    }
+    if (!net.socket || !net.bridge || net.queues % 2)
+        usage_error("--net: needs socket=PATH, switch=NAME and an even num_queues");
+    if (options->net_count == OPTIONS_NETS_MAX)
+        usage_error("--net: more than %d", OPTIONS_NETS_MAX);
+    options->nets[options->net_count++] = net;
+}
+
+static void parse_nic(struct options *options, char *argument) {
+    enum { DEVICE, SWITCH };
+    static char *const keys[] = {"device", "switch", NULL};
+    struct nic_options nic = {0};
+    char *value;
+
+    while (*argument) {
+        switch (getsubopt(&argument, keys, &value)) {
+        case DEVICE:
+            nic.device = value;
+            break;
+        case SWITCH:
+            nic.bridge = value;
+            break;
+        default:
+            usage_error("--nic: '%s' is not known", value);
+        }
+    }
+    if (!nic.device || !nic.bridge)
+        usage_error("--nic: needs device=DDDD:BB:DD.F and switch=NAME");
+    if (options->nic_count == OPTIONS_NICS_MAX)
+        usage_error("--nic: more than %d", OPTIONS_NICS_MAX);
+    options->nics[options->nic_count++] = nic;
+}
+
 void options_parse(struct options *options, int argc, char **argv) {
     static const struct option table[] = {{"disk", required_argument, NULL, 'd'},
+                                          {"net", required_argument, NULL, 'n'},
+                                          {"nic", required_argument, NULL, 'i'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     int option;
@@ -84,6 +161,12 @@ void options_parse(struct options *options, int argc, char **argv) {
         switch (option) {
         case 'd':
             parse_disk(options, optarg);
+            break;
+        case 'n':
+            parse_net(options, optarg);
+            break;
+        case 'i':
+            parse_nic(options, optarg);
             break;
         case 'h':
             fputs(usage_text, stdout);

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define OPTIONS_DISKS_MAX 32
+#define OPTIONS_NETS_MAX  32
+#define OPTIONS_NICS_MAX  8
 
 struct disk_options {
     const char *socket; // where front ends connect
@@ -13,9 +16,26 @@ struct disk_options {
     unsigned queues;
 };
 
+struct net_options {
+    const char *socket;
+    const char *bridge; // the switch's name
+    bool has_mac;
+    uint8_t mac[6]; // of all the frames that come from there
+    unsigned queues;
+};
+
+struct nic_options {
+    const char *device; // its address on the PCI bus
+    const char *bridge;
+};
+
 struct options {
     struct disk_options disks[OPTIONS_DISKS_MAX];
     unsigned disk_count;
+    struct net_options nets[OPTIONS_NETS_MAX];
+    unsigned net_count;
+    struct nic_options nics[OPTIONS_NICS_MAX];
+    unsigned nic_count;
 };
 
 // Fills *options from argv; prints what is wrong and exits with status 2 on a bad command line.

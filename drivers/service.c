@@ -12,14 +12,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "drivers/block/raw_file.h"
-#include "drivers/vhost_user/block_server.h"
-
 struct service {
-    struct block_device *disk;
-    unsigned queues;
     const char *path;
     int listener;
+    void (*serve)(const void *server, int socket);
+    const void *server;
 };
 
 struct session {
@@ -45,36 +42,11 @@ static int listen_at(const char *path) {
     return listener;
 }
 
-struct service *service_open(const struct disk_options *options) {
-    struct service *service = calloc(1, sizeof(*service));
-
-    if (!service) {
-        fprintf(stderr, "drivers: out of memory\n");
-        return NULL;
-    }
-    service->queues = options->queues;
-    service->path = options->socket;
-    service->disk = raw_file_open(options->path, options->read_only);
-    if (!service->disk) {
-        fprintf(stderr, "drivers: cannot use disk image %s: %s\n", options->path, strerror(errno));
-        free(service);
-        return NULL;
-    }
-    service->listener = listen_at(options->socket);
-    if (service->listener < 0) {
-        fprintf(stderr, "drivers: cannot listen at %s: %s\n", options->socket, strerror(errno));
-        raw_file_close(service->disk);
-        free(service);
-        return NULL;
-    }
-    return service;
-}
-
 static void *serve(void *argument) {
     struct session session = *(struct session *)argument;
 
     free(argument);
-    block_server_run(session.service->disk, session.service->queues, session.socket);
+    session.service->serve(session.service->server, session.socket);
     return NULL;
 }
 
@@ -94,7 +66,7 @@ static int start_session(const struct service *service, int socket) {
     return 0;
 }
 
-void *service_run(void *argument) {
+static void *run(void *argument) {
     struct service *service = argument;
 
     for (;;) {
@@ -109,4 +81,29 @@ void *service_run(void *argument) {
             close(socket);
         }
     }
+    return NULL;
+}
+
+int service_start(const char *path, void (*serve)(const void *server, int socket),
+                  const void *server) {
+    struct service *service = malloc(sizeof(*service));
+    pthread_t thread;
+
+    errno = ENOMEM;
+    if (service)
+        *service = (struct service){path, listen_at(path), serve, server};
+    if (!service || service->listener < 0) {
+        fprintf(stderr, "drivers: cannot listen at %s: %s\n", path, strerror(errno));
+        free(service);
+        return -1;
+    }
+    errno = pthread_create(&thread, NULL, run, service);
+    if (errno) {
+        fprintf(stderr, "drivers: %s\n", strerror(errno));
+        close(service->listener);
+        free(service);
+        return -1;
+    }
+    pthread_detach(thread);
+    return 0;
 }

@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A disk and the socket at which front ends find it.
+// A socket at which front ends find what is served.
 #pragma once
 
-#include "drivers/options.h"
-
-struct service;
-
-// Opens the disk and listens. NULL after a message on standard error.
-struct service *service_open(const struct disk_options *options);
-
-// Takes front ends for ever; each is served by a thread of its own. For pthread_create.
-void *service_run(void *service);
+// Listens there; each front end that connects is given to serve, on a thread of its own, which
+// closes the socket. 0, or -1 after a message on standard error.
+int service_start(const char *path, void (*serve)(const void *server, int socket),
+                  const void *server);
