@@ -33,6 +33,7 @@ struct block_request {
     struct block_request *next; // for the lists of who carries the request out
     // Of the machine's controllers: bytes that commands were made for, commands under way, the first
     // that failed.
+    void *disk;
     uint64_t taken;
     unsigned commands;
     int error;
