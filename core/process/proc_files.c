@@ -66,9 +66,42 @@ static int show_interrupts(void *object, char *to, size_t size) {
     return length + format_string(to + length, size - (size_t)length, " Local timer interrupts\n");
 }
 
+// sched(7): what the urgent leave to the rest, in us; a runtime of -1 is no limit.
+static int show_urgent(void *object, char *to, size_t size) {
+    uint64_t ns = *(const uint64_t *)object;
+    return ns == RUN_UNLIMITED ? format_string(to, size, "-1\n")
+                               : format_string(to, size, "%lu\n", ns / 1000);
+}
+
+static int store_urgent(void *object, char *text) {
+    const char *at = text;
+    uint64_t us, *ns = object;
+    bool period = ns == &run_urgent_period, unlimited = !period && !strcmp(text, "-1");
+    if (!unlimited && (!text_number(&at, &us) || *at || us > INT32_MAX || (period && !us)))
+        return -EINVAL;
+    uint64_t value = unlimited ? RUN_UNLIMITED : us * 1000;
+    uint64_t runtime = period ? run_urgent_runtime : value;
+    if (runtime != RUN_UNLIMITED && runtime > (period ? value : run_urgent_period))
+        return -EINVAL;
+    *ns = value;
+    return 0;
+}
+
+static void add_urgent_files(void) {
+    static const struct text_file period = {"sched_rt_period_us", show_urgent, store_urgent, NULL},
+                                  runtime = {"sched_rt_runtime_us", show_urgent, store_urgent,
+                                             NULL};
+    struct node *directory;
+    if (root_directory("/proc/sys/kernel", &directory))
+        return;
+    text_file_add(directory, &period, &run_urgent_period);
+    text_file_add(directory, &runtime, &run_urgent_runtime);
+}
+
 void proc_files_init(void) {
     static const struct text_file interrupts = {.name = "interrupts", .show = show_interrupts};
     struct node *proc;
+    add_urgent_files();
     if (path_find(NULL, "/proc", 0, &proc))
         return;
     text_file_add(proc, &interrupts, NULL);

@@ -27,6 +27,28 @@ static bool is_urgent(const struct run_entity *entity) {
     return entity->policy.priority || is_reserved(entity);
 }
 
+// -- what the urgent leave to the rest --
+
+uint64_t run_urgent_period = 1000000000, run_urgent_runtime = 950000000; // as Linux
+
+// The urgent have had their part of this period, and fair ones wait: fixed priorities stand back.
+// Reservations, which admission has limited, do not, but what they use counts.
+static bool throttled(const struct run_queue *queue) {
+    return queue->counted && queue->urgent_time >= run_urgent_runtime;
+}
+
+static void begin_urgent_period(struct run_queue *queue, uint64_t now) {
+    if (now - queue->urgent_begin < run_urgent_period)
+        return;
+    queue->urgent_begin = now;
+    queue->urgent_time = 0;
+}
+
+// It runs before all fair ones.
+static bool goes_first(const struct run_queue *queue, const struct run_entity *entity) {
+    return is_reserved(entity) || (entity->policy.priority && !throttled(queue));
+}
+
 // -- virtual time --
 
 static int64_t scaled(uint64_t ns, uint32_t weight) {
@@ -232,9 +254,11 @@ static bool preempts(const struct run_queue *queue, const struct run_entity *ent
     const struct run_entity *current = queue->current;
     if (!current)
         return true;
-    if (is_urgent(entity) || is_urgent(current))
-        return is_urgent(entity) &&
-               (!is_urgent(current) || (int64_t)(entity->node.key - current->node.key) < 0);
+    if (goes_first(queue, entity) || goes_first(queue, current))
+        return goes_first(queue, entity) &&
+               (!goes_first(queue, current) || (int64_t)(entity->node.key - current->node.key) < 0);
+    if (is_urgent(entity) || is_urgent(current)) // one of them stands back
+        return is_urgent(current);
     return eligible(queue, entity->virtual_time) &&
            (int64_t)(entity->virtual_deadline - current->virtual_deadline) < 0;
 }
@@ -251,6 +275,7 @@ static void enter(struct run_queue *queue, struct run_entity *entity) {
 
 bool run_queue_add(struct run_queue *queue, struct run_entity *entity, uint64_t now) {
     run_queue_charge(queue, now);
+    begin_urgent_period(queue, now);
     entity->cpu = queue->cpu;
     if (!entity->ready_since)
         entity->ready_since = now;
@@ -323,8 +348,10 @@ void run_queue_charge(struct run_queue *queue, uint64_t now) {
     entity->burst += ns;
     entity->budget -= (int64_t)ns;
     run_group_charge(entity->group, ns);
-    if (is_urgent(entity))
+    if (is_urgent(entity)) {
+        queue->urgent_time += ns;
         return;
+    }
     int64_t advance = scaled(ns < CHARGE_MOST ? ns : CHARGE_MOST, entity->weight);
     entity->virtual_time += (uint64_t)advance;
     queue->weighted_offset += advance * entity->weight;
@@ -409,9 +436,9 @@ static struct run_entity *earliest(const struct run_queue *queue) {
 static struct run_entity *best(const struct run_queue *queue, bool may_go_on) {
     struct run_entity *current = queue->current, *next = queue->next;
     struct run_entity *urgent = entity_of(run_tree_first(queue->urgent));
-    if (urgent)
+    if (urgent && goes_first(queue, urgent))
         return preempts(queue, urgent) ? urgent : current;
-    if (current && (is_urgent(current) || !queue->fair))
+    if (current && (goes_first(queue, current) || !queue->fair))
         return current;
     if (!may_go_on && next && eligible(queue, next->virtual_time))
         return next;
@@ -447,6 +474,7 @@ static struct run_entity *share_core(struct run_queue *queue, struct run_entity 
 
 struct run_entity *run_queue_pick(struct run_queue *queue, uint64_t now) {
     run_queue_charge(queue, now);
+    begin_urgent_period(queue, now);
     release(queue, now);
     bool may_go_on = review_current(queue, now);
     struct run_entity *picked = NULL;
@@ -517,6 +545,8 @@ uint64_t run_queue_next_event(struct run_queue *queue) {
     // Behind something urgent, too: those who wait there may be better off elsewhere.
     if (queue->queued)
         event = sooner(event, queue->accounted, slice < EVENT_LEAST ? EVENT_LEAST : slice);
+    if (queue->urgent && throttled(queue))
+        event = sooner(event, queue->urgent_begin, (int64_t)run_urgent_period);
     if (limited || is_reserved(current))
         event = sooner(event, queue->accounted, current->budget);
     if (limited)

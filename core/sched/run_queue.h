@@ -60,12 +60,18 @@ struct run_queue {
     uint32_t queued, counted;   // queued, all kinds; fair ones, queued or current
     uint64_t sequence;          // order of equal priorities
     uint64_t accounted;         // until when `current` has been charged
-    uint32_t reserved;          // of 2^20: by reservations admitted here
-    struct run_core *core;      // NULL: it shares its core with any
-    bool in_core;               // counted among the busy of its core
-    bool held;                  // idles, with threads queued, because others have the core
-    bool kick_core;             // the core's other CPUs must pick again: for the caller to do
+    uint64_t urgent_begin;      // of the period in which the urgent have run `urgent_time` ns
+    uint64_t urgent_time;
+    uint32_t reserved;     // of 2^20: by reservations admitted here
+    struct run_core *core; // NULL: it shares its core with any
+    bool in_core;          // counted among the busy of its core
+    bool held;             // idles, with threads queued, because others have the core
+    bool kick_core;        // the core's other CPUs must pick again: for the caller to do
 };
+
+// ns in each period that the urgent may run on a CPU on which fair ones wait:
+// sched_rt_{period,runtime}_us. RUN_UNLIMITED: no limit.
+extern uint64_t run_urgent_period, run_urgent_runtime;
 
 // Nowhere, SCHED_NORMAL, nice 0, all CPUs, the root group.
 void run_entity_init(struct run_entity *entity);

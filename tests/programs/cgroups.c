@@ -409,6 +409,69 @@ static void niceness(void) {
     CHECK_EQUAL(status, 0);
 }
 
+static pid_t start_hog(int priority) {
+    struct sched_param param = {.sched_priority = priority};
+    cpu_set_t cpus;
+    pid_t child = fork();
+
+    if (child == 0) {
+        CPU_ZERO(&cpus);
+        CPU_SET(0, &cpus);
+        sched_setaffinity(0, sizeof(cpus), &cpus);
+        if (priority && sched_setscheduler(0, SCHED_FIFO, &param) < 0) {
+            _exit(1);
+        }
+        for (;;) {
+            __asm__ volatile("");
+        }
+    }
+    return child;
+}
+
+static double cpu_seconds(pid_t child) {
+    struct timespec time = {0};
+    clockid_t clock;
+
+    CHECK(clock_getcpuclockid(child, &clock) == 0 && clock_gettime(clock, &time) == 0, "");
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+// What an ordinary thread gets of a CPU beside a fixed priority that never sleeps.
+static double part_beside_fixed(void) {
+    pid_t ordinary = start_hog(0), fixed = start_hog(10);
+    int status;
+
+    usleep(200000);
+    double before = cpu_seconds(ordinary), fixed_before = cpu_seconds(fixed);
+    sleep(2);
+    double part = cpu_seconds(ordinary) - before;
+    part /= part + cpu_seconds(fixed) - fixed_before;
+    kill(ordinary, SIGKILL);
+    kill(fixed, SIGKILL);
+    CHECK(waitpid(ordinary, &status, 0) == ordinary && waitpid(fixed, &status, 0) == fixed, "");
+    return part;
+}
+
+static void throttle(void) {
+    static const char runtime[] = "/proc/sys/kernel/sched_rt_runtime_us",
+                      period[] = "/proc/sys/kernel/sched_rt_period_us";
+
+    CHECK_TEXT(runtime, "950000\n");
+    CHECK_TEXT(period, "1000000\n");
+    CHECK_EQUAL(put(period, "900000"), EINVAL);
+    CHECK_EQUAL(put(runtime, "1000001"), EINVAL);
+    CHECK_EQUAL(put(runtime, "180000"), 0);
+    CHECK_EQUAL(put(period, "200000"), 0);
+    double part = part_beside_fixed();
+    CHECK(part > 0.07 && part < 0.14, "(%.3f)", part);
+    CHECK_EQUAL(put(runtime, "-1"), 0);
+    CHECK_TEXT(runtime, "-1\n");
+    part = part_beside_fixed();
+    CHECK(part < 0.01, "(%.3f)", part);
+    CHECK_EQUAL(put(period, "1000000"), 0);
+    CHECK_EQUAL(put(runtime, "950000"), 0);
+}
+
 static void reservations(void) {
     struct attributes attributes = {
         .size = 48, .policy = SCHED_DEADLINE, .runtime = 5000000, .deadline = 10000000};
@@ -455,7 +518,7 @@ static void reservations(void) {
 static const struct tap_test tests[] = {
     {"the tree", the_tree},       {"settings", settings},         {"members", members},
     {"memory.max", memory_limit}, {"threads", threads},           {"policies", policies},
-    {"niceness", niceness},       {"reservations", reservations},
+    {"niceness", niceness},       {"reservations", reservations}, {"throttle", throttle},
 };
 
 int main(int argc, char **argv) {

@@ -456,6 +456,30 @@ void check_adversaries(void) {
            "a fixed priority has its CPU");
     expect(worst <= 0.01, "those below share the other within %.2f %%", 100 * worst);
     expect_invariants("a fixed priority");
+    // Fixed priorities on all CPUs leave what the throttle keeps back, and get all the rest.
+    machine_make(2, 6);
+    for (unsigned i = 0; i < 3; i++)
+        run_entity_set_policy(&machine.actor[i].entity, &fifo);
+    for (unsigned i = 3; i < 5; i++) // where no fair one waits there is nothing to keep back
+        machine.actor[i].entity.allowed[0] = 1ull << (i - 3);
+    machine_start();
+    double fixed = 0, least = 1;
+    uint64_t before[6] = {0};
+    for (unsigned period = 0; period < 20; period++) {
+        machine_run(machine.now + run_urgent_period);
+        double rest = 0;
+        for (unsigned i = 0; i < 6; i++) {
+            double share = (double)(machine_time(&machine.actor[i]) - before[i]) /
+                           (double)run_urgent_period / 2;
+            before[i] = machine_time(&machine.actor[i]);
+            *(i < 3 ? &fixed : &rest) += share;
+        }
+        least = fmin(least, rest);
+    }
+    expect(least >= 0.045 && fixed >= 20 * 0.945,
+           "beside more fixed priorities than CPUs the rest gets %.1f %% in each period, they %.1f",
+           100 * least, 5 * fixed);
+    expect_invariants("throttled priorities");
 }
 
 // -- cores --
