@@ -12,6 +12,7 @@
 #include "drivers/options.h"
 #include "drivers/service.h"
 #include "drivers/vhost_user/block_server.h"
+#include "drivers/vhost_user/shared_mapping.h"
 
 struct disk {
     struct block_device *device;
@@ -42,6 +43,7 @@ int main(int argc, char **argv) {
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
+    shared_mapping_init();
     options_parse(&options, argc, argv);
     for (unsigned i = 0; i < options.disk_count; i++)
         if (start_disk(&options.disks[i]) < 0)

@@ -13,6 +13,8 @@
 #include "drivers/block/virtio_block.h"
 #include "drivers/vhost_user/session.h"
 
+#define PENDING_MAX 512 // requests of a session under way
+
 struct server {
     struct block_device *disk;
     unsigned queues;
@@ -29,6 +31,7 @@ struct state {
     struct vhost_user_session *session;
     struct server *server;
     struct pending *free;
+    unsigned allocated; // under way or free
     unsigned under_way[VHOST_USER_QUEUES_MAX];
     pthread_mutex_t lock; // of finished
     struct pending *finished;
@@ -50,14 +53,10 @@ static void finished(struct virtio_block_request *request) {
         return;
 }
 
-static void give_back(void *context) {
-    struct state *state = context;
-    uint64_t count;
-
-    if (read(state->finished_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-        return;
+static bool give_back_list(struct state *state) {
     pthread_mutex_lock(&state->lock);
     struct pending *list = state->finished;
+    bool some = list;
     state->finished = NULL;
     pthread_mutex_unlock(&state->lock);
     while (list) {
@@ -70,6 +69,25 @@ static void give_back(void *context) {
         pending->next = state->free;
         state->free = pending;
     }
+    return some;
+}
+
+static void give_back(void *context) {
+    struct state *state = context;
+    uint64_t count;
+
+    if (read(state->finished_fd, &count, sizeof(count)) > 0 || errno == EAGAIN)
+        give_back_list(state);
+}
+
+static bool poll_disk(void *context) {
+    struct state *state = context;
+    struct block_device *disk = state->server->disk;
+
+    for (unsigned i = 0; disk->poll && i < state->server->queues; i++)
+        if (state->under_way[i])
+            disk->poll(disk, i);
+    return give_back_list(state);
 }
 
 static struct pending *new_pending(struct state *state) {
@@ -77,8 +95,8 @@ static struct pending *new_pending(struct state *state) {
 
     if (pending)
         state->free = pending->next;
-    else
-        pending = malloc(sizeof(*pending));
+    else if (state->allocated < PENDING_MAX && (pending = malloc(sizeof(*pending))))
+        state->allocated++;
     return pending;
 }
 
@@ -87,7 +105,7 @@ static int serve(void *context, unsigned queue, const struct virtqueue_buffer *b
     struct pending *pending = new_pending(state);
 
     if (!pending)
-        return -ENOMEM;
+        return -EAGAIN;
     pending->request.finished = finished;
     pending->state = state;
     pending->queue = queue;
@@ -110,6 +128,18 @@ static void drain(void *context, unsigned queue) {
         if (poll(&fd, 1, -1) == 1)
             give_back(state);
     }
+}
+
+static int map(void *context, void *memory, size_t size) {
+    struct block_device *disk = ((struct server *)context)->disk;
+
+    return disk->map ? disk->map(disk, memory, size) : -EOPNOTSUPP;
+}
+
+static void unmap(void *context, void *memory, size_t size) {
+    struct block_device *disk = ((struct server *)context)->disk;
+
+    disk->unmap(disk, memory, size);
 }
 
 static int finished_fd(void *context) {
@@ -165,6 +195,9 @@ void block_server_run(struct block_device *disk, unsigned queues, int socket) {
         .close = close_state,
         .serve = serve,
         .drain = drain,
+        .poll = poll_disk,
+        .map = map,
+        .unmap = unmap,
         .extra_fd = finished_fd,
         .extra = give_back,
     };

@@ -78,6 +78,10 @@ void inflight_begin(struct vhost_user_inflight_ring *ring, uint16_t head, uint64
     __atomic_store_n(&ring->states[head].in_flight, 1, __ATOMIC_RELEASE);
 }
 
+void inflight_cancel(struct vhost_user_inflight_ring *ring, uint16_t head) {
+    __atomic_store_n(&ring->states[head].in_flight, 0, __ATOMIC_SEQ_CST);
+}
+
 void inflight_commit(struct vhost_user_inflight_ring *ring, uint16_t head) {
     __atomic_store_n(&ring->last_head, head, __ATOMIC_SEQ_CST);
 }

@@ -25,6 +25,8 @@ unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t que
 uint64_t inflight_next_number(const struct vhost_user_inflight_ring *ring, uint16_t queue_size);
 
 void inflight_begin(struct vhost_user_inflight_ring *ring, uint16_t head, uint64_t number);
+// It was not taken after all.
+void inflight_cancel(struct vhost_user_inflight_ring *ring, uint16_t head);
 
 // Around giving a buffer back: before it is put into the used ring, and after, with the new index.
 void inflight_commit(struct vhost_user_inflight_ring *ring, uint16_t head);

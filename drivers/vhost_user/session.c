@@ -12,10 +12,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "drivers/vhost_user/shared_mapping.h"
+
 #define BIT(number) (1ull << (number))
+
+#define SERVED_AT_ONCE  32 // buffers of a queue, before others and the socket are looked at
+#define MEMORY_PAUSE_MS 10
 
 #define TRANSPORT_FEATURES                                                                         \
     (BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |   \
@@ -74,42 +78,53 @@ void vhost_user_break(struct vhost_user_session *session, unsigned index) {
     signal_fd(queue->error);
 }
 
+static int queue_next(struct vhost_user_session *session, struct vhost_user_queue *queue) {
+    if (queue->replay_next < queue->replay_count)
+        return virtqueue_take(&queue->ring, queue->replay[queue->replay_next], &session->buffer);
+    return virtqueue_pop(&queue->ring, &session->buffer);
+}
+
+static int queue_serve_one(struct vhost_user_session *session, unsigned index) {
+    struct vhost_user_queue *queue = &session->queues[index];
+    bool replayed = queue->replay_next < queue->replay_count;
+
+    if (replayed)
+        queue->replay_next++;
+    else if (queue->inflight)
+        inflight_begin(queue->inflight, session->buffer.id, queue->next_number++);
+    int error = session->device->serve(session->state, index, &session->buffer);
+    if (error != -EAGAIN)
+        return error;
+    if (replayed) {
+        queue->replay_next--;
+    } else {
+        if (queue->inflight)
+            inflight_cancel(queue->inflight, session->buffer.id);
+        virtqueue_unpop(&queue->ring, session->buffer.descriptors);
+    }
+    return error;
+}
+
 static void queue_serve(struct vhost_user_session *session, unsigned index) {
     struct vhost_user_queue *queue = &session->queues[index];
 
+    queue->busy = false;
     if (session->device->fill && session->device->fill(session->state, index))
         return;
-    while (queue->started && queue->enabled) {
-        int got = virtqueue_pop(&queue->ring, &session->buffer);
+    for (unsigned served = 0; queue->started && queue->enabled; served++) {
+        int got = queue_next(session, queue);
 
-        if (got == 0) {
-            if (!virtqueue_enable_kicks(&queue->ring))
-                return;
-            continue;
-        }
-        if (got == 1) {
-            if (queue->inflight)
-                inflight_begin(queue->inflight, session->buffer.id, queue->next_number++);
-            got = session->device->serve(session->state, index, &session->buffer);
+        if (got == 0 && !virtqueue_enable_kicks(&queue->ring))
+            return;
+        if (got == 1)
+            got = queue_serve_one(session, index);
+        if (got == -EAGAIN || served == SERVED_AT_ONCE) {
+            queue->busy = true;
+            session->waits_for_memory |= got == -EAGAIN;
+            return;
         }
         if (got < 0)
             vhost_user_break(session, index);
-    }
-}
-
-// Requests a back end before this one had taken are served again: reads and writes may be repeated.
-static void queue_replay(struct vhost_user_session *session, unsigned index) {
-    struct vhost_user_queue *queue = &session->queues[index];
-    uint16_t heads[VIRTQUEUE_SIZE_MAX];
-    unsigned count = inflight_list(queue->inflight, queue->size, heads);
-
-    virtqueue_set_base(&queue->ring, (uint16_t)(queue->ring.next_used + count));
-    for (unsigned i = 0; i < count; i++) {
-        if (virtqueue_take(&queue->ring, heads[i], &session->buffer) != 1 ||
-            session->device->serve(session->state, index, &session->buffer) < 0) {
-            vhost_user_break(session, index);
-            return;
-        }
     }
 }
 
@@ -136,8 +151,12 @@ static int queue_start(struct vhost_user_session *session, unsigned index) {
         queue->next_number = inflight_next_number(queue->inflight, queue->size);
     }
     queue->started = true;
-    if (queue->inflight)
-        queue_replay(session, index);
+    queue->replay_next = queue->replay_count = 0;
+    if (queue->inflight) {
+        // Reads and writes may be repeated.
+        queue->replay_count = inflight_list(queue->inflight, queue->size, queue->replay);
+        virtqueue_set_base(&queue->ring, (uint16_t)(queue->ring.next_used + queue->replay_count));
+    }
     signal_fd(queue->kick); // what came before the first kick
     return 0;
 }
@@ -145,8 +164,13 @@ static int queue_start(struct vhost_user_session *session, unsigned index) {
 static void queue_stop(struct vhost_user_session *session, unsigned index) {
     struct vhost_user_queue *queue = &session->queues[index];
 
-    if (queue->started && session->device->drain)
+    if (queue->started && session->device->drain) {
+        while (queue->enabled && queue->replay_next < queue->replay_count) {
+            queue_serve(session, index);
+            session->device->drain(session->state, index);
+        }
         session->device->drain(session->state, index);
+    }
     if (queue->started)
         queue->base = virtqueue_base(&queue->ring);
     queue->started = false;
@@ -155,6 +179,20 @@ static void queue_stop(struct vhost_user_session *session, unsigned index) {
 static void stop_all(struct vhost_user_session *session) {
     for (unsigned i = 0; i < session->device->queues; i++)
         queue_stop(session, i);
+}
+
+// While the memory changes: queues stop and go on where they stood. One whose ring is gone is not
+// served any more.
+static void pause_all(struct vhost_user_session *session, bool *running) {
+    for (unsigned i = 0; i < session->device->queues; i++)
+        running[i] = session->queues[i].started;
+    stop_all(session);
+}
+
+static void resume_all(struct vhost_user_session *session, const bool *running) {
+    for (unsigned i = 0; i < session->device->queues; i++)
+        if (running[i] && queue_start(session, i) < 0)
+            vhost_user_break(session, i);
 }
 
 static struct vhost_user_queue *queue_of(struct vhost_user_session *session, uint64_t index) {
@@ -220,8 +258,11 @@ static int reset_device(struct vhost_user_session *session, struct vhost_user_me
 
 static void remove_memory(struct vhost_user_session *session, size_t slot) {
     size_t last = --session->memory.count;
+    const struct guest_region *region = &session->memory.regions[slot];
 
-    munmap(session->mappings[slot].mapping, session->mappings[slot].mapping_size);
+    if (session->mappings[slot].mapped)
+        session->device->unmap(session->device->device, region->host, region->size);
+    shared_mapping_destroy(session->mappings[slot].mapping, session->mappings[slot].mapping_size);
     session->mappings[slot] = session->mappings[last];
     session->memory.regions[slot] = session->memory.regions[last];
 }
@@ -229,19 +270,16 @@ static void remove_memory(struct vhost_user_session *session, size_t slot) {
 static int add_memory(struct vhost_user_session *session, const struct vhost_user_region *region,
                       int fd) {
     size_t slot = session->memory.count;
-    struct stat file;
     uint64_t end;
 
     if (slot == VHOST_USER_MEM_SLOTS)
         return -ENOSPC;
-    // A mapping beyond the file's end would be a signal on first touch.
-    if (fd < 0 || !region->size || fstat(fd, &file) < 0 ||
+    if (fd < 0 || !region->size ||
         __builtin_add_overflow(region->mmap_offset, region->size, &end) ||
-        end > (uint64_t)file.st_size ||
         region->guest_address + region->size < region->guest_address ||
         region->user_address + region->size < region->user_address)
         return -EINVAL;
-    void *mapping = mmap(NULL, end, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    void *mapping = shared_mapping_create(fd, end, &session->memory_lost);
     if (mapping == MAP_FAILED)
         return -errno;
     session->mappings[slot].user_address = region->user_address;
@@ -251,18 +289,23 @@ static int add_memory(struct vhost_user_session *session, const struct vhost_use
         (struct guest_region){.address = region->guest_address,
                               .size = region->size,
                               .host = (uint8_t *)mapping + region->mmap_offset};
+    session->mappings[slot].mapped =
+        session->device->map &&
+        session->device->map(session->device->device, session->memory.regions[slot].host,
+                             region->size) == 0;
     session->memory.count++;
     return 0;
 }
 
 static int set_mem_table(struct vhost_user_session *session, struct vhost_user_message *message) {
     uint32_t count = message->table.count;
+    bool running[VHOST_USER_QUEUES_MAX];
     int error = 0;
 
     if (count > VHOST_USER_REGIONS_MAX || count != message->fd_count ||
         message->size < 8 + count * sizeof(struct vhost_user_region))
         return -EINVAL;
-    stop_all(session);
+    pause_all(session, running);
     while (session->memory.count)
         remove_memory(session, session->memory.count - 1);
     for (uint32_t i = 0; i < count && !error; i++) {
@@ -270,6 +313,7 @@ static int set_mem_table(struct vhost_user_session *session, struct vhost_user_m
 
         error = add_memory(session, &region, message->fds[i]);
     }
+    resume_all(session, running);
     return error;
 }
 
@@ -286,8 +330,11 @@ static int rem_mem_reg(struct vhost_user_session *session, struct vhost_user_mes
         if (session->memory.regions[i].address == region.guest_address &&
             session->memory.regions[i].size == region.size &&
             session->mappings[i].user_address == region.user_address) {
-            stop_all(session); // a ring may lie in it
+            bool running[VHOST_USER_QUEUES_MAX];
+
+            pause_all(session, running); // requests may lie in it
             remove_memory(session, i);
+            resume_all(session, running);
             return 0;
         }
     }
@@ -408,14 +455,10 @@ static int get_config(struct vhost_user_session *session, struct vhost_user_mess
 
 static int map_inflight(struct vhost_user_session *session, int fd,
                         const struct vhost_user_inflight *request, uint64_t size) {
-    struct stat file;
-
     if (session->inflight)
-        munmap(session->inflight, session->inflight_size);
+        shared_mapping_destroy(session->inflight, session->inflight_size);
     session->inflight = NULL;
-    if (fstat(fd, &file) < 0 || (uint64_t)file.st_size < size)
-        return -EINVAL;
-    void *mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *mapping = shared_mapping_create(fd, size, &session->memory_lost);
     if (mapping == MAP_FAILED)
         return -errno;
     session->inflight = mapping;
@@ -529,11 +572,30 @@ static void drain_fd(int fd) {
         return; // it is not blocking, or was read by a back end before
 }
 
+// Serves what there is. Returns how long the session may sleep then, as poll takes it.
+static int serve_busy(struct vhost_user_session *session) {
+    bool busy = false;
+
+    session->waits_for_memory = false;
+    for (unsigned i = 0; i < session->device->queues; i++) {
+        if (session->queues[i].busy)
+            queue_serve(session, i);
+        busy |= session->queues[i].busy;
+    }
+    if (session->device->poll && session->device->poll(session->state))
+        return 0;
+    return !busy ? -1 : session->waits_for_memory ? MEMORY_PAUSE_MS : 0;
+}
+
 static int loop(struct vhost_user_session *session) {
     struct pollfd fds[VHOST_USER_QUEUES_MAX + 2];
     unsigned queues = session->device->queues;
 
     for (;;) {
+        int timeout = serve_busy(session);
+
+        if (session->memory_lost)
+            return -EFAULT;
         for (unsigned i = 0; i < queues; i++)
             fds[i] = (struct pollfd){.fd = session->queues[i].started && session->queues[i].enabled
                                                ? session->queues[i].kick
@@ -543,14 +605,17 @@ static int loop(struct vhost_user_session *session) {
         fds[queues + 1] = (struct pollfd){
             .fd = session->device->extra_fd ? session->device->extra_fd(session->state) : -1,
             .events = POLLIN};
-        if (poll(fds, queues + 2, -1) < 0 && errno != EINTR)
+        int ready = poll(fds, queues + 2, timeout);
+        if (ready < 0 && errno != EINTR)
             return -errno;
+        if (ready <= 0)
+            continue;
         if (fds[queues + 1].revents)
             session->device->extra(session->state);
         for (unsigned i = 0; i < queues; i++) {
             if (fds[i].revents & POLLIN) {
                 drain_fd(fds[i].fd);
-                queue_serve(session, i);
+                session->queues[i].busy = true;
             }
         }
         if (fds[queues].revents) {
@@ -596,7 +661,7 @@ void vhost_user_session_run(const struct vhost_user_device *device, int socket) 
     while (session && session->memory.count)
         remove_memory(session, session->memory.count - 1);
     if (session && session->inflight)
-        munmap(session->inflight, session->inflight_size);
+        shared_mapping_destroy(session->inflight, session->inflight_size);
     free(session);
     close(socket);
 }

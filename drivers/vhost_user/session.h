@@ -28,13 +28,20 @@ struct vhost_user_device {
     void *(*open)(struct vhost_user_session *session, void *device);
     void (*close)(void *state);
     // Serves a buffer of a queue. It is given back by vhost_user_complete, now or later; -errno for
-    // one that is malformed.
+    // one that is malformed, -EAGAIN where it cannot be served before others are given back, or
+    // memory is.
     int (*serve)(void *state, unsigned queue, const struct virtqueue_buffer *buffer);
     // NULL, or whether the device itself takes buffers from this queue, when it has something to
     // put into them; then it is told so of new ones, too.
     bool (*fill)(void *state, unsigned queue);
     // Waits until all requests of a queue are given back. NULL: none outlives serve.
     void (*drain)(void *state, unsigned queue);
+    // NULL, or gives back what is done by now; whether there was something. Called while there is
+    // work anyway.
+    bool (*poll)(void *state);
+    // NULL, or the device's: the session's memory in which requests lie, granted and taken away.
+    int (*map)(void *device, void *memory, size_t size);
+    void (*unmap)(void *device, void *memory, size_t size);
     // What poll is to watch besides, -1: nothing; and what to do when it is readable.
     int (*extra_fd)(void *state);
     void (*extra)(void *state);
@@ -47,8 +54,12 @@ struct vhost_user_queue {
     uint32_t base;
     int kick, call, error;
     bool has_addresses, started, enabled;
+    bool busy;                                 // there is more to serve
     struct vhost_user_inflight_ring *inflight; // NULL: not recorded
     uint64_t next_number;                      // of the record
+    // Requests that a back end before this one had taken, to be served again before others.
+    unsigned replay_count, replay_next;
+    uint16_t replay[VIRTQUEUE_SIZE_MAX];
 };
 
 struct vhost_user_session {
@@ -61,7 +72,10 @@ struct vhost_user_session {
         uint64_t user_address; // the front end's
         void *mapping;
         size_t mapping_size;
+        bool mapped; // by the device, too
     } mappings[VHOST_USER_MEM_SLOTS];
+    bool memory_lost;      // the front end took away what it had shared
+    bool waits_for_memory; // of ours
     void *inflight;
     size_t inflight_size;
     uint16_t inflight_queues, inflight_queue_size;
