@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUES_MAX 16u
+#define QUEUES_MAX     16u
+#define NET_QUEUES_MAX 14u // and the control queue
+#define MTU_MIN        68u // RFC 791
+#define MTU_MAX        65535u
 
 static bool parse_switch(const char *option, const char *key, const char *value) {
     static const char *const yes[] = {"on", "true"}, *const no[] = {"off", "false"};
@@ -102,9 +105,10 @@ static void parse_mac(uint8_t mac[6], const char *text) {
 }
 
 void parse_net(struct options *options, char *argument) {
-    enum { VHOST_USER, SOCKET, MAC };
-    static char *const keys[] = {"vhost_user", "socket", "mac", NULL};
-    struct net_options net = {.mac = {0x52, 0x54, 0, 0, 0, (uint8_t)options->net_count}};
+    enum { VHOST_USER, SOCKET, MAC, MTU, NUM_QUEUES };
+    static char *const keys[] = {"vhost_user", "socket", "mac", "mtu", "num_queues", NULL};
+    struct net_options net = {.mac = {0x52, 0x54, 0, 0, 0, (uint8_t)options->net_count},
+                              .queues = 2};
     bool vhost_user = false;
     char *value;
 
@@ -119,13 +123,22 @@ void parse_net(struct options *options, char *argument) {
         case MAC:
             parse_mac(net.mac, value);
             break;
+        case MTU:
+            net.mtu = (uint16_t)parse_count("--net", "mtu", value, MTU_MAX);
+            break;
+        case NUM_QUEUES:
+            net.queues = parse_count("--net", "num_queues", value, NET_QUEUES_MAX);
+            break;
         default:
             usage_error("--net: '%s' is not known", value);
         }
     }
     check_socket("--net", vhost_user, net.socket);
-    if (!net.socket) {
-        usage_error("--net: needs vhost_user=true,socket=PATH");
+    if (!net.socket || net.queues % 2) {
+        usage_error("--net: needs vhost_user=true,socket=PATH, and an even num_queues");
+    }
+    if (net.mtu && net.mtu < MTU_MIN) {
+        usage_error("--net: mtu must be %u to %u", MTU_MIN, MTU_MAX);
     }
     if (options->net_count == OPTIONS_NETS_MAX) {
         usage_error("--net: more than %d", OPTIONS_NETS_MAX);

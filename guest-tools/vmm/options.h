@@ -26,6 +26,8 @@ struct disk_options {
 struct net_options {
     const char *socket; // of a vhost-user back end
     uint8_t mac[6];
+    uint16_t mtu;    // that the guest is told, 0: none
+    unsigned queues; // of both directions together
 };
 
 struct balloon_options {

@@ -45,9 +45,23 @@ struct vhost_user {
     int inflight_fd;      // -1: none
     struct vhost_user_inflight inflight;
     uint8_t config[VHOST_USER_CONFIG_MAX];
+    unsigned served;          // queues that the back end serves; a control queue is behind them
+    unsigned pairs;           // of a network device's queues that the driver uses
+    struct virtqueue control; // served here
+    bool controlled;          // it is
+    struct virtqueue_buffer buffer; // of the control queue
     pthread_t watcher;
     int stop_fd;
 };
+
+static void signal_fd(int fd) {
+    const uint64_t one = 1;
+
+    // It can only fail by being signalled already.
+    if (fd >= 0 && write(fd, &one, sizeof(one)) < 0) {
+        return;
+    }
+}
 
 static int connect_once(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -160,13 +174,13 @@ static int introduce(struct vhost_user *front) {
         struct vhost_user_message message = {.request = VHOST_USER_SET_OWNER};
         error = ask(front, &message, false);
     }
-    if (!error && front->device.queue_count > queues &&
-        front->device.class->id == VIRTIO_ID_BLOCK) {
+    // Back ends of networks that have one pair of queues need not say so.
+    if (!error && front->served > queues && front->served > 2) {
         warning("%s: the back end serves %u queues, not %u", front->path, (unsigned)queues,
-                front->device.queue_count);
+                front->served);
         error = -EINVAL;
     }
-    return error ? error : read_device_config(front);
+    return error;
 }
 
 static int share_memory(struct vhost_user *front) {
@@ -200,7 +214,7 @@ static int share_inflight(struct vhost_user *front) {
         struct vhost_user_message message = {
             .request = VHOST_USER_GET_INFLIGHT_FD,
             .size = sizeof(message.inflight),
-            .inflight = {.queues = (uint16_t)front->device.queue_count,
+            .inflight = {.queues = (uint16_t)front->served,
                          .queue_size = front->device.queues[0].size}};
         int error = ask(front, &message, true);
 
@@ -213,7 +227,7 @@ static int share_inflight(struct vhost_user *front) {
         }
         front->inflight_fd = message.fds[0];
         front->inflight = message.inflight;
-        front->inflight.queues = (uint16_t)front->device.queue_count;
+        front->inflight.queues = (uint16_t)front->served;
         front->inflight.queue_size = front->device.queues[0].size;
     }
     struct vhost_user_message message = {.request = VHOST_USER_SET_INFLIGHT_FD,
@@ -230,6 +244,13 @@ static uint32_t ring_base(const struct vhost_user *front, const struct virtio_qu
         guest_memory_whole(&front->device.vm->memory_map, queue->addresses.device, 4);
 
     return used ? __atomic_load_n(&used[1], __ATOMIC_ACQUIRE) : 0;
+}
+
+static int enable_ring(struct vhost_user *front, unsigned index) {
+    bool enabled = front->device.class->id != VIRTIO_ID_NET || index / 2 < front->pairs;
+
+    return front->protocol_features ? tell_ring(front, VHOST_USER_SET_VRING_ENABLE, index, enabled)
+                                    : 0;
 }
 
 static int start_ring(struct vhost_user *front, unsigned index) {
@@ -255,20 +276,18 @@ static int start_ring(struct vhost_user *front, unsigned index) {
                   : tell_fd(front, VHOST_USER_SET_VRING_CALL, index,
                             virtio_call_fd(&front->device, index));
     error = error ? error : tell_fd(front, VHOST_USER_SET_VRING_KICK, index, queue->kick_fd);
-    if (!error && front->protocol_features) {
-        error = tell_ring(front, VHOST_USER_SET_VRING_ENABLE, index, 1);
-    }
-    return error;
+    return error ? error : enable_ring(front, index);
 }
 
 static int start_rings(struct vhost_user *front) {
-    uint64_t features = front->device.driver_features |
-                        (front->back_end_features & BIT(VHOST_USER_F_PROTOCOL_FEATURES));
+    // Some features are between the driver and this program only.
+    uint64_t features = (front->device.driver_features | BIT(VHOST_USER_F_PROTOCOL_FEATURES)) &
+                        front->back_end_features;
     int error = tell_value(front, VHOST_USER_SET_FEATURES, features);
 
     error = error ? error : share_memory(front);
     error = error ? error : share_inflight(front);
-    for (unsigned i = 0; !error && i < front->device.queue_count; i++) {
+    for (unsigned i = 0; !error && i < front->served; i++) {
         if (front->device.queues[i].enabled) {
             error = start_ring(front, i);
         }
@@ -276,12 +295,7 @@ static int start_rings(struct vhost_user *front) {
     // An interrupt may have died with the back end that was about to raise it: to look once more
     // costs the driver nothing.
     for (unsigned i = 0; !error && i < front->device.queue_count; i++) {
-        const uint64_t one = 1;
-        int fd = virtio_call_fd(&front->device, i);
-
-        if (fd >= 0 && write(fd, &one, sizeof(one)) < 0) {
-            continue;
-        }
+        signal_fd(virtio_call_fd(&front->device, i));
     }
     return error;
 }
@@ -297,17 +311,42 @@ static void disconnect(struct vhost_user *front) {
     front->socket = -1;
 }
 
+// 5.1.2: where the control queue is depends on what was negotiated.
+static int start_control(struct vhost_user *front) {
+    const struct virtio_device *device = &front->device;
+    bool several = device->driver_features & BIT(VIRTIO_NET_F_MQ);
+    const struct virtio_queue *queue;
+
+    front->pairs = 1;
+    front->served = several ? device->queue_count - 1 : 2;
+    queue = &device->queues[front->served];
+    if (!(device->driver_features & BIT(VIRTIO_NET_F_CTRL_VQ)) || !queue->enabled) {
+        return 0;
+    }
+    int error = virtqueue_attach(&front->control, &device->vm->memory_map, queue->size,
+                                 &queue->addresses, device->driver_features);
+    front->controlled = !error;
+    signal_fd(device->queues[device->queue_count - 1].kick_fd); // the watcher looks for its kicks
+    return error;
+}
+
 static int start(struct virtio_device *device) {
     struct vhost_user *front = (struct vhost_user *)device;
+    int error = 0;
 
     pthread_mutex_lock(&front->lock);
     front->started = true;
-    int error = front->socket >= 0 ? start_rings(front) : 0;
+    if (device->class->id == VIRTIO_ID_NET) {
+        error = start_control(front);
+    }
+    if (!error && front->socket >= 0) {
+        error = start_rings(front);
+    }
     if (is_gone(error)) {
         error = 0; // the back end went just now: its successor starts the rings
     }
     if (error) {
-        front->started = false;
+        front->started = front->controlled = false;
     }
     pthread_mutex_unlock(&front->lock);
     return error;
@@ -317,8 +356,8 @@ static void stop(struct virtio_device *device) {
     struct vhost_user *front = (struct vhost_user *)device;
 
     pthread_mutex_lock(&front->lock);
-    front->started = false;
-    for (unsigned i = 0; front->socket >= 0 && i < device->queue_count; i++) {
+    front->started = front->controlled = false;
+    for (unsigned i = 0; front->socket >= 0 && i < front->served; i++) {
         struct vhost_user_message message = {.request = VHOST_USER_GET_VRING_BASE,
                                              .size = sizeof(message.state),
                                              .state = {.index = i}};
@@ -370,20 +409,85 @@ static void reconnect(struct vhost_user *front) {
     pthread_mutex_unlock(&front->lock);
 }
 
-// Waits for a hang-up or the end of this device. What can be read is for who asked.
-static bool back_end_is_gone(struct vhost_user *front) {
-    struct pollfd fds[2] = {{.fd = front->socket, .events = 0},
-                            {.fd = front->stop_fd, .events = POLLIN}};
+// 5.1.6.5.5: how many pairs of queues the driver uses, the only thing to be controlled.
+static uint8_t control(struct vhost_user *front) {
+    const unsigned most = (front->device.queue_count - 1) / 2;
+    uint8_t request[4] = {0};
 
-    return poll(fds, 2, -1) > 0 && fds[0].revents;
+    virtqueue_read(&front->buffer, 0, request, sizeof(request));
+    unsigned pairs = request[2] | request[3] << 8;
+    if (request[0] != VIRTIO_NET_CTRL_MQ || request[1] != VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET ||
+        !pairs || pairs > most || front->served < 2 * most) {
+        return VIRTIO_NET_ERR;
+    }
+    front->pairs = pairs;
+    // A back end that has just gone is told when its successor starts.
+    for (unsigned i = 0; front->socket >= 0 && i < front->served; i++) {
+        if (front->device.queues[i].enabled && enable_ring(front, i)) {
+            break;
+        }
+    }
+    return VIRTIO_NET_OK;
+}
+
+// Returns where the next kick comes: of the control queue, or, before the driver has started, of
+// the last one, where start() sends one. -1: there is no control queue.
+static int serve_control(struct vhost_user *front) {
+    const struct virtio_device *device = &front->device;
+    int kick_fd = -1;
+
+    pthread_mutex_lock(&front->lock);
+    while (front->controlled) {
+        int got = virtqueue_pop(&front->control, &front->buffer);
+
+        if (got == 0 && !virtqueue_enable_kicks(&front->control)) {
+            break;
+        }
+        if (got < 0) {
+            front->controlled = false;
+            virtio_needs_reset(&front->device);
+        }
+        if (got != 1) {
+            continue;
+        }
+        uint8_t status = control(front);
+        virtqueue_push(&front->control, &front->buffer,
+                       virtqueue_write(&front->buffer, 0, &status, sizeof(status)));
+        if (virtqueue_must_signal(&front->control)) {
+            signal_fd(virtio_call_fd(device, front->served));
+        }
+    }
+    if (device->features & BIT(VIRTIO_NET_F_CTRL_VQ)) {
+        unsigned queue = front->controlled ? front->served : device->queue_count - 1;
+
+        kick_fd = device->queues[queue].kick_fd;
+    }
+    pthread_mutex_unlock(&front->lock);
+    return kick_fd;
+}
+
+// Waits for a hang-up, the end of this device, or a kick of the control queue (-1: none). What can
+// be read is for who asked.
+static bool back_end_is_gone(struct vhost_user *front, int control_fd) {
+    uint64_t kicks;
+    struct pollfd fds[3] = {{.fd = front->socket, .events = 0},
+                            {.fd = front->stop_fd, .events = POLLIN},
+                            {.fd = control_fd, .events = POLLIN}};
+    int ready = poll(fds, 3, -1);
+
+    if (ready > 0 && fds[2].revents && read(control_fd, &kicks, sizeof(kicks)) < 0) {
+        return false;
+    }
+    return ready > 0 && fds[0].revents;
 }
 
 static void *watch(void *argument) {
     struct vhost_user *front = argument;
 
     while (!is_stopped(front, 0)) {
+        int control_fd = serve_control(front);
         if (front->socket >= 0) {
-            if (!back_end_is_gone(front)) {
+            if (!back_end_is_gone(front, control_fd)) {
                 continue;
             }
             pthread_mutex_lock(&front->lock);
@@ -421,9 +525,11 @@ static struct vhost_user *create(struct vm *vm, const struct virtio_class *class
     front->path = path;
     front->inflight_fd = -1;
     pthread_mutex_init(&front->lock, NULL);
+    front->served = queues;
     front->device = (struct virtio_device){.class = class, .vm = vm, .queue_count = queues};
     connect_patiently(front);
     int error = introduce(front);
+    error = error ? error : read_device_config(front);
     if (error) {
         errno = -error;
         fatal_errno("the back end at %s", path);
@@ -480,17 +586,25 @@ static const struct virtio_class net_class = {.name = "vhost-user-net",
                                               .stop = stop};
 
 struct vhost_user *vhost_user_net_create(struct vm *vm, const struct net_options *options) {
-    // Offloads whose work a back end may leave to the receiver, and no control queue: that one
-    // would have to be served here.
+    // Offloads whose work a back end may leave to the receiver.
     const uint64_t wanted =
         BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4) |
         BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN) | BIT(VIRTIO_NET_F_HOST_TSO4) |
         BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_MRG_RXBUF);
-    struct vhost_user *front = create(vm, &net_class, options->socket, 2, wanted);
+    struct vhost_user *front = create(vm, &net_class, options->socket, options->queues, wanted);
     struct virtio_net_config *config = (struct virtio_net_config *)front->config;
 
     front->device.features |= BIT(VIRTIO_NET_F_MAC);
     memcpy(config->mac, options->mac, sizeof(config->mac));
+    if (options->mtu) {
+        front->device.features |= BIT(VIRTIO_NET_F_MTU);
+        config->mtu = options->mtu;
+    }
+    if (options->queues > 2) {
+        front->device.features |= BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_CTRL_VQ);
+        config->max_virtqueue_pairs = (uint16_t)(options->queues / 2);
+        front->device.queue_count++;
+    }
     return finish(front);
 }
 
