@@ -133,7 +133,8 @@ $(1): $(patsubst %.c,$(OUT)/program-obj/%.o,$(2))
 	$$(Q)$(CC) -static -s -pthread $$^ -o $$@
 endef
 # What the driver domain and vmm share.
-VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c drivers/block/*.c) drivers/vhost_user/message.c
+VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c) drivers/block/raw_file.c drivers/block/virtio_block.c \
+	drivers/vhost_user/message.c
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
 	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)))))
 $(eval $(call program_rule,$(OUT)/bin/drivers,$(wildcard drivers/*.c drivers/*/*.c)))

@@ -14,13 +14,21 @@ static const char usage_text[] =
     "Usage: drivers [option]...\n"
     "Serves disks and networks to virtual machines by vhost-user.\n"
     "\n"
-    "  --disk socket=PATH,path=FILE[,readonly=on][,num_queues=N]\n"
-    "                 a raw image to those who connect to the socket; repeatable\n"
+    "  --disk socket=PATH,DISK[,partition=PART][,readonly=on][,num_queues=N]\n"
+    "                 a disk to those who connect to the socket; repeatable. DISK: path=FILE, a "
+    "raw\n"
+    "                 image, or any of device=DDDD:BB:DD.F, unit=N (NVMe namespace, AHCI port, "
+    "IDE\n"
+    "                 drive), serial=TEXT: a disk of the machine; PART: number, label or GUID of "
+    "a\n"
+    "                 GPT partition, looked for on all disks where none is named\n"
     "  --net socket=PATH,switch=NAME[,mac=MAC][,num_queues=N]\n"
     "                 joins those who connect to the socket to a switch, with no other source\n"
     "                 address than MAC; num_queues counts both directions (default 2)\n"
     "  --nic device=DDDD:BB:DD.F,switch=NAME\n"
     "                 joins a network interface of the machine to a switch\n"
+    "  --statistics PATH\n"
+    "                 counters in Prometheus's text format to those who connect to the socket\n"
     "  --help\n";
 
 static void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -36,18 +44,24 @@ static void usage_error(const char *format, ...) {
     exit(2);
 }
 
-static unsigned parse_queues(const char *option, const char *value) {
+static unsigned parse_number(const char *option, const char *key, const char *value, unsigned min,
+                             unsigned max) {
     char *end = NULL;
-    unsigned long queues = value ? strtoul(value, &end, 10) : 0;
+    unsigned long number = value ? strtoul(value, &end, 10) : 0;
 
-    if (!value || end == value || *end || queues < 1 || queues > VHOST_USER_QUEUES_MAX)
-        usage_error("%s: num_queues must be 1 to %d", option, VHOST_USER_QUEUES_MAX);
-    return (unsigned)queues;
+    if (!value || end == value || *end || number < min || number > max)
+        usage_error("%s: %s must be %u to %u", option, key, min, max);
+    return (unsigned)number;
+}
+
+static unsigned parse_queues(const char *option, const char *value) {
+    return parse_number(option, "num_queues", value, 1, VHOST_USER_QUEUES_MAX);
 }
 
 static void parse_disk(struct options *options, char *argument) {
-    enum { SOCKET, PATH, READONLY, NUM_QUEUES };
-    static char *const keys[] = {"socket", "path", "readonly", "num_queues", NULL};
+    enum { SOCKET, PATH, DEVICE, UNIT, SERIAL, PARTITION, READONLY, NUM_QUEUES };
+    static char *const keys[] = {"socket",    "path",     "device",     "unit", "serial",
+                                 "partition", "readonly", "num_queues", NULL};
     struct disk_options disk = {.queues = 1};
     char *value;
 
@@ -58,6 +72,19 @@ static void parse_disk(struct options *options, char *argument) {
             break;
         case PATH:
             disk.path = value;
+            break;
+        case DEVICE:
+            disk.device = value;
+            break;
+        case UNIT:
+            disk.unit = parse_number("--disk", "unit", value, 0, UINT32_MAX);
+            disk.has_unit = true;
+            break;
+        case SERIAL:
+            disk.serial = value;
+            break;
+        case PARTITION:
+            disk.partition = value;
             break;
         case READONLY:
             if (!value || (strcmp(value, "on") != 0 && strcmp(value, "off") != 0))
@@ -71,8 +98,10 @@ static void parse_disk(struct options *options, char *argument) {
             usage_error("--disk: '%s' is not known", value);
         }
     }
-    if (!disk.socket || !disk.path)
-        usage_error("--disk: needs socket=PATH and path=FILE");
+    if (!disk.socket || (!disk.path && !disk.device && !disk.serial && !disk.partition))
+        usage_error("--disk: needs socket=PATH and a disk");
+    if (disk.path && (disk.device || disk.serial || disk.has_unit))
+        usage_error("--disk: an image is no disk of the machine");
     if (options->disk_count == OPTIONS_DISKS_MAX)
         usage_error("--disk: more than %d", OPTIONS_DISKS_MAX);
     options->disks[options->disk_count++] = disk;
@@ -149,11 +178,10 @@ static void parse_nic(struct options *options, char *argument) {
 }
 
 void options_parse(struct options *options, int argc, char **argv) {
-    static const struct option table[] = {{"disk", required_argument, NULL, 'd'},
-                                          {"net", required_argument, NULL, 'n'},
-                                          {"nic", required_argument, NULL, 'i'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option table[] = {
+        {"disk", required_argument, NULL, 'd'}, {"net", required_argument, NULL, 'n'},
+        {"nic", required_argument, NULL, 'i'},  {"statistics", required_argument, NULL, 's'},
+        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
     int option;
 
     *options = (struct options){0};
@@ -167,6 +195,9 @@ void options_parse(struct options *options, int argc, char **argv) {
             break;
         case 'i':
             parse_nic(options, optarg);
+            break;
+        case 's':
+            options->statistics = optarg;
             break;
         case 'h':
             fputs(usage_text, stdout);

@@ -10,8 +10,13 @@
 #define OPTIONS_NICS_MAX  8
 
 struct disk_options {
-    const char *socket; // where front ends connect
-    const char *path;   // of the image
+    const char *socket;    // where front ends connect
+    const char *path;      // of an image; NULL: a disk of the machine
+    const char *device;    // its controller's address on the PCI bus; NULL: any
+    const char *serial;    // NULL: any
+    const char *partition; // by number, label or GUID; NULL: the whole disk
+    bool has_unit;
+    unsigned unit; // as struct machine_disk has it
     bool read_only;
     unsigned queues;
 };
@@ -36,6 +41,7 @@ struct options {
     unsigned net_count;
     struct nic_options nics[OPTIONS_NICS_MAX];
     unsigned nic_count;
+    const char *statistics; // the socket that tells them; NULL: none
 };
 
 // Fills *options from argv; prints what is wrong and exits with status 2 on a bad command line.

@@ -31,8 +31,8 @@ struct block_request {
     // The request is over: 0 or -errno. On any thread, perhaps before block_submit returns.
     void (*done)(struct block_request *request, int error);
     struct block_request *next; // for the lists of who carries the request out
-    // Of the machine's controllers: bytes that commands were made for, commands under way, the first
-    // that failed.
+    // Of the machine's controllers: bytes that commands were made for, commands under way, the
+    // first that failed.
     void *disk;
     uint64_t taken;
     unsigned commands;
@@ -66,3 +66,7 @@ struct block_device {
 static inline void block_submit(struct block_device *device, struct block_request *request) {
     device->submit(device, request);
 }
+
+// Carries out one request and waits for its end. 0 or -errno.
+int block_transfer(struct block_device *device, enum block_operation operation, uint64_t offset,
+                   void *data, size_t length);
