@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The console file: COM1 for input, COM1 and the screen for output, behind one line discipline.
-// Received bytes wait unprocessed in a ring until a program reads or polls, so what is typed ahead
-// meets the mode its reader has set; only ISIG characters act at once. When the ring is full
-// reception stops and bytes stay in the UART: nothing is lost.
+// Terminals: the console, which is COM1 and the screen, and /dev/ttyS1, which is COM2 alone, each
+// behind a line discipline. Received bytes wait unprocessed in a ring until a program reads or
+// polls, so what is typed ahead meets the mode its reader has set; only the console's ISIG
+// characters act at once. When the ring is full reception stops and bytes stay in the UART.
 #include <asm/fcntl.h>
 #include <asm/ioctls.h>
 #include <asm/siginfo.h>
@@ -13,7 +13,7 @@
 #include <linux/kdev_t.h>
 #include "core/file/file_mode.h"
 #include "arch/x86/cpu.h"
-#include "arch/x86/cpu/console.h"
+#include "arch/x86/cpu/uart.h"
 #include "core/file/blocking.h"
 #include "core/file/io_buffer.h"
 #include "core/file/line_discipline.h"
@@ -27,9 +27,11 @@
 #define RING_SIZE  4096u
 #define PIECE      128u // bytes written with interrupts off: 11 ms at 115200 baud
 #define READ_CHUNK 256u
+#define PATIENCE   200000u // looks at a transmitter before it counts as stuck
 #define DECISECOND 100000000ull
 
-static struct {
+static struct terminal {
+    enum uart_port port;
     struct spinlock lock;
     uint8_t ring[RING_SIZE];
     uint32_t head, tail; // free-running
@@ -37,28 +39,36 @@ static struct {
     bool started;
     struct line_discipline line;
     struct winsize window;
-    unsigned foreground; // the group of TIOCSPGRP; 0: never set
+    unsigned foreground; // the console's group of TIOCSPGRP; 0: never set
     struct wait_queue queue;
-} console = {
-    .queue.waiters = LIST_INIT(console.queue.waiters),
-    .window = {.ws_row = 25, .ws_col = 80},
-};
+} terminals[UART_PORTS];
+
+// Everybody's controlling terminal.
+static bool is_console(const struct terminal *terminal) {
+    return terminal->port == UART_COM1;
+}
+
+static void put(struct terminal *terminal, const char *text, size_t length) {
+    if (is_console(terminal))
+        console_write(text, length);
+    else
+        uart_write(terminal->port, text, length);
+}
 
 static void echo(void *argument, const char *text, size_t length) {
-    (void)argument;
-    console_write(text, length);
+    put(argument, text, length);
 }
 
 // Who gets ^C: the foreground group; while there is none every process but init.
 static unsigned foreground(void) {
-    unsigned group = __atomic_load_n(&console.foreground, __ATOMIC_RELAXED);
+    unsigned group = __atomic_load_n(&terminals[UART_COM1].foreground, __ATOMIC_RELAXED);
     return group && process_group_exists(group) ? group : 0;
 }
 
 // 0, or why a process in the background may not read (POSIX, 11.1.4).
-static int check_reader(void) {
+static int check_reader(const struct terminal *terminal) {
     const struct process *process = process_current();
-    unsigned group = foreground();
+    unsigned group = is_console(terminal) ? foreground() : 0;
     if (!group || group == process->group)
         return 0;
     uint64_t handler = process->actions[SIGTTIN - 1].handler;
@@ -70,68 +80,71 @@ static int check_reader(void) {
     return -ERESTARTSYS;
 }
 
-static void signal_typed(uint8_t byte, int signal) {
-    spin_lock(&console.lock);
-    if (!(console.line.termios.c_lflag & NOFLSH))
-        console.tail = console.head;
-    line_discipline_signalled(&console.line, byte);
-    spin_unlock(&console.lock);
+static void signal_typed(struct terminal *terminal, uint8_t byte, int signal) {
+    spin_lock(&terminal->lock);
+    if (!(terminal->line.termios.c_lflag & NOFLSH))
+        terminal->tail = terminal->head;
+    line_discipline_signalled(&terminal->line, byte);
+    spin_unlock(&terminal->lock);
     process_group_signal(foreground(), &(struct signal_info){.signal = signal, .code = SI_KERNEL});
 }
 
 // False: the ring is full.
-static bool receive_byte(void) {
-    spin_lock(&console.lock);
-    bool room = console.head - console.tail < RING_SIZE;
-    int byte = room ? console_read_byte() : -1;
-    int signal = byte < 0 ? 0 : line_discipline_signal(&console.line, (uint8_t)byte);
+static bool receive_byte(struct terminal *terminal) {
+    spin_lock(&terminal->lock);
+    bool room = terminal->head - terminal->tail < RING_SIZE;
+    int byte = room ? uart_read(terminal->port) : -1;
+    int signal = byte < 0 || !is_console(terminal)
+                     ? 0
+                     : line_discipline_signal(&terminal->line, (uint8_t)byte);
     if (byte >= 0 && !signal)
-        console.ring[console.head++ % RING_SIZE] = (uint8_t)byte;
+        terminal->ring[terminal->head++ % RING_SIZE] = (uint8_t)byte;
     if (!room) { // under the lock, so that a reader that makes room turns it on after this
-        console.stopped = true;
-        console_input_enable(false);
+        terminal->stopped = true;
+        uart_input_enable(terminal->port, false);
     }
-    spin_unlock(&console.lock);
+    spin_unlock(&terminal->lock);
     if (signal)
-        signal_typed((uint8_t)byte, signal);
+        signal_typed(terminal, (uint8_t)byte, signal);
     return byte >= 0;
 }
 
-static void receive(void) {
-    while (receive_byte())
+static void receive(void *argument) {
+    struct terminal *terminal = argument;
+    while (receive_byte(terminal))
         ;
-    wait_queue_wake(&console.queue, EPOLLIN | EPOLLRDNORM);
+    wait_queue_wake(&terminal->queue, EPOLLIN | EPOLLRDNORM);
 }
 
 // Feeds the line discipline until a read can be served or nothing is left. Lock held.
-static void process_ring(void) {
-    while (console.tail != console.head &&
-           line_discipline_input(&console.line, console.ring[console.tail % RING_SIZE]))
-        console.tail++;
+static void process_ring(struct terminal *terminal) {
+    while (terminal->tail != terminal->head &&
+           line_discipline_input(&terminal->line, terminal->ring[terminal->tail % RING_SIZE]))
+        terminal->tail++;
 }
 
 // Lets the UART go on when there is room again. Lock not held: the handler may run from here.
-static void resume_reception(void) {
-    spin_lock(&console.lock);
-    bool resume = console.stopped && console.head - console.tail <= RING_SIZE / 2;
+static void resume_reception(struct terminal *terminal) {
+    spin_lock(&terminal->lock);
+    bool resume = terminal->stopped && terminal->head - terminal->tail <= RING_SIZE / 2;
     if (resume)
-        console.stopped = false;
-    spin_unlock(&console.lock);
+        terminal->stopped = false;
+    spin_unlock(&terminal->lock);
     if (resume)
-        console_input_enable(true);
+        uart_input_enable(terminal->port, true);
 }
 
-static bool readable_locked(void) {
-    process_ring();
-    return console.line.ready || line_discipline_available(&console.line);
+static bool readable_locked(struct terminal *terminal) {
+    process_ring(terminal);
+    return terminal->line.ready || line_discipline_available(&terminal->line);
 }
 
 static bool can_read(void *object) {
-    (void)object;
-    spin_lock(&console.lock);
-    bool ready = readable_locked();
-    spin_unlock(&console.lock);
-    resume_reception();
+    struct terminal *terminal = object;
+    spin_lock(&terminal->lock);
+    bool ready = readable_locked(terminal);
+    spin_unlock(&terminal->lock);
+    resume_reception(terminal);
     return ready;
 }
 
@@ -141,23 +154,24 @@ struct taken {
     uint8_t minimum, time; // VMIN, VTIME
 };
 
-static struct taken take(uint8_t *to, size_t size) {
-    spin_lock(&console.lock);
-    struct taken taken = {.cooked = line_discipline_is_cooked(&console.line),
-                          .minimum = console.line.termios.c_cc[VMIN],
-                          .time = console.line.termios.c_cc[VTIME]};
-    bool ready = readable_locked() && console.line.ready;
-    taken.size = line_discipline_take(&console.line, to, size);
+static struct taken take(struct terminal *terminal, uint8_t *to, size_t size) {
+    spin_lock(&terminal->lock);
+    struct taken taken = {.cooked = line_discipline_is_cooked(&terminal->line),
+                          .minimum = terminal->line.termios.c_cc[VMIN],
+                          .time = terminal->line.termios.c_cc[VTIME]};
+    bool ready = readable_locked(terminal) && terminal->line.ready;
+    taken.size = line_discipline_take(&terminal->line, to, size);
     taken.end_of_file = ready && !taken.size;
-    taken.line_end = ready && !console.line.ready;
-    spin_unlock(&console.lock);
-    resume_reception();
+    taken.line_end = ready && !terminal->line.ready;
+    spin_unlock(&terminal->lock);
+    resume_reception(terminal);
     return taken;
 }
 
 // How a read that has `done` bytes goes on: 0: try again, 1: enough, or -errno.
 static int64_t wait_for_more(struct file *file, const struct taken *last, size_t done,
                              size_t wanted) {
+    struct terminal *terminal = file->object;
     if (last->end_of_file || last->line_end || (last->cooked && done))
         return 1;
     if (!last->cooked && done >= last->minimum && (done || !last->time))
@@ -168,18 +182,19 @@ static int64_t wait_for_more(struct file *file, const struct taken *last, size_t
         return done ? 1 : -EAGAIN;
     bool timed = !last->cooked && last->time && (done || !last->minimum);
     uint64_t deadline = timed ? time_now() + last->time * DECISECOND : TIME_NEVER;
-    int error = file_wait(&console.queue, can_read, NULL, deadline);
+    int error = file_wait(&terminal->queue, can_read, terminal, deadline);
     return error == -ETIMEDOUT ? 1 : error;
 }
 
 static int64_t console_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
     (void)offset;
+    struct terminal *terminal = file->object;
     size_t before = io_remaining(buffer);
     uint8_t bytes[READ_CHUNK];
-    int64_t status = before ? check_reader() : 1;
+    int64_t status = before ? check_reader(terminal) : 1;
     while (!status) {
         size_t left = io_remaining(buffer);
-        struct taken taken = take(bytes, left < sizeof(bytes) ? left : sizeof(bytes));
+        struct taken taken = take(terminal, bytes, left < sizeof(bytes) ? left : sizeof(bytes));
         if (taken.size)
             status = io_copy_to(buffer, bytes, taken.size);
         bool more = taken.size == sizeof(bytes) && !taken.line_end && io_remaining(buffer);
@@ -201,11 +216,18 @@ static size_t piece_length(const uint8_t *text, size_t size) {
     return PIECE;
 }
 
-static void write_pieces(const uint8_t *text, size_t size) {
+// A serial line alone is waited for with interrupts on, and takes what its FIFO holds.
+static void write_pieces(struct terminal *terminal, const uint8_t *text, size_t size) {
     char out[2 * PIECE];
     while (size) {
         size_t piece = piece_length(text, size);
-        console_write(out, line_discipline_output(&console.line, text, piece, out));
+        if (!is_console(terminal)) {
+            for (unsigned i = 0; i < PATIENCE && !uart_can_write(terminal->port); i++)
+                thread_preemption_point();
+            if (piece > UART_BURST / 2) // each byte may become two
+                piece = UART_BURST / 2;
+        }
+        put(terminal, out, line_discipline_output(&terminal->line, text, piece, out));
         text += piece;
         size -= piece;
         thread_preemption_point();
@@ -213,7 +235,7 @@ static void write_pieces(const uint8_t *text, size_t size) {
 }
 
 static int64_t console_file_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)file, (void)offset;
+    (void)offset;
     size_t before = io_remaining(buffer);
     struct bounce_buffer bounce;
     int64_t error = bounce_buffer_init(&bounce, before);
@@ -222,7 +244,7 @@ static int64_t console_file_write(struct file *file, struct io_buffer *buffer, u
     while (!error && io_remaining(buffer)) {
         size_t left = io_remaining(buffer);
         error = io_copy_from(buffer, bounce.data, left < bounce.size ? left : bounce.size);
-        write_pieces(bounce.data, left - io_remaining(buffer));
+        write_pieces(file->object, bounce.data, left - io_remaining(buffer));
         if (!error && io_remaining(buffer) && thread_interrupted())
             break;
     }
@@ -231,69 +253,69 @@ static int64_t console_file_write(struct file *file, struct io_buffer *buffer, u
 }
 
 static unsigned console_poll(struct file *file, struct poll_table *table) {
-    (void)file;
-    poll_wait(table, &console.queue);
+    struct terminal *terminal = file->object;
+    poll_wait(table, &terminal->queue);
     unsigned events = EPOLLOUT | EPOLLWRNORM;
-    if (can_read(NULL))
+    if (can_read(terminal))
         events |= EPOLLIN | EPOLLRDNORM;
     return events;
 }
 
-static void set_termios(const struct termios *termios, bool flush) {
-    spin_lock(&console.lock);
+static void set_termios(struct terminal *terminal, const struct termios *termios, bool flush) {
+    spin_lock(&terminal->lock);
     if (flush) {
-        console.tail = console.head;
-        line_discipline_flush(&console.line);
+        terminal->tail = terminal->head;
+        line_discipline_flush(&terminal->line);
     }
-    line_discipline_set(&console.line, termios);
-    spin_unlock(&console.lock);
-    resume_reception();
-    wait_queue_wake(&console.queue, EPOLLIN | EPOLLRDNORM);
+    line_discipline_set(&terminal->line, termios);
+    spin_unlock(&terminal->lock);
+    resume_reception(terminal);
+    wait_queue_wake(&terminal->queue, EPOLLIN | EPOLLRDNORM);
 }
 
-static int64_t termios_ioctl(unsigned command, uint64_t argument) {
+static int64_t termios_ioctl(struct terminal *terminal, unsigned command, uint64_t argument) {
     struct termios termios;
     if (command == TCGETS) {
-        spin_lock(&console.lock);
-        termios = console.line.termios;
-        spin_unlock(&console.lock);
+        spin_lock(&terminal->lock);
+        termios = terminal->line.termios;
+        spin_unlock(&terminal->lock);
         return copy_to_user(argument, &termios, sizeof(termios));
     }
     if (copy_from_user(&termios, argument, sizeof(termios)))
         return -EFAULT;
-    set_termios(&termios, command == TCSETSF);
+    set_termios(terminal, &termios, command == TCSETSF);
     return 0;
 }
 
 _Static_assert(sizeof(struct termios) <= offsetof(struct termios2, c_ispeed),
                "termios2 extends it");
 
-static int64_t termios2_ioctl(unsigned command, uint64_t argument) {
+static int64_t termios2_ioctl(struct terminal *terminal, unsigned command, uint64_t argument) {
     struct termios2 extended = {.c_ispeed = 115200, .c_ospeed = 115200};
     struct termios termios;
     if (command == TCGETS2) {
-        spin_lock(&console.lock);
-        __builtin_memcpy(&extended, &console.line.termios, sizeof(termios));
-        spin_unlock(&console.lock);
+        spin_lock(&terminal->lock);
+        __builtin_memcpy(&extended, &terminal->line.termios, sizeof(termios));
+        spin_unlock(&terminal->lock);
         return copy_to_user(argument, &extended, sizeof(extended));
     }
     if (copy_from_user(&extended, argument, sizeof(extended)))
         return -EFAULT;
     __builtin_memcpy(&termios, &extended, sizeof(termios));
-    set_termios(&termios, command == TCSETSF2);
+    set_termios(terminal, &termios, command == TCSETSF2);
     return 0;
 }
 
-static int64_t flush(uint64_t which) {
+static int64_t flush(struct terminal *terminal, uint64_t which) {
     if (which > TCIOFLUSH)
         return -EINVAL;
     if (which == TCOFLUSH) // output is written through: none waits
         return 0;
-    spin_lock(&console.lock);
-    console.tail = console.head;
-    line_discipline_flush(&console.line);
-    spin_unlock(&console.lock);
-    resume_reception();
+    spin_lock(&terminal->lock);
+    terminal->tail = terminal->head;
+    line_discipline_flush(&terminal->line);
+    spin_unlock(&terminal->lock);
+    resume_reception(terminal);
     return 0;
 }
 
@@ -301,58 +323,64 @@ static int64_t give_int(uint64_t address, int value) {
     return copy_to_user(address, &value, sizeof(value));
 }
 
-static int64_t bytes_readable(uint64_t address) {
-    spin_lock(&console.lock);
-    process_ring();
-    size_t bytes = line_discipline_available(&console.line);
-    if (!line_discipline_is_cooked(&console.line))
-        bytes += console.head - console.tail;
-    spin_unlock(&console.lock);
+static int64_t bytes_readable(struct terminal *terminal, uint64_t address) {
+    spin_lock(&terminal->lock);
+    process_ring(terminal);
+    size_t bytes = line_discipline_available(&terminal->line);
+    if (!line_discipline_is_cooked(&terminal->line))
+        bytes += terminal->head - terminal->tail;
+    spin_unlock(&terminal->lock);
     return give_int(address, (int)bytes);
 }
 
-static int64_t window_ioctl(unsigned command, uint64_t argument) {
+static int64_t window_ioctl(struct terminal *terminal, unsigned command, uint64_t argument) {
     struct winsize window;
     if (command == TIOCSWINSZ) {
         if (copy_from_user(&window, argument, sizeof(window)))
             return -EFAULT;
-        spin_lock(&console.lock);
-        console.window = window;
-        spin_unlock(&console.lock);
+        spin_lock(&terminal->lock);
+        terminal->window = window;
+        spin_unlock(&terminal->lock);
         return 0;
     }
-    spin_lock(&console.lock);
-    window = console.window;
-    spin_unlock(&console.lock);
+    spin_lock(&terminal->lock);
+    window = terminal->window;
+    spin_unlock(&terminal->lock);
     return copy_to_user(argument, &window, sizeof(window));
 }
 
 static int64_t console_ioctl(struct file *file, unsigned command, uint64_t argument) {
-    (void)file;
+    struct terminal *terminal = file->object;
     uint32_t group;
     switch (command) {
     case TCGETS:
     case TCSETS:
     case TCSETSW:
     case TCSETSF:
-        return termios_ioctl(command, argument);
+        return termios_ioctl(terminal, command, argument);
     case TCGETS2:
     case TCSETS2:
     case TCSETSW2:
     case TCSETSF2:
-        return termios2_ioctl(command, argument);
+        return termios2_ioctl(terminal, command, argument);
     case TCFLSH:
-        return flush(argument);
+        return flush(terminal, argument);
     case TCSBRK:
     case TCSBRKP:
         return argument || command == TCSBRKP ? -EINVAL : 0; // tcdrain; a break cannot be sent
     case TIOCGWINSZ:
     case TIOCSWINSZ:
-        return window_ioctl(command, argument);
+        return window_ioctl(terminal, command, argument);
     case FIONREAD:
-        return bytes_readable(argument);
+        return bytes_readable(terminal, argument);
     case TIOCOUTQ:
         return give_int(argument, 0);
+    default:
+        break;
+    }
+    if (!is_console(terminal))
+        return -ENOTTY;
+    switch (command) {
     case TIOCGPGRP:
         group = foreground();
         return give_int(argument, (int)(group ? group : process_current()->group));
@@ -363,7 +391,7 @@ static int64_t console_ioctl(struct file *file, unsigned command, uint64_t argum
             return -EFAULT;
         if (!process_group_exists(group))
             return -ESRCH;
-        __atomic_store_n(&console.foreground, group, __ATOMIC_RELAXED);
+        __atomic_store_n(&terminal->foreground, group, __ATOMIC_RELAXED);
         return 0;
     case TIOCSCTTY: // it is everybody's controlling terminal
         return 0;
@@ -373,9 +401,9 @@ static int64_t console_ioctl(struct file *file, unsigned command, uint64_t argum
 }
 
 static int console_status(struct file *file, struct stat *status) {
-    (void)file;
+    const struct terminal *terminal = file->object;
     status->st_mode = S_IFCHR | 0620;
-    status->st_rdev = MKDEV(5, 1);
+    status->st_rdev = is_console(terminal) ? MKDEV(5, 1) : MKDEV(4, 64 + terminal->port);
     return 0;
 }
 
@@ -388,22 +416,40 @@ static const struct file_ops console_ops = {
     .status = console_status,
 };
 
-static void start(void) {
-    spin_lock(&console.lock);
-    bool first = !console.started;
-    console.started = true;
-    if (first)
-        line_discipline_init(&console.line, echo, NULL);
-    spin_unlock(&console.lock);
+static void start(struct terminal *terminal) {
+    spin_lock(&terminal->lock);
+    bool first = !terminal->started;
+    terminal->started = true;
+    if (first) {
+        terminal->window = (struct winsize){.ws_row = 25, .ws_col = 80};
+        list_init(&terminal->queue.waiters);
+        line_discipline_init(&terminal->line, echo, terminal);
+    }
+    spin_unlock(&terminal->lock);
     if (!first)
         return;
-    console_set_input_handler(receive);
-    console_input_enable(true);
+    uart_set_handler(terminal->port, receive, terminal);
+    uart_input_enable(terminal->port, true);
+}
+
+static struct file *open_port(enum uart_port port, int flags, int *error) {
+    struct terminal *terminal = &terminals[port];
+    terminal->port = port;
+    start(terminal);
+    struct file *file =
+        file_create(&console_ops, terminal, (uint32_t)flags & (O_ACCMODE | O_NONBLOCK));
+    *error = file ? 0 : -ENOMEM;
+    return file;
 }
 
 struct file *console_open(int flags, int *error) {
-    start();
-    struct file *file = file_create(&console_ops, NULL, (uint32_t)flags & (O_ACCMODE | O_NONBLOCK));
-    *error = file ? 0 : -ENOMEM;
-    return file;
+    return open_port(UART_COM1, flags, error);
+}
+
+struct file *serial_open(int flags, int *error) {
+    if (!uart_present(UART_COM2)) {
+        *error = -ENXIO;
+        return NULL;
+    }
+    return open_port(UART_COM2, flags, error);
 }

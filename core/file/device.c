@@ -147,4 +147,5 @@ void devices_init(void) {
     device_register("/dev/urandom", random_open);
     device_register("/dev/console", console_open);
     device_register("/dev/tty", console_open);
+    device_register("/dev/ttyS1", serial_open);
 }

@@ -109,3 +109,5 @@ int cgroup_mount(void);
 int numa_files_add(void); // /sys/devices/system/node. After root_init. 0 or -errno
 // A new file on the console, for fds 0, 1 and 2 of the first program; NULL: no memory.
 struct file *console_open(int flags, int *error);
+// /dev/ttyS1; -ENXIO: the machine has no COM2.
+struct file *serial_open(int flags, int *error);
