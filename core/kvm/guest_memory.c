@@ -53,39 +53,61 @@ int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uin
     return vcpu_exchange_slot(vcpu, &slot, gpa, old_value, new_value, size, exchanged);
 }
 
-static bool walk_read(void *vcpu, uint64_t gpa, void *data, uint32_t size) {
-    return vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), data, size) == 0;
+// One walk: the slot that held the last table, which most often holds the next.
+struct table_reader {
+    struct vcpu *vcpu;
+    struct memslot slot;
+};
+
+static bool walk_read(void *context, uint64_t gpa, void *data, uint32_t size) {
+    struct table_reader *reader = context;
+    struct memslot *slot = &reader->slot;
+    gpa |= vcpu_space(reader->vcpu);
+    if (gpa - slot->gpa >= slot->size && !memslot_find(reader->vcpu->vm, gpa, slot))
+        return false;
+    return !copy_from_user(data, memslot_user(slot, gpa), size);
 }
 
-static bool walk_exchange(void *vcpu, uint64_t gpa, uint64_t old_value, uint64_t new_value,
+static bool walk_exchange(void *context, uint64_t gpa, uint64_t old_value, uint64_t new_value,
                           uint32_t size) {
+    struct vcpu *vcpu = ((struct table_reader *)context)->vcpu;
     bool exchanged;
     return !vcpu_exchange_guest(vcpu, gpa | vcpu_space(vcpu), old_value, new_value, size,
                                 &exchanged) &&
            exchanged;
 }
 
-const struct guest_walk_ops guest_memory_walk = {.read = walk_read, .exchange = walk_exchange};
+static int walk(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
+                unsigned access, struct guest_translation *translation,
+                struct guest_exception *exception) {
+    static const struct guest_walk_ops ops = {.read = walk_read, .exchange = walk_exchange};
+    struct table_reader reader = {.vcpu = vcpu};
+    return guest_walk(paging, &ops, &reader, linear, access, translation, exception);
+}
 
-int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, uint64_t *gpa,
-                           struct guest_exception *exception) {
-    struct guest_paging paging;
+static int translate(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
+                     unsigned access, uint64_t *gpa, struct guest_exception *exception) {
     struct guest_translation translation;
-    virt_get_paging(&vcpu->virt, &paging);
-    int error =
-        guest_walk(&paging, &guest_memory_walk, vcpu, linear, access, &translation, exception);
+    int error = walk(vcpu, paging, linear, access, &translation, exception);
     if (!error)
         *gpa = translation.gpa;
     return error;
 }
 
-unsigned guest_memory_fetch(struct vcpu *vcpu, uint64_t linear, uint8_t *bytes, unsigned size,
-                            struct guest_exception *exception) {
+int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, uint64_t *gpa,
+                           struct guest_exception *exception) {
+    struct guest_paging paging;
+    virt_get_paging(&vcpu->virt, &paging);
+    return translate(vcpu, &paging, linear, access, gpa, exception);
+}
+
+unsigned guest_memory_fetch(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
+                            uint8_t *bytes, unsigned size, struct guest_exception *exception) {
     unsigned done = 0;
     while (done < size) {
         uint64_t gpa, left = PAGE_SIZE - ((linear + done) & ~PAGE_MASK);
         unsigned piece = left < size - done ? (unsigned)left : size - done;
-        if (guest_memory_translate(vcpu, linear + done, GUEST_FETCH, &gpa, exception))
+        if (translate(vcpu, paging, linear + done, GUEST_FETCH, &gpa, exception))
             break;
         if (vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), bytes + done, piece))
             break;
@@ -99,8 +121,8 @@ void guest_translate(struct vcpu *vcpu, struct kvm_translation *translation) {
     struct guest_translation result;
     struct guest_exception exception;
     virt_get_paging(&vcpu->virt, &paging);
-    translation->valid = !guest_walk(&paging, &guest_memory_walk, vcpu, translation->linear_address,
-                                     GUEST_NO_CHECK | GUEST_NO_SET_AD, &result, &exception);
+    translation->valid = !walk(vcpu, &paging, translation->linear_address,
+                               GUEST_NO_CHECK | GUEST_NO_SET_AD, &result, &exception);
     translation->physical_address = translation->valid ? result.gpa : ~0ull;
     translation->writeable = 1;
     translation->usermode = 0;

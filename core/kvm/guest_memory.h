@@ -9,7 +9,6 @@
 
 struct memslot;
 struct vcpu;
-extern const struct guest_walk_ops guest_memory_walk; // context: struct vcpu *
 
 // Guest-physical memory (of the second address space with MEMSLOT_SMM in gpa) through the current
 // address space, which must be the VM's. Writes go into the dirty log. 0, or -EFAULT: no slot, a
@@ -27,7 +26,8 @@ int vcpu_exchange_slot(struct vcpu *vcpu, const struct memslot *slot, uint64_t g
 // raise.
 int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, uint64_t *gpa,
                            struct guest_exception *exception);
-// Reads up to size bytes of code at linear; returns how many could be had (0: *exception says why).
-unsigned guest_memory_fetch(struct vcpu *vcpu, uint64_t linear, uint8_t *bytes, unsigned size,
-                            struct guest_exception *exception);
+// Reads up to size bytes of code at linear, with what virt_get_paging gave; returns how many could be
+// had (0: *exception says why).
+unsigned guest_memory_fetch(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
+                            uint8_t *bytes, unsigned size, struct guest_exception *exception);
 void guest_translate(struct vcpu *vcpu, struct kvm_translation *translation); // KVM_TRANSLATE

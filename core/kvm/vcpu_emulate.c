@@ -161,15 +161,16 @@ static enum code_mode code_mode(const struct kvm_segment *cs, bool long_mode) {
 }
 
 // Up to 15 bytes at RIP. 0 with an exception, or without one where no memory is.
-static unsigned fetch(struct vcpu *vcpu, enum code_mode *mode, uint8_t *bytes,
-                      struct guest_exception *exception) {
-    struct emulation *emulation = &vcpu->emulation;
+static unsigned fetch(struct vcpu *vcpu, const struct guest_paging *paging, enum code_mode *mode,
+                      uint8_t *bytes, struct guest_exception *exception) {
+    uint64_t rip = vcpu->emulation.rip;
     struct kvm_segment cs;
     virt->get_segment(&vcpu->virt, SEG_CS, &cs);
-    *mode = code_mode(&cs, emulation->long_mode);
-    uint64_t linear = *mode == CODE_64 ? emulation->rip : (uint32_t)(cs.base + emulation->rip);
+    *mode = code_mode(&cs, paging->efer & EFER_LMA);
+    uint64_t linear = *mode == CODE_64 ? rip : (uint32_t)(cs.base + rip);
     unsigned count = virt->instruction_bytes ? virt->instruction_bytes(&vcpu->virt, bytes) : 0;
-    return count ? count : guest_memory_fetch(vcpu, linear, bytes, INSTRUCTION_MAX, exception);
+    return count ? count
+                 : guest_memory_fetch(vcpu, paging, linear, bytes, INSTRUCTION_MAX, exception);
 }
 
 // An unprivileged program of the guest must not stop the guest: it gets #UD, unless user space
@@ -178,13 +179,15 @@ static unsigned fetch(struct vcpu *vcpu, enum code_mode *mode, uint8_t *bytes,
 static int fail(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     struct guest_exception exception = {.vector = GUEST_UD};
+    struct guest_paging paging;
     uint8_t bytes[INSTRUCTION_MAX];
     enum code_mode mode;
     if (vcpu->emulation.cpl && !vcpu->vm->exit_on_emulation_failure) {
         virt_raise(&vcpu->virt, &exception);
         return VCPU_RESUME;
     }
-    unsigned count = fetch(vcpu, &mode, bytes, &exception);
+    virt_get_paging(&vcpu->virt, &paging);
+    unsigned count = fetch(vcpu, &paging, &mode, bytes, &exception);
     run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
     run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
     run->emulation_failure.ndata = count ? 3 : 1;
@@ -264,6 +267,7 @@ static void load(struct vcpu *vcpu, const struct guest_paging *paging) {
     emulation->cr0 = paging->cr0;
     emulation->cr4 = paging->cr4;
     emulation->cpl = paging->cpl;
+    emulation->long_mode = paging->efer & EFER_LMA;
     emulation->ops = &emulation_ops;
     emulation->context = vcpu;
     emulation->port_data = vcpu->port_data;
@@ -279,8 +283,7 @@ int vcpu_undefined(struct vcpu *vcpu) {
     struct instruction instruction;
     virt_get_paging(&vcpu->virt, &paging);
     load_registers(vcpu);
-    vcpu->emulation.long_mode = paging.efer & EFER_LMA;
-    unsigned count = fetch(vcpu, &mode, bytes, &exception);
+    unsigned count = fetch(vcpu, &paging, &mode, bytes, &exception);
     if (vcpu->virt.in_smm && count && decode(bytes, count, mode, &instruction) == DECODED &&
         instruction.operation == OP_RSM)
         smm_resume(vcpu);
@@ -300,8 +303,7 @@ int vcpu_emulate(struct vcpu *vcpu) {
                        !vcpu->exit.stage2.page_walk;
     virt_get_paging(&vcpu->virt, &paging);
     load(vcpu, &paging);
-    emulation->long_mode = paging.efer & EFER_LMA;
-    unsigned count = fetch(vcpu, &mode, bytes, &exception);
+    unsigned count = fetch(vcpu, &paging, &mode, bytes, &exception);
     if (!count && exception.vector) {
         virt_raise(&vcpu->virt, &exception);
         return VCPU_RESUME;
