@@ -36,10 +36,6 @@ uint64_t fpu_host_xcr0(void) {
     return host.xcr0;
 }
 
-static void set_xcr0(uint64_t value) {
-    __asm__ volatile("xsetbv" ::"c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
-}
-
 void fpu_cpu_init(void) {
     if (!host.size) {
         struct cpuid_result r = read_cpuid(0xd, 0);
@@ -47,7 +43,7 @@ void fpu_cpu_init(void) {
         if ((host.xcr0 & XCR0_AVX512) != XCR0_AVX512)
             host.xcr0 &= ~XCR0_AVX512;
     }
-    set_xcr0(host.xcr0);
+    write_xcr0(host.xcr0);
     host.size = read_cpuid(0xd, 0).ebx; // for the features just enabled
     __asm__ volatile("fninit");
 }
@@ -94,12 +90,12 @@ static void restore(const struct fpu_state *state) {
 void fpu_switch(struct fpu_state *from, struct fpu_state *to) {
     if (from) {
         if (from->xcr0 != host.xcr0)
-            set_xcr0(host.xcr0);
+            write_xcr0(host.xcr0);
         save(from);
     }
     if (to) {
         restore(to);
         if (to->xcr0 != host.xcr0)
-            set_xcr0(to->xcr0);
+            write_xcr0(to->xcr0);
     }
 }

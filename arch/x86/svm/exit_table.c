@@ -2,7 +2,16 @@
 // VM exits by code (APM vol. 2 appendix C): one row each, with the length of the opcode for
 // processors without next RIP.
 #include <asm/svm.h>
+#include "arch/x86/guest/vcpu_registers.h"
 #include "arch/x86/svm/vcpu.h"
+
+#define CPUID_XSAVE_LEAF 0xd // its sizes follow XCR0
+
+static HANDLER(exit_cpuid_leaf) {
+    if (__builtin_expect((uint32_t)vcpu->gpr[GPR_RAX] == CPUID_XSAVE_LEAF, 0))
+        svm_adopt_xcr0(vcpu);
+    return exit_cpuid(vcpu, exit);
+}
 
 static HANDLER(exit_msr) {
     return svm_of(vcpu)->vmcb->exit_info1 ? exit_msr_write(vcpu, exit) : exit_msr_read(vcpu, exit);
@@ -92,7 +101,7 @@ const struct exit_row svm_exit_table[SVM_EXIT_ROWS] = {
     [SVM_EXIT_VINTR] = {exit_interrupt_window, 0, false},
     [SVM_EXIT_CR0_SEL_WRITE] = {svm_exit_control_register, 0, true},
     [SVM_EXIT_RDPMC] = {exit_protection, 0, true}, // no counters are offered
-    [SVM_EXIT_CPUID] = {exit_cpuid, 2, true},
+    [SVM_EXIT_CPUID] = {exit_cpuid_leaf, 2, true},
     [SVM_EXIT_SWINT] = {svm_exit_software_interrupt, 0, false},
     [SVM_EXIT_IRET] = {exit_iret, 0, false},
     [SVM_EXIT_INVD] = {exit_nothing, 2, true},

@@ -122,3 +122,9 @@ void svm_set_segment(struct virt_vcpu *vcpu, unsigned segment_register,
 bool svm_code_64(const struct vmcb *vmcb) {
     return (vmcb->efer & EFER_LMA) && (vmcb->segment[SEG_CS].attributes & VMCB_ATTRIBUTE_L);
 }
+
+void svm_adopt_xcr0(struct virt_vcpu *vcpu) {
+    uint64_t value = read_xcr0();
+    if (__builtin_expect(value != vcpu->xcr0, 0) && virt_set_xcr0(vcpu, value))
+        write_xcr0(vcpu->xcr0);
+}

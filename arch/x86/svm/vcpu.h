@@ -98,6 +98,9 @@ bool svm_code_64(const struct vmcb *vmcb);
 bool svm_instruction_fetch(struct virt_vcpu *vcpu, struct svm_instruction *instruction);
 // Past the instruction that exited.
 void svm_skip(struct virt_vcpu *vcpu);
+// Takes over what the guest has written to XCR0 without an exit: QEMU 7.2's TCG knows no intercept
+// of XSETBV. The guest's vector registers are loaded.
+void svm_adopt_xcr0(struct virt_vcpu *vcpu);
 
 // -- control_registers.c --
 uint64_t svm_get_cr0(const struct svm_vcpu *v);
