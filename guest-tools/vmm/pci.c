@@ -68,35 +68,60 @@ unsigned pci_add_capability(struct pci_device *device, uint8_t id, const void *b
     return offset;
 }
 
+static const struct bar_space {
+    uint32_t start, end; // of the window
+    uint16_t decoding;   // bit of the command register
+    uint32_t flags, address_mask;
+} spaces[PCI_BARS] = {
+    [PCI_BAR_MEMORY] = {PCI_WINDOW_START, PCI_WINDOW_END, PCI_COMMAND_MEMORY, 0,
+                        (uint32_t)PCI_BASE_ADDRESS_MEM_MASK},
+    [PCI_BAR_PORTS] = {PCI_PORTS_START, PCI_PORTS_END, PCI_COMMAND_IO, PCI_BASE_ADDRESS_SPACE_IO,
+                       (uint32_t)PCI_BASE_ADDRESS_IO_MASK},
+};
+
+static unsigned bar_register(unsigned bar) {
+    return PCI_BASE_ADDRESS_0 + 4 * bar;
+}
+
+static void place_bar(struct pci *pci, struct pci_device *device, unsigned bar) {
+    const struct bar_space *space = &spaces[bar];
+    uint32_t *next = &pci->windows[bar].next_bar;
+    uint32_t size = device->bars[bar].size, mask = ~(size - 1);
+    uint32_t address = (*next + size - 1) & mask;
+
+    if (address + size > space->end) {
+        fatal("the registers of the PCI devices do not fit into their window");
+    }
+    pci_config_set32(device, bar_register(bar), address | space->flags);
+    memcpy(device->writable + bar_register(bar), &mask, sizeof(mask));
+    *next = address + size;
+}
+
 void pci_attach(struct pci *pci, struct pci_device *device) {
     if (pci->count == PCI_DEVICES_MAX) {
         fatal("more than %d PCI devices", PCI_DEVICES_MAX);
     }
-    if (device->bar_size) {
-        uint32_t mask = ~(device->bar_size - 1);
-        uint32_t address = (pci->next_bar + device->bar_size - 1) & mask;
-
-        if (address + device->bar_size > PCI_WINDOW_END) {
-            fatal("the registers of the PCI devices do not fit into their window");
+    for (unsigned bar = 0; bar < PCI_BARS; bar++) {
+        if (device->bars[bar].size) {
+            place_bar(pci, device, bar);
         }
-        pci_config_set32(device, PCI_BASE_ADDRESS_0, address);
-        memcpy(device->writable + PCI_BASE_ADDRESS_0, &mask, sizeof(mask));
-        pci->next_bar = address + device->bar_size;
     }
     pci->devices[pci->count++] = device;
 }
 
-static void update_bar(struct pci_device *device) {
-    bool decoding = pci_config_read16(device, PCI_COMMAND) & PCI_COMMAND_MEMORY;
-    uint64_t address = config_read32(device, PCI_BASE_ADDRESS_0) & PCI_BASE_ADDRESS_MEM_MASK;
+static void update_bar(struct pci_device *device, unsigned bar) {
+    const struct bar_space *space = &spaces[bar];
+    struct pci_bar *state = &device->bars[bar];
+    bool decoding = pci_config_read16(device, PCI_COMMAND) & space->decoding;
+    uint64_t address = config_read32(device, bar_register(bar)) & space->address_mask;
 
     // Where sizing has left it, or outside the window, it answers nothing.
-    if (!decoding || address < PCI_WINDOW_START || address > PCI_WINDOW_END - device->bar_size) {
+    if (!decoding || address < space->start || address > space->end - state->size) {
         address = 0;
     }
-    if (device->bar_size && address != device->bar_address) {
-        device->bar_address = address;
-        device->bar_moved(device->device, address);
+    if (state->size && address != state->address) {
+        state->address = address;
+        device->bar_moved(device->device, bar);
     }
 }
 
@@ -132,7 +157,9 @@ static void config_write(struct pci *pci, unsigned bus, unsigned function, unsig
         uint8_t *byte = &device->config[offset + i];
         *byte = (uint8_t)((*byte & ~mask) | (data[i] & mask));
     }
-    update_bar(device);
+    for (unsigned bar = 0; bar < PCI_BARS; bar++) {
+        update_bar(device, bar);
+    }
     if (device->config_written) {
         device->config_written(device->device, offset, length);
     }
@@ -202,40 +229,46 @@ static void ecam_write(void *context, uint64_t offset, const void *data, unsigne
 
 static const struct bus_device_ops ecam_ops = {.read = ecam_read, .write = ecam_write};
 
-static struct pci_device *find_bar(const struct pci *pci, uint64_t address, unsigned length) {
+static struct pci_device *find_bar(const struct pci *pci, unsigned bar, uint64_t address,
+                                   unsigned length) {
     for (unsigned i = 0; i < pci->count; i++) {
-        struct pci_device *device = pci->devices[i];
-        uint64_t offset = address - device->bar_address;
+        const struct pci_bar *state = &pci->devices[i]->bars[bar];
+        uint64_t offset = address - state->address;
 
-        if (device->bar_address && offset < device->bar_size &&
-            length <= device->bar_size - offset) {
-            return device;
+        if (state->address && offset < state->size && length <= state->size - offset) {
+            return pci->devices[i];
         }
     }
     return NULL;
 }
 
 static void window_read(void *context, uint64_t offset, void *data, unsigned length) {
-    struct pci *pci = context;
-    uint64_t address = PCI_WINDOW_START + offset;
+    const struct pci_window *window = context;
+    struct pci *pci = window->pci;
+    unsigned bar = (unsigned)(window - pci->windows);
+    uint64_t address = spaces[bar].start + offset;
 
     memset(data, 0xff, length);
     pthread_mutex_lock(&pci->lock);
-    struct pci_device *device = find_bar(pci, address, length);
+    struct pci_device *device = find_bar(pci, bar, address, length);
     if (device) {
-        device->bar->read(device->device, address - device->bar_address, data, length);
+        const struct pci_bar *found = &device->bars[bar];
+        found->ops->read(device->device, address - found->address, data, length);
     }
     pthread_mutex_unlock(&pci->lock);
 }
 
 static void window_write(void *context, uint64_t offset, const void *data, unsigned length) {
-    struct pci *pci = context;
-    uint64_t address = PCI_WINDOW_START + offset;
+    const struct pci_window *window = context;
+    struct pci *pci = window->pci;
+    unsigned bar = (unsigned)(window - pci->windows);
+    uint64_t address = spaces[bar].start + offset;
 
     pthread_mutex_lock(&pci->lock);
-    struct pci_device *device = find_bar(pci, address, length);
+    struct pci_device *device = find_bar(pci, bar, address, length);
     if (device) {
-        device->bar->write(device->device, address - device->bar_address, data, length);
+        const struct pci_bar *found = &device->bars[bar];
+        found->ops->write(device->device, address - found->address, data, length);
     }
     pthread_mutex_unlock(&pci->lock);
 }
@@ -243,11 +276,19 @@ static void window_write(void *context, uint64_t offset, const void *data, unsig
 static const struct bus_device_ops window_ops = {.read = window_read, .write = window_write};
 
 void pci_create(struct pci *pci, struct bus *ports, struct bus *mmio) {
-    *pci = (struct pci){.lock = PTHREAD_MUTEX_INITIALIZER, .next_bar = PCI_WINDOW_START};
+    struct bus *const buses[PCI_BARS] = {[PCI_BAR_MEMORY] = mmio, [PCI_BAR_PORTS] = ports};
+
+    *pci = (struct pci){.lock = PTHREAD_MUTEX_INITIALIZER};
     pci_device_init(&pci->host_bridge, VENDOR_RED_HAT, HOST_BRIDGE_ID, CLASS_HOST, 0);
-    pci_attach(pci, &pci->host_bridge);
     bus_attach(ports, PCI_CONFIG_ADDRESS_PORT, 4, &address_ops, pci);
     bus_attach(ports, PCI_CONFIG_DATA_PORT, 4, &data_ops, pci);
     bus_attach(mmio, PCI_ECAM_START, PCI_ECAM_SIZE, &ecam_ops, pci);
-    bus_attach(mmio, PCI_WINDOW_START, PCI_WINDOW_END - PCI_WINDOW_START, &window_ops, pci);
+    for (unsigned bar = 0; bar < PCI_BARS; bar++) {
+        const struct bar_space *space = &spaces[bar];
+
+        pci->windows[bar] = (struct pci_window){.pci = pci, .next_bar = space->start};
+        bus_attach(buses[bar], space->start, space->end - space->start, &window_ops,
+                   &pci->windows[bar]);
+    }
+    pci_attach(pci, &pci->host_bridge);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The guest's PCI bus 0: configuration space by ports 0xcf8/0xcfc and by ECAM, and a window of
-// memory in which its devices' registers are.
+// memory and one of ports in which its devices' registers are.
 #pragma once
 
 #include <linux/pci_regs.h>
@@ -13,20 +13,26 @@
 #define PCI_DEVICES_MAX 32
 #define PCI_CONFIG_SIZE 256
 
+enum pci_bar_kind { PCI_BAR_MEMORY, PCI_BAR_PORTS, PCI_BARS };
+
+// A base address register: its number is its kind.
+struct pci_bar {
+    uint32_t size; // a power of two, 0 where the device has none
+    const struct bus_device_ops *ops;
+    uint64_t address; // 0: it does not answer
+};
+
 struct pci_device {
     uint8_t config[PCI_CONFIG_SIZE];
     uint8_t writable[PCI_CONFIG_SIZE]; // bits of config that the guest may change
-    // BAR 0, in memory; size 0 where the device has none. Called with the bus's lock held.
-    uint32_t bar_size;
-    const struct bus_device_ops *bar;
+    struct pci_bar bars[PCI_BARS];     // their functions are called with the bus's lock held
     // After a configuration write; offset and length say what may have changed.
     void (*config_written)(void *device, unsigned offset, unsigned length);
     // Before a configuration read, where the answer is not in config already.
     void (*config_read)(void *device, unsigned offset, unsigned length);
-    // BAR 0 has moved to address, or 0: it does not answer.
-    void (*bar_moved)(void *device, uint64_t address);
+    // A BAR has another address now.
+    void (*bar_moved)(void *device, enum pci_bar_kind bar);
     void *device; // what the functions are given
-    uint64_t bar_address;
     unsigned capabilities_end;
     unsigned last_capability;
 };
@@ -36,7 +42,10 @@ struct pci {
     uint32_t config_address; // port 0xcf8
     struct pci_device *devices[PCI_DEVICES_MAX];
     unsigned count;
-    uint32_t next_bar;
+    struct pci_window {
+        struct pci *pci;
+        uint32_t next_bar;
+    } windows[PCI_BARS];
     struct pci_device host_bridge;
 };
 
@@ -51,7 +60,7 @@ void pci_device_init(struct pci_device *device, uint16_t vendor, uint16_t id, ui
 unsigned pci_add_capability(struct pci_device *device, uint8_t id, const void *body,
                             unsigned length);
 
-// Puts a device into the next free slot and gives its BAR an address.
+// Puts a device into the next free slot and gives its BARs addresses.
 void pci_attach(struct pci *pci, struct pci_device *device);
 
 uint16_t pci_config_read16(const struct pci_device *device, unsigned offset);
