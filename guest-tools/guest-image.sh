@@ -54,7 +54,7 @@ version=$(basename packages/lib/modules/*)
 modules=root/lib/modules/$version
 mkdir -p "$modules"
 for module in virtio virtio_ring virtio_pci virtio_pci_modern_dev virtio_pci_legacy_dev virtio_blk \
-    virtio_net net_failover failover virtio_console virtio-rng virtio_balloon \
+    virtio_net net_failover failover 8021q garp mrp llc stp virtio_console virtio-rng virtio_balloon \
     button evdev pvpanic-mmio; do
     find packages/lib/modules -name "$module.ko" -exec cp {} "$modules" \;
 done
@@ -94,6 +94,16 @@ cat >>root/etc/startup <<'END'
 END
 printf '#!/bin/sh\npoweroff\n' >root/etc/acpi/PWRF/00000080
 chmod 755 root/etc/acpi/PWRF/00000080
+# udhcpc -i eth0: an address for good.
+mkdir -p root/etc/udhcpc
+cat >root/etc/udhcpc/default.script <<'END'
+#!/bin/sh
+[ "$1" = bound ] || [ "$1" = renew ] || { ip link set "$interface" up; exit; }
+ip address flush dev "$interface"
+ip address add "$ip/$mask" dev "$interface"
+for gateway in $router; do ip route add default via "$gateway" dev "$interface"; done
+for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf
+END
 cat >root/etc/profile <<'END'
 export PATH=/bin HOME=/root TERM=${TERM:-vt100}
 export PS1='guest:\w\$ '
@@ -101,7 +111,7 @@ cd
 END
 echo 'root:x:0:0:root:/root:/bin/sh' >root/etc/passwd
 echo 'root:x:0:' >root/etc/group
-chmod 755 root/etc/startup
+chmod 755 root/etc/startup root/etc/udhcpc/default.script
 
 # devtmpfs is mounted by init, which needs a console before.
 (cd root && find . -print | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >initrd.img

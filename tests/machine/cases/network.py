@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The driver domain's network: its switch on Linux between two of Debian's QEMUs, peers that nobody here wrote."""
+
+import os
+import signal
+import subprocess
+import time
+
+from harness import Failure, case
+
+TIMEOUT = 240
+# Two guests: each has an address, waits for the other, and says what it saw.
+PING = ("me={me}; other={other}; ip link set eth0 mtu 9000 up; ip address add 10.0.0.$me/24 dev eth0; modprobe 8021q; "
+        "ip link add link eth0 name eth0.5 type vlan id 5; ip address add 10.0.5.$me/24 dev eth0.5; "
+        "ip link set eth0.5 up; for i in $(seq 60); do ping -c 1 -W 1 10.0.0.$other >/dev/null && break; done; "
+        "ping -q -c 5 10.0.0.$other | grep -c ' 0% packet loss' | sed 's/^/ping: /'; "
+        "ping -q -c 3 -s 7950 10.0.0.$other | grep -c ' 0% packet loss' | sed 's/^/large: /'; "
+        "ping -q -c 3 10.0.5.$other | grep -c ' 0% packet loss' | sed 's/^/vlan: /'; ")
+# One megabyte by TCP; the receiver's standard input stays open.
+SEND = ("head -c 1048576 /dev/urandom >/tmp/sent; sha256sum </tmp/sent; "
+        "for i in $(seq 30); do nc 10.0.0.2 7 </tmp/sent && break; sleep 1; done")
+RECEIVE = "mkfifo /tmp/hold; sleep 1000 >/tmp/hold & nc -l -p 7 </tmp/hold >/tmp/got; sha256sum </tmp/got"
+QUIET = "console=ttyS0 quiet cryptomgr.notests=1 tsc=reliable"
+
+
+def start_drivers(test, *ports):
+    process = subprocess.Popen(
+        [os.path.abspath(os.path.join(test.out, "bin/drivers")), *(word for port in ports for word in ("--net", port))],
+        cwd=test.directory, stdout=subprocess.PIPE)
+    process.stdout.readline()  # it listens
+    return process
+
+
+def start_guest(test, number, script, pairs=1, packed="off"):
+    guest = os.path.abspath(os.path.join(test.out, "guest"))
+    return subprocess.Popen(
+        ["qemu-system-x86_64", "-machine", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-nodefaults",
+         "-display", "none", "-m", "192", "-smp", str(pairs), "-object", "memory-backend-memfd,id=ram,size=192M,share=on",
+         "-serial", f"file:guest{number}.log", "-no-reboot", "-kernel", os.path.join(guest, "vmlinuz"),
+         "-initrd", os.path.join(guest, "initrd.img"), "-chardev", f"socket,id=net,path=net{number}.sock,reconnect=1",
+         "-netdev", f"vhost-user,id=net,chardev=net,queues={pairs}",
+         "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:00:00:0{number},mq=on,vectors={2 * pairs + 2},packed={packed},"
+         "romfile=", "-append", f'{QUIET} RUN="{script}"'], cwd=test.directory)
+
+
+def read_log(test, number):
+    path = os.path.join(test.directory, f"guest{number}.log")
+    if not os.path.exists(path):
+        return ""
+    with open(path, errors="replace") as log:
+        return log.read().replace("\r", "")
+
+
+def wait_for_guests(test, guests):
+    deadline = time.monotonic() + TIMEOUT
+    while any(guest.poll() is None for guest in guests):
+        if time.monotonic() > deadline:
+            raise Failure("a guest does not end: " + " | ".join(read_log(test, number)[-400:] for number in (1, 2)))
+        time.sleep(0.2)
+
+
+def check_ping(test, logs):
+    for log in logs:
+        for line in ("ping: 1", "large: 1", "vlan: 1"):
+            test.check(line in log, f"'{line}' is not in a guest's log: {log[-600:]}")
+
+
+@case("the driver domain's switch between two QEMUs", "linux")
+def switch_between_qemus(test):
+    processes = [start_drivers(test, "socket=net1.sock,switch=lan,mac=52:54:00:00:00:01,num_queues=4",
+                               "socket=net2.sock,switch=lan")]
+    try:
+        guests = [start_guest(test, 1, PING.format(me=1, other=2) + SEND, pairs=2),
+                  start_guest(test, 2, PING.format(me=2, other=1) + RECEIVE)]
+        processes += guests
+        wait_for_guests(test, guests)
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+    logs = [read_log(test, number) for number in (1, 2)]
+    check_ping(test, logs)
+    digests = [[word for word in log.split() if len(word) == 64] for log in logs]
+    test.check(digests[0] and digests[0] == digests[1], f"one guest sent {digests[0]}, the other received {digests[1]}")
