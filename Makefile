@@ -11,7 +11,7 @@ SHELL := /bin/bash
 # Every Debian package that building, running and testing need.
 PACKAGES := gcc libc6-dev linux-libc-dev binutils nasm gnu-efi python3 mtools cpio xz-utils \
 	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 seabios syslinux \
-	check pkg-config libasan8 libubsan1 clang clang-format clang-tidy cppcheck libzydis-dev spin gnuplot-nox
+	check pkg-config libexpat1-dev libasan8 libubsan1 clang clang-format clang-tidy cppcheck libzydis-dev spin gnuplot-nox
 
 CC := gcc
 NASM := nasm
@@ -130,13 +130,13 @@ define program_rule
 $(1): $(patsubst %.c,$(OUT)/program-obj/%.o,$(2))
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$@)
-	$$(Q)$(CC) -static -s -pthread $$^ -o $$@
+	$$(Q)$(CC) -static -s -pthread $$^ $(3) -o $$@
 endef
 # What the driver domain and vmm share.
 VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c) drivers/block/raw_file.c drivers/block/virtio_block.c \
 	drivers/vhost_user/message.c
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
-	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)))))
+	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)),$(if $(filter virtd,$(tool)),-lexpat))))
 $(eval $(call program_rule,$(OUT)/bin/drivers,$(wildcard drivers/*.c drivers/*/*.c)))
 $(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c))))
 SUITE := $(OUT)/tests/suite

@@ -1,0 +1,580 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The schema of domain XML: a table of every element, attribute and value that is honoured here.
+// What it does not have is refused by name, with its line: nothing of a definition is dropped.
+#define _GNU_SOURCE
+#include "domain_xml.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "capabilities.h"
+#include "domain.h"
+#include "memory.h"
+#include "options.h"
+
+// Each rule: the element's path, and its attributes as `name` (any value) or `name=this|that`.
+// "=" alone is its text. An element without "=" has none. "*": anything below it too.
+struct rule {
+    const char *path, *allowed;
+};
+static const struct rule rules[] = {
+    {"domain", "type=kvm id"},
+    {"domain/name", "="},
+    {"domain/uuid", "="},
+    {"domain/title", "="},
+    {"domain/description", "="},
+    {"domain/metadata", "*"},
+    {"domain/memory", "= unit"},
+    {"domain/currentMemory", "= unit"},
+    {"domain/vcpu", "= placement=static cpuset current"},
+    {"domain/cputune", ""},
+    {"domain/cputune/shares", "="},
+    {"domain/cputune/period", "="},
+    {"domain/cputune/quota", "="},
+    {"domain/cputune/vcpupin", "vcpu cpuset"},
+    {"domain/os", ""},
+    {"domain/os/type", "=hvm arch=x86_64 machine=" MACHINE},
+    {"domain/os/kernel", "="},
+    {"domain/os/initrd", "="},
+    {"domain/os/cmdline", "="},
+    {"domain/os/boot", "dev=hd"},
+    {"domain/features", ""},
+    {"domain/features/acpi", ""},
+    {"domain/features/apic", ""},
+    {"domain/features/pae", ""},
+    {"domain/features/vmport", "state=off"},
+    {"domain/cpu", "mode=host-passthrough check=none migratable=on|off"},
+    {"domain/clock", "offset=utc"},
+    {"domain/clock/timer", "name=rtc|pit|hpet|kvmclock tickpolicy=catchup|delay present=yes|no"},
+    {"domain/on_poweroff", "=destroy|restart"},
+    {"domain/on_reboot", "=restart|destroy"},
+    {"domain/on_crash", "=destroy|restart"},
+    {"domain/pm", ""},
+    {"domain/pm/suspend-to-mem", "enabled=no"},
+    {"domain/pm/suspend-to-disk", "enabled=no"},
+    {"domain/devices", ""},
+    {"domain/devices/emulator", "="},
+    {"domain/devices/disk", "type=file|block|vhostuser device=disk"},
+    {"domain/devices/disk/driver",
+     "name=qemu type=raw cache=default|writeback discard=unmap|ignore queues"},
+    {"domain/devices/disk/source", "file dev type=unix path"},
+    {"domain/devices/disk/target", "dev bus=virtio"},
+    {"domain/devices/disk/readonly", ""},
+    {"domain/devices/interface", "type=vhostuser"},
+    {"domain/devices/interface/mac", "address"},
+    {"domain/devices/interface/source", "type=unix path mode=client"},
+    {"domain/devices/interface/target", "dev"},
+    {"domain/devices/interface/model", "type=virtio"},
+    {"domain/devices/serial", "type=pty"},
+    {"domain/devices/serial/target", "type=isa-serial port=0"},
+    {"domain/devices/serial/target/model", "name=isa-serial"},
+    {"domain/devices/console", "type=pty"},
+    {"domain/devices/console/target", "type=serial|virtio port=0"},
+    {"domain/devices/rng", "model=virtio"},
+    {"domain/devices/rng/backend", "= model=random"},
+    {"domain/devices/memballoon", "model=virtio|none autodeflate=on|off freePageReporting=on|off"},
+    {"domain/devices/memballoon/stats", "period"},
+    {"domain/devices/controller", "type=usb|pci index=0 model=none|pcie-root"},
+};
+
+// What a check has found wrong.
+struct refusal {
+    enum error_code code;
+    char *sentence;
+};
+
+static bool refuse(struct refusal *refusal, enum error_code code, const char *format, ...) {
+    va_list args;
+
+    va_start(args, format);
+    refusal->code = code;
+    if (vasprintf(&refusal->sentence, format, args) < 0) {
+        refusal->sentence = NULL;
+    }
+    va_end(args);
+    return false;
+}
+
+// --- the schema --------------------------------------------------------------------------------
+
+// Whether `value` is one of the words of "a|b c" before the blank.
+static bool one_of(const char *words, const char *value) {
+    size_t length = strlen(value);
+
+    for (;;) {
+        size_t word = strcspn(words, "| ");
+        if (word == length && memcmp(words, value, length) == 0) {
+            return true;
+        }
+        if (words[word] != '|') {
+            return false;
+        }
+        words += word + 1;
+    }
+}
+
+// 1: allowed; 0: no such attribute; -1: not with this value. The name "" is the text.
+static int attribute_allowed(const char *allowed, const char *name, const char *value) {
+    size_t length = strlen(name);
+
+    while (*allowed) {
+        size_t word = strcspn(allowed, "= ");
+        if (word == length && memcmp(allowed, name, length) == 0) {
+            bool any = allowed[word] != '=' || !allowed[word + 1] || allowed[word + 1] == ' ';
+            return any || one_of(allowed + word + 1, value) ? 1 : -1;
+        }
+        allowed += strcspn(allowed, " ");
+        allowed += strspn(allowed, " ");
+    }
+    return 0;
+}
+
+static bool check_node(struct xml *node, const char *parent, struct refusal *refusal) {
+    const struct rule *rule = NULL;
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s%s%s", parent, *parent ? "/" : "", node->name);
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        rule = strcmp(rules[i].path, path) == 0 ? &rules[i] : rule;
+    }
+    if (!rule) {
+        return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
+                      "line %u: the element <%s> is not supported (%s)", node->line, node->name,
+                      path);
+    }
+    if (*rule->allowed == '*') {
+        return true;
+    }
+    for (const struct xml_attribute *a = node->attributes; a; a = a->next) {
+        int allowed = attribute_allowed(rule->allowed, a->name, a->value);
+        if (allowed <= 0) {
+            return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
+                          allowed ? "line %u: %s='%s' of <%s> is not supported"
+                                  : "line %u: the attribute %s='%s' of <%s> is not supported",
+                          node->line, a->name, a->value, path);
+        }
+    }
+    if (node->text && strspn(node->text, " \t\r\n") < strlen(node->text)) {
+        int allowed = attribute_allowed(rule->allowed, "", node->text);
+        if (allowed <= 0) {
+            return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
+                          "line %u: the text '%s' of <%s> is not supported", node->line, node->text,
+                          path);
+        }
+    } else if (node->text) {
+        free(node->text); // layout
+        node->text = NULL;
+    }
+    for (struct xml *child = node->children; child; child = child->next) {
+        if (!check_node(child, path, refusal)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// --- values ------------------------------------------------------------------------------------
+
+static bool parse_number(const char *text, uint64_t *value) {
+    char *end;
+
+    if (!text || !isdigit((unsigned char)*text)) {
+        return false;
+    }
+    *value = strtoull(text, &end, 10);
+    return *end == '\0';
+}
+
+static uint64_t number(const struct xml *xml, const char *path) {
+    uint64_t value = 0;
+
+    parse_number(xml_get(xml, path), &value);
+    return value;
+}
+
+static void set_number(struct xml *xml, const char *path, uint64_t value) {
+    char text[24];
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    xml_set(xml, path, text);
+}
+
+static void set_default(struct xml *xml, const char *path, const char *value) {
+    if (!xml_get(xml, path)) {
+        xml_set(xml, path, value);
+    }
+}
+
+uint64_t domain_memory(const struct xml *xml) {
+    return number(xml, "memory");
+}
+
+uint64_t domain_current_memory(const struct xml *xml) {
+    return number(xml, "currentMemory");
+}
+
+unsigned domain_max_vcpus(const struct xml *xml) {
+    return (unsigned)number(xml, "vcpu");
+}
+
+unsigned domain_vcpus(const struct xml *xml) {
+    return (unsigned)number(xml, xml_get(xml, "vcpu@current") ? "vcpu@current" : "vcpu");
+}
+
+bool cpuset_parse(const char *text, uint8_t *map, unsigned bytes) {
+    memset(map, 0, bytes);
+    while (*text) {
+        bool exclude = *text == '^';
+        char *end;
+        text += exclude;
+        if (!isdigit((unsigned char)*text)) {
+            return false;
+        }
+        unsigned long first = strtoul(text, &end, 10), last = first;
+        if (*end == '-' && isdigit((unsigned char)end[1])) {
+            last = strtoul(end + 1, &end, 10);
+        }
+        if (last < first || last / 8 >= bytes || (*end && *end != ',')) {
+            return false;
+        }
+        for (unsigned long cpu = first; cpu <= last; cpu++) {
+            uint8_t bit = (uint8_t)(1u << cpu % 8);
+            map[cpu / 8] = exclude ? map[cpu / 8] & (uint8_t)~bit : map[cpu / 8] | bit;
+        }
+        text = *end ? end + 1 : end;
+    }
+    return true;
+}
+
+char *cpuset_format(const uint8_t *map, unsigned bytes) {
+    struct buffer text = {0};
+
+    for (unsigned cpu = 0; cpu < bytes * 8; cpu++) {
+        unsigned last = cpu;
+        if (!(map[cpu / 8] >> cpu % 8 & 1)) {
+            continue;
+        }
+        while (last + 1 < bytes * 8 && (map[(last + 1) / 8] >> (last + 1) % 8 & 1)) {
+            last++;
+        }
+        buffer_print(&text, text.length ? ",%u" : "%u", cpu);
+        if (last > cpu) {
+            buffer_print(&text, "-%u", last);
+        }
+        cpu = last;
+    }
+    return buffer_take_string(&text);
+}
+
+// --- checks and defaults beyond the schema -----------------------------------------------------
+
+// A memory size, to KiB (libvirt's units: k, K, KiB of 1024; KB of 1000, and so on).
+static bool normalize_memory(struct xml *domain, const char *name, struct refusal *refusal) {
+    static const struct {
+        const char *unit;
+        uint64_t bytes;
+    } units[] = {{"b", 1},           {"bytes", 1},       {"KB", 1000},
+                 {"k", 1ull << 10},  {"K", 1ull << 10},  {"KiB", 1ull << 10},
+                 {"MB", 1000000},    {"M", 1ull << 20},  {"MiB", 1ull << 20},
+                 {"GB", 1000000000}, {"G", 1ull << 30},  {"GiB", 1ull << 30},
+                 {"T", 1ull << 40},  {"TiB", 1ull << 40}};
+    struct xml *node = xml_find(domain, name);
+    const char *unit = xml_get(node, "@unit");
+    uint64_t value, bytes = unit ? 0 : 1024;
+
+    for (size_t i = 0; unit && i < sizeof(units) / sizeof(units[0]); i++) {
+        bytes = strcmp(unit, units[i].unit) == 0 ? units[i].bytes : bytes;
+    }
+    if (!bytes || !parse_number(node->text, &value) || value > UINT64_MAX / bytes ||
+        value * bytes < 1024) {
+        return refuse(refusal, ERROR_XML, "line %u: <%s> is no amount of memory", node->line, name);
+    }
+    set_number(domain, name, value * bytes / 1024);
+    xml_set(node, "@unit", "KiB");
+    return true;
+}
+
+static bool check_name(struct xml *domain, struct refusal *refusal) {
+    const char *name = xml_get(domain, "name"), *uuid = xml_get(domain, "uuid");
+    uint8_t bytes[UUID_BYTES];
+    char text[UUID_TEXT];
+
+    if (!name || !*name || strpbrk(name, "/\n") || strlen(name) > 255) {
+        return refuse(refusal, ERROR_XML, "a domain needs a <name>, without '/'");
+    }
+    if (!uuid) {
+        if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) {
+            return refuse(refusal, ERROR_INTERNAL, "no random numbers for a uuid");
+        }
+        bytes[6] = (uint8_t)((bytes[6] & 0x0f) | 0x40); // RFC 4122: version 4
+        bytes[8] = (uint8_t)((bytes[8] & 0x3f) | 0x80);
+    } else if (!uuid_parse(uuid, bytes)) {
+        return refuse(refusal, ERROR_XML, "line %u: '%s' is no uuid",
+                      xml_find(domain, "uuid")->line, uuid);
+    }
+    uuid_format(bytes, text);
+    xml_set(domain, "uuid", text);
+    return true;
+}
+
+static bool check_memory(struct xml *domain, struct refusal *refusal) {
+    if (!xml_find(domain, "memory")) {
+        return refuse(refusal, ERROR_XML, "a domain needs <memory>");
+    }
+    if (!normalize_memory(domain, "memory", refusal) ||
+        (xml_find(domain, "currentMemory") &&
+         !normalize_memory(domain, "currentMemory", refusal))) {
+        return false;
+    }
+    if (domain_memory(domain) < 16384) {
+        return refuse(refusal, ERROR_CONFIG_UNSUPPORTED, "less than 16 MiB of memory");
+    }
+    set_number(domain, "memory", (domain_memory(domain) + 3) & ~3ull); // pages of 4 KiB
+    set_default(domain, "currentMemory", xml_get(domain, "memory"));
+    xml_set(domain, "currentMemory@unit", "KiB");
+    if (domain_current_memory(domain) > domain_memory(domain)) {
+        xml_set(domain, "currentMemory", xml_get(domain, "memory"));
+    }
+    return true;
+}
+
+static bool check_cpuset(const struct xml *node, struct refusal *refusal) {
+    const char *set = xml_get(node, "@cpuset");
+    uint8_t map[128];
+
+    return !set || cpuset_parse(set, map, sizeof(map)) ||
+           refuse(refusal, ERROR_XML, "line %u: cpuset '%s' is no set of CPUs", node->line, set);
+}
+
+static bool check_vcpus(struct xml *domain, struct refusal *refusal) {
+    struct xml *tune = xml_find(domain, "cputune");
+    uint64_t value;
+
+    set_default(domain, "vcpu", "1");
+    set_default(domain, "vcpu@placement", "static");
+    struct xml *vcpu = xml_find(domain, "vcpu");
+    if (!domain_max_vcpus(domain) || domain_max_vcpus(domain) > VCPUS_MAX ||
+        !domain_vcpus(domain) || domain_vcpus(domain) > domain_max_vcpus(domain)) {
+        return refuse(refusal, ERROR_XML, "line %u: from 1 to %u <vcpu> and no more current ones",
+                      vcpu->line, VCPUS_MAX);
+    }
+    if (!check_cpuset(vcpu, refusal)) {
+        return false;
+    }
+    for (struct xml *node = tune ? tune->children : NULL; node; node = node->next) {
+        bool pin = strcmp(node->name, "vcpupin") == 0;
+        const char *text = pin ? xml_get(node, "@vcpu") : node->text;
+        bool negative = strcmp(node->name, "quota") == 0 && text && *text == '-';
+        if (!parse_number(negative ? text + 1 : text, &value) ||
+            (pin && (value >= domain_max_vcpus(domain) || !xml_get(node, "@cpuset")))) {
+            return refuse(refusal, ERROR_XML, "line %u: <%s> has no such value", node->line,
+                          node->name);
+        }
+        if (!check_cpuset(node, refusal)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_boot(struct xml *domain, struct refusal *refusal) {
+    if (!xml_get(domain, "os/type")) {
+        return refuse(refusal, ERROR_XML, "a domain needs <os> with <type>hvm</type>");
+    }
+    set_default(domain, "os/type@arch", "x86_64");
+    set_default(domain, "os/type@machine", MACHINE);
+    if (!xml_get(domain, "os/kernel")) {
+        return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
+                      "line %u: <os> has no <kernel>: there is no firmware to boot a disk by",
+                      xml_find(domain, "os")->line);
+    }
+    return true;
+}
+
+static bool need(const struct xml *node, const char *path, struct refusal *refusal) {
+    const char *value = xml_get(node, path);
+
+    // A comma would begin another option of the monitor's.
+    return (value && *value && !strpbrk(value, ",\n")) ||
+           refuse(refusal, ERROR_XML, "line %u: <%s> needs %s, without a comma", node->line,
+                  node->name, path);
+}
+
+static bool check_disk(struct xml *disk, struct refusal *refusal) {
+    const char *type = xml_get(disk, "@type");
+    const char *source = !type                        ? "@type"
+                         : strcmp(type, "file") == 0  ? "source@file"
+                         : strcmp(type, "block") == 0 ? "source@dev"
+                                                      : "source@path";
+
+    if (!need(disk, source, refusal) || !need(disk, "target@dev", refusal)) {
+        return false;
+    }
+    const char *target = xml_get(disk, "target@dev");
+    for (const struct xml *other = xml_next(disk); other; other = xml_next(other)) {
+        const char *name = xml_get(other, "target@dev");
+        if (name && strcmp(name, target) == 0) {
+            return refuse(refusal, ERROR_XML, "line %u: target '%s' is another disk's too",
+                          other->line, target);
+        }
+    }
+    set_default(disk, "@device", "disk");
+    if (strcmp(type, "vhostuser") == 0) {
+        set_default(disk, "source@type", "unix");
+    } else {
+        set_default(disk, "driver@name", "qemu");
+        set_default(disk, "driver@type", "raw");
+    }
+    set_default(disk, "target@bus", "virtio");
+    return true;
+}
+
+static bool check_mac(const char *mac) {
+    unsigned byte[6];
+    int length = 0;
+
+    return sscanf(mac, "%2x:%2x:%2x:%2x:%2x:%2x%n", &byte[0], &byte[1], &byte[2], &byte[3],
+                  &byte[4], &byte[5], &length) == 6 &&
+           !mac[length] && length == 17 && !(byte[0] & 1);
+}
+
+static bool check_interface(struct xml *interface, struct refusal *refusal) {
+    const char *mac = xml_get(interface, "mac@address");
+    uint8_t random[3] = {0};
+    char text[18];
+
+    if (!need(interface, "source@path", refusal)) {
+        return false;
+    }
+    if (mac && !check_mac(mac)) {
+        return refuse(refusal, ERROR_XML, "line %u: '%s' is no station's MAC address",
+                      xml_find(interface, "mac")->line, mac);
+    }
+    if (!mac) {
+        if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
+            return refuse(refusal, ERROR_INTERNAL, "no random numbers for a MAC address");
+        }
+        snprintf(text, sizeof(text), "52:54:00:%02x:%02x:%02x", random[0], random[1], random[2]);
+        xml_set(interface, "mac@address", text);
+    }
+    set_default(interface, "model@type", "virtio");
+    return true;
+}
+
+static bool check_rng(struct xml *rng, struct refusal *refusal) {
+    struct xml *backend = xml_find(rng, "backend");
+
+    if (xml_next(rng) || !xml_get(rng, "@model") || !backend || !xml_get(backend, "@model")) {
+        return refuse(refusal, ERROR_XML,
+                      "line %u: one <rng model='virtio'> with <backend model='random'>", rng->line);
+    }
+    set_default(rng, "backend", "/dev/urandom");
+    if (!*xml_get(rng, "backend")) {
+        xml_set(rng, "backend", "/dev/urandom");
+    }
+    return need(rng, "backend", refusal);
+}
+
+// A serial port is the console too; a console of type serial is a serial port.
+static bool check_consoles(struct xml *devices, struct refusal *refusal) {
+    struct xml *serial = xml_find(devices, "serial"), *console = xml_find(devices, "console");
+    const char *type = console ? xml_get(console, "target@type") : NULL;
+    bool virtio = type && strcmp(type, "virtio") == 0;
+
+    if ((serial && xml_next(serial)) || (console && xml_next(console)) || (serial && virtio)) {
+        return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
+                      "line %u: a domain has one console, a serial port or a virtio one",
+                      (serial ? serial : console)->line);
+    }
+    if (serial || (console && !virtio)) {
+        set_default(devices, "serial@type", "pty");
+        set_default(devices, "serial/target@type", "isa-serial");
+        set_default(devices, "serial/target@port", "0");
+        set_default(devices, "serial/target/model@name", "isa-serial");
+        set_default(devices, "console@type", "pty");
+        set_default(devices, "console/target@type", "serial");
+        set_default(devices, "console/target@port", "0");
+    }
+    return true;
+}
+
+static bool check_controller(struct xml *controller, struct refusal *refusal) {
+    const char *type = xml_get(controller, "@type"), *model = xml_get(controller, "@model");
+
+    if (!type || !model || (strcmp(type, "usb") == 0) != (strcmp(model, "none") == 0)) {
+        return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
+                      "line %u: of controllers there is the PCI root, and USB with model='none'",
+                      controller->line);
+    }
+    return true;
+}
+
+static bool check_devices(struct xml *domain, struct refusal *refusal) {
+    static const struct {
+        const char *name;
+        bool (*check)(struct xml *device, struct refusal *refusal);
+    } checks[] = {{"disk", check_disk},
+                  {"interface", check_interface},
+                  {"rng", check_rng},
+                  {"controller", check_controller}};
+
+    set_default(domain, "devices/emulator", options.vmm);
+    struct xml *devices = xml_find(domain, "devices");
+    if (strcmp(xml_get(devices, "emulator"), options.vmm) != 0) {
+        return refuse(refusal, ERROR_CONFIG_UNSUPPORTED, "line %u: the only <emulator> is %s",
+                      xml_find(devices, "emulator")->line, options.vmm);
+    }
+    for (struct xml *device = devices->children; device; device = device->next) {
+        for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+            if (strcmp(device->name, checks[i].name) == 0 && !checks[i].check(device, refusal)) {
+                return false;
+            }
+        }
+    }
+    if (!xml_get(devices, "memballoon@model")) {
+        xml_set(devices, "memballoon@model", "virtio");
+    }
+    return check_consoles(devices, refusal);
+}
+
+static bool check_domain(struct xml *domain, struct refusal *refusal) {
+    if (strcmp(domain->name, "domain") != 0) {
+        return refuse(refusal, ERROR_XML, "line %u: <%s> where <domain> belongs", domain->line,
+                      domain->name);
+    }
+    if (!check_node(domain, "", refusal)) {
+        return false;
+    }
+    xml_set(domain, "@id", NULL);
+    if (!xml_get(domain, "@type")) {
+        return refuse(refusal, ERROR_XML, "line %u: <domain> needs type='kvm'", domain->line);
+    }
+    if (!check_name(domain, refusal) || !check_memory(domain, refusal) ||
+        !check_vcpus(domain, refusal) || !check_boot(domain, refusal)) {
+        return false;
+    }
+    set_default(domain, "clock@offset", "utc");
+    set_default(domain, "on_poweroff", "destroy");
+    set_default(domain, "on_reboot", "restart");
+    set_default(domain, "on_crash", "destroy");
+    return check_devices(domain, refusal);
+}
+
+struct xml *domain_xml_read(const char *text, size_t length, enum error_code *code,
+                            char **sentence) {
+    struct refusal refusal = {0};
+    struct xml *domain = xml_parse(text, length, sentence);
+
+    *code = ERROR_XML;
+    if (domain && !check_domain(domain, &refusal)) {
+        xml_free(domain);
+        *code = refusal.code;
+        *sentence = refusal.sentence;
+        return NULL;
+    }
+    return domain;
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Events to the clients that have registered for them. Numbers are libvirt's.
+#pragma once
+
+#include <stdint.h>
+
+struct domain;
+
+enum lifecycle_event {
+    EVENT_DEFINED,
+    EVENT_UNDEFINED,
+    EVENT_STARTED,
+    EVENT_SUSPENDED,
+    EVENT_RESUMED,
+    EVENT_STOPPED,
+    EVENT_SHUTDOWN,
+    EVENT_CRASHED = 8,
+};
+enum {
+    DEFINED_ADDED = 0,
+    DEFINED_UPDATED = 1,
+    STOPPED_SHUTDOWN = 0,
+    STOPPED_DESTROYED = 1,
+    STOPPED_CRASHED = 2,
+    STOPPED_FAILED = 5,
+    SHUTDOWN_FINISHED = 0,
+};
+
+void event_lifecycle(const struct domain *domain, enum lifecycle_event event, unsigned detail);
+void event_reboot(const struct domain *domain);
+void event_control_error(const struct domain *domain);
+void event_balloon(const struct domain *domain, uint64_t kib);

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The state machine of a domain, driven by what its monitor says.
+#include "lifecycle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "call.h"
+#include "domain.h"
+#include "domain_store.h"
+#include "event.h"
+#include "memory.h"
+#include "resources.h"
+#include "vmm.h"
+
+// A call that waits for its domain to have started.
+struct start {
+    struct call *call;
+    bool paused, reply_domain;
+};
+
+static bool policy(const struct domain *domain, const char *name, const char *value) {
+    return strcmp(xml_get(domain->live, name), value) == 0;
+}
+
+static void change(struct domain *domain, enum domain_state state, unsigned reason,
+                   enum lifecycle_event event, unsigned detail) {
+    if (domain->state != state) {
+        domain_set_state(domain, state, reason);
+        event_lifecycle(domain, event, detail);
+    }
+}
+
+// The last line that the monitor has written: it says why it could not start.
+static void read_complaint(const struct domain *domain, char *line, size_t size) {
+    char *path = vmm_log_path(domain), text[512] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = 0;
+
+    if (fd >= 0) {
+        lseek(fd, -(off_t)(sizeof(text) - 1), SEEK_END); // or, in a short one, the beginning
+        n = read(fd, text, sizeof(text) - 1);
+        close(fd);
+    }
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r')) {
+        text[--n] = '\0';
+    }
+    const char *last = strrchr(text, '\n');
+    snprintf(line, size, "%s", *text ? (last ? last + 1 : text) : "the monitor ended");
+    free(path);
+}
+
+static void set_id(struct domain *domain, int id) {
+    char text[16];
+
+    domain->id = id;
+    snprintf(text, sizeof(text), "%d", id);
+    xml_set(domain->live, "@id", id >= 0 ? text : NULL);
+}
+
+static int next_id(void) {
+    static int last;
+
+    for (const struct domain *domain = domains; domain; domain = domain->next) {
+        last = domain->id > last ? domain->id : last;
+    }
+    return ++last;
+}
+
+// Forgets what ran. A transient domain is gone then.
+static void settle(struct domain *domain, unsigned reason, unsigned detail) {
+    resources_release(domain);
+    xml_free(domain->live);
+    domain->live = NULL;
+    domain->id = -1;
+    domain_set_state(domain, STATE_SHUTOFF, reason);
+    store_live(domain);
+    event_lifecycle(domain, EVENT_STOPPED, detail);
+    if (!domain->config) {
+        domain_remove(domain);
+    }
+}
+
+static void started(struct domain *domain, const char *answer, const char *error, void *context) {
+    struct start *start = context;
+    struct call *call = start->call;
+    char complaint[512];
+
+    if (answer) {
+        domain->vmm->starting = false;
+        domain_set_state(domain, start->paused ? STATE_PAUSED : STATE_RUNNING,
+                         start->paused ? PAUSED_USER : RUNNING_BOOTED);
+        resources_apply(domain, answer);
+        event_lifecycle(domain, EVENT_STARTED, 0);
+        if (start->paused) {
+            event_lifecycle(domain, EVENT_SUSPENDED, 0);
+        }
+    }
+    if (call && answer) {
+        if (start->reply_domain) {
+            xdr_put_domain(&call->reply, domain);
+        }
+        call_finish(call);
+    } else if (call) {
+        read_complaint(domain, complaint, sizeof(complaint));
+        call_fail(call, ERROR_OPERATION_FAILED, "cannot start the domain '%s': %s (%s)",
+                  domain->name, complaint, error);
+    }
+    free(start);
+}
+
+// Starts a monitor for what domain->live says.
+static bool run(struct domain *domain, struct call *call, bool paused, bool reply_domain) {
+    struct start *start;
+
+    domain_set_state(domain, STATE_PAUSED, PAUSED_STARTING_UP);
+    store_live(domain);
+    if (!vmm_spawn(domain, paused)) {
+        return false;
+    }
+    domain->vmm->starting = true;
+    start = allocate(sizeof(*start));
+    *start = (struct start){.call = call, .paused = paused, .reply_domain = reply_domain};
+    vmm_request(domain, "info", started, start);
+    return true;
+}
+
+void lifecycle_start(struct domain *domain, struct xml *xml, bool paused, struct call *call,
+                     bool reply_domain) {
+    domain->live = xml;
+    set_id(domain, next_id());
+    if (!run(domain, call, paused, reply_domain)) {
+        if (call) {
+            call_fail(call, ERROR_OPERATION_FAILED, "cannot start the domain '%s': %s",
+                      domain->name, strerror(errno));
+        }
+        settle(domain, SHUTOFF_FAILED, STOPPED_FAILED);
+    }
+}
+
+static void found(struct domain *domain, const char *answer, const char *error, void *context) {
+    (void)error, (void)context;
+    if (answer) {
+        bool paused = strstr(answer, "state=paused");
+        domain_set_state(domain, paused ? STATE_PAUSED : STATE_RUNNING,
+                         paused ? PAUSED_USER : RUNNING_BOOTED);
+        resources_apply(domain, answer);
+    }
+}
+
+void lifecycle_found(struct domain *domain, int id) {
+    set_id(domain, id);
+    domain_set_state(domain, STATE_RUNNING, 0);
+    if (vmm_reconnect(domain)) {
+        vmm_request(domain, "info", found, NULL);
+    } else {
+        settle(domain, SHUTOFF_UNKNOWN, STOPPED_FAILED);
+    }
+}
+
+static void panicked(struct domain *domain) {
+    domain->vmm->crashed = true;
+    change(domain, STATE_CRASHED, 1, EVENT_CRASHED, 0);
+    vmm_kill(domain); // on_crash says what follows
+}
+
+static void rebooted(struct domain *domain) {
+    if (policy(domain, "on_reboot", "restart")) {
+        event_reboot(domain);
+    } else {
+        domain->vmm->powered_off = true;
+        vmm_kill(domain);
+    }
+}
+
+void lifecycle_event(struct domain *domain, const char *name) {
+    struct vmm *vmm = domain->vmm;
+
+    if (strcmp(name, "powered-off") == 0) {
+        vmm->powered_off = true;
+        change(domain, STATE_SHUTDOWN, 0, EVENT_SHUTDOWN, SHUTDOWN_FINISHED);
+    } else if (strcmp(name, "crashed") == 0) {
+        vmm->crashed = true;
+    } else if (strcmp(name, "killed") == 0) {
+        vmm->destroyed = true;
+    } else if (strcmp(name, "panicked") == 0) {
+        panicked(domain);
+    } else if (strcmp(name, "reboot") == 0) {
+        rebooted(domain);
+    } else if (strcmp(name, "paused") == 0 && !vmm->starting) {
+        change(domain, STATE_PAUSED, PAUSED_USER, EVENT_SUSPENDED, 0);
+    } else if (strcmp(name, "resumed") == 0 && !vmm->starting) {
+        change(domain, STATE_RUNNING, RUNNING_UNPAUSED, EVENT_RESUMED, 0);
+    }
+}
+
+void lifecycle_ended(struct domain *domain, const struct vmm *vmm) {
+    bool off = vmm->powered_off && !vmm->destroyed;
+    bool crashed = !vmm->destroyed && !off;
+    bool again =
+        !vmm->starting && ((off && (vmm->restart || policy(domain, "on_poweroff", "restart"))) ||
+                           (crashed && policy(domain, "on_crash", "restart")));
+
+    // The domain and its id stay over a restart.
+    if (again && run(domain, NULL, false, false)) {
+        event_reboot(domain);
+    } else if (vmm->starting) {
+        settle(domain, SHUTOFF_FAILED, STOPPED_FAILED);
+    } else if (vmm->destroyed) {
+        settle(domain, SHUTOFF_DESTROYED, STOPPED_DESTROYED);
+    } else if (off) {
+        settle(domain, SHUTOFF_SHUTDOWN, STOPPED_SHUTDOWN);
+    } else {
+        settle(domain, SHUTOFF_CRASHED, STOPPED_CRASHED);
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Requests to monitors, in order; answers and events back.
+#define _GNU_SOURCE
+#include "vmm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "domain.h"
+#include "lifecycle.h"
+#include "memory.h"
+#include "options.h"
+#include "spawn.h"
+
+enum { RETRY_MS = 10, LINE_MAX = 1 << 16 };
+
+static char *run_path(const struct domain *domain, const char *suffix) {
+    char uuid[UUID_TEXT];
+
+    uuid_format(domain->uuid, uuid);
+    return print_string("%s/%s.%s", options.run, uuid, suffix);
+}
+
+char *vmm_socket_path(const struct domain *domain) {
+    return run_path(domain, "sock");
+}
+
+char *vmm_log_path(const struct domain *domain) {
+    return run_path(domain, "log");
+}
+
+// The end of the monitor: whoever waits for an answer learns of it, then the domain.
+static void gone(struct vmm *vmm) {
+    struct domain *domain = vmm->domain;
+
+    if (vmm->watch.fd >= 0) {
+        loop_remove(&vmm->watch);
+        close(vmm->watch.fd);
+        vmm->watch.fd = -1;
+    }
+    timer_stop(&vmm->retry);
+    while (vmm->requests) {
+        struct vmm_request *request = vmm->requests;
+        vmm->requests = request->next;
+        if (request->done) {
+            request->done(domain, NULL, "the monitor has ended", request->context);
+        }
+        free(request);
+    }
+    domain->vmm = NULL;
+    lifecycle_ended(domain, vmm);
+    buffer_free(&vmm->in);
+    buffer_free(&vmm->out);
+    free(vmm);
+}
+
+// --- requests ----------------------------------------------------------------------------------
+
+static void flush(struct vmm *vmm) {
+    if (vmm->watch.fd < 0) {
+        return;
+    }
+    ssize_t n = vmm->out.length ? send(vmm->watch.fd, vmm->out.data, vmm->out.length,
+                                       MSG_DONTWAIT | MSG_NOSIGNAL)
+                                : 0;
+    if (n > 0) {
+        buffer_consume(&vmm->out, (size_t)n);
+    }
+    loop_change(&vmm->watch, vmm->out.length ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+void vmm_request(struct domain *domain, const char *line, vmm_done *done, void *context) {
+    struct vmm *vmm = domain->vmm;
+    struct vmm_request *request, **at;
+
+    request = allocate(sizeof(*request));
+    *request = (struct vmm_request){.done = done, .context = context};
+    for (at = &vmm->requests; *at; at = &(*at)->next) {
+    }
+    *at = request;
+    buffer_print(&vmm->out, "%s\n", line);
+    flush(vmm);
+}
+
+// One line: an event, a part of the answer, or the answer's end. The line stays in `in` while it is
+// a part.
+static void serve_line(struct vmm *vmm, char *line, size_t length) {
+    bool failed = strncmp(line, "error: ", 7) == 0;
+
+    if (strncmp(line, "event ", 6) == 0) {
+        char *name = print_string("%.*s", (int)length - 6, line + 6);
+        memmove(line, line + length + 1, vmm->in.length - vmm->answer - length - 1);
+        vmm->in.length -= length + 1;
+        lifecycle_event(vmm->domain, name);
+        free(name);
+        return;
+    }
+    if (!failed && strcmp(line, "ok") != 0) {
+        line[length] = '\n';
+        vmm->answer += length + 1;
+        return;
+    }
+    struct vmm_request *request = vmm->requests;
+    char *answer = print_string("%.*s", (int)vmm->answer, (char *)vmm->in.data);
+    char *error = failed ? copy_string(line + 7) : NULL;
+    buffer_consume(&vmm->in, vmm->answer + length + 1);
+    vmm->answer = 0;
+    if (request) {
+        vmm->requests = request->next;
+        if (request->done) {
+            request->done(vmm->domain, failed ? NULL : answer, error, request->context);
+        }
+        free(request);
+    }
+    free(answer);
+    free(error);
+}
+
+static void ready(struct watch *watch, uint32_t events) {
+    struct vmm *vmm = (struct vmm *)watch;
+    char *newline;
+
+    if (events & EPOLLOUT) {
+        flush(vmm);
+    }
+    if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
+        return;
+    }
+    ssize_t n = recv(watch->fd, buffer_room(&vmm->in, LINE_MAX), LINE_MAX, MSG_DONTWAIT);
+    if (n > 0) {
+        vmm->in.length += (size_t)n;
+    }
+    while (vmm->in.length > vmm->answer &&
+           (newline = memchr(vmm->in.data + vmm->answer, '\n', vmm->in.length - vmm->answer))) {
+        char *line = (char *)vmm->in.data + vmm->answer;
+        *newline = '\0';
+        serve_line(vmm, line, (size_t)(newline - line));
+    }
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        gone(vmm);
+    }
+}
+
+// --- connections -------------------------------------------------------------------------------
+
+static bool connect_now(struct vmm *vmm) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+    char *path = vmm_socket_path(vmm->domain);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    free(path);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return false;
+    }
+    if (!vmm->pid && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0) {
+        vmm->pid = peer.pid;
+    }
+    vmm->watch.fd = fd;
+    loop_add(&vmm->watch, EPOLLIN);
+    flush(vmm);
+    return true;
+}
+
+static void retry(struct timer *timer) {
+    struct vmm *vmm = (struct vmm *)((char *)timer - offsetof(struct vmm, retry));
+
+    if (!connect_now(vmm)) {
+        timer_start(timer, RETRY_MS);
+    }
+}
+
+static struct vmm *make(struct domain *domain) {
+    struct vmm *vmm = allocate(sizeof(*vmm));
+
+    *vmm = (struct vmm){
+        .watch = {.fd = -1, .ready = ready}, .retry = {.expired = retry}, .domain = domain};
+    domain->vmm = vmm;
+    vmm_request(domain, "events", NULL, NULL);
+    return vmm;
+}
+
+bool vmm_spawn(struct domain *domain, bool paused) {
+    char *socket_path = vmm_socket_path(domain), *log_path = vmm_log_path(domain);
+
+    unlink(socket_path); // of the monitor before
+    pid_t pid = spawn_monitor(domain->live, socket_path, log_path, paused);
+    free(socket_path);
+    free(log_path);
+    if (pid < 0) {
+        return false;
+    }
+    struct vmm *vmm = make(domain);
+    vmm->pid = pid;
+    timer_start(&vmm->retry, RETRY_MS);
+    return true;
+}
+
+bool vmm_reconnect(struct domain *domain) {
+    struct vmm *vmm = make(domain);
+
+    if (connect_now(vmm)) {
+        return true;
+    }
+    domain->vmm = NULL;
+    free(vmm->requests);
+    buffer_free(&vmm->out);
+    free(vmm);
+    return false;
+}
+
+void vmm_kill(struct domain *domain) {
+    if (domain->vmm->pid > 0) {
+        kill(domain->vmm->pid, SIGKILL);
+    }
+}
+
+// --- children ----------------------------------------------------------------------------------
+
+static void child_ended(pid_t pid) {
+    for (struct domain *domain = domains; domain; domain = domain->next) {
+        // A connected one ends when all it has said is read.
+        if (domain->vmm && domain->vmm->pid == pid && domain->vmm->watch.fd < 0 &&
+            !connect_now(domain->vmm)) {
+            gone(domain->vmm);
+            return;
+        }
+    }
+}
+
+static void reap(struct watch *watch, uint32_t events) {
+    struct signalfd_siginfo info;
+    pid_t pid;
+
+    (void)events;
+    if (read(watch->fd, &info, sizeof(info)) < 0) {
+        return;
+    }
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
+        child_ended(pid);
+    }
+}
+
+void vmm_reap_on_signal(void) {
+    static struct watch watch = {.ready = reap};
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    watch.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (watch.fd < 0) {
+        perror("virtd: signalfd");
+        exit(1);
+    }
+    loop_add(&watch, EPOLLIN);
+}

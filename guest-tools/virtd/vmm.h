@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A domain's monitor: the process, and the connection to its control socket
+// (guest-tools/vmm/control.h). The process outlives virtd; the next virtd connects again.
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "buffer.h"
+#include "loop.h"
+
+struct domain;
+
+// The answer's lines, each ended by a newline; or NULL and why the request failed, which is also
+// the end of the monitor. The domain is there in any case.
+typedef void vmm_done(struct domain *domain, const char *answer, const char *error, void *context);
+
+struct vmm_request {
+    struct vmm_request *next;
+    vmm_done *done;
+    void *context;
+};
+
+struct vmm {
+    struct watch watch; // fd -1: not connected yet
+    struct timer retry;
+    struct domain *domain;
+    pid_t pid;
+    struct buffer in, out;
+    size_t answer; // of `in`, what belongs to the answer that comes
+    struct vmm_request *requests;
+    // What the end will mean, as far as it is known.
+    bool starting, powered_off, crashed, destroyed, restart;
+};
+
+char *vmm_socket_path(const struct domain *domain); // the caller frees it
+char *vmm_log_path(const struct domain *domain);
+
+// Starts a monitor for domain->live. False: errno says why.
+bool vmm_spawn(struct domain *domain, bool paused);
+// Connects to the monitor of an earlier virtd. False: it has ended.
+bool vmm_reconnect(struct domain *domain);
+// Queues a request line, without its newline. `done` may be NULL.
+void vmm_request(struct domain *domain, const char *line, vmm_done *done, void *context);
+// Ends the process, without asking anyone; lifecycle_ended follows.
+void vmm_kill(struct domain *domain);
+// Waits for children, of which those that ended before they were connected are reported.
+void vmm_reap_on_signal(void);
