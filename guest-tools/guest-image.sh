@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Makes the guest: guest-image.sh OUT_DIR writes vmlinuz (Debian's cloud kernel, unmodified) and
-# initrd.img (busybox with a shell on the serial console) there. Does nothing where both are there
-# and newer than this script.
+# Makes the guest: guest-image.sh OUT_DIR writes vmlinuz (Debian's cloud kernel, unmodified),
+# initrd.img (busybox with a shell on the serial console) and root (the same, for a disk) there.
+# Does nothing where they are there and newer than this script.
 set -eu
 
 out=${1:?usage: guest-image.sh OUT_DIR}
@@ -40,7 +40,7 @@ for package in ./*.deb; do
     dpkg-deb -x "$package" packages
 done
 
-mkdir -p root/bin root/dev root/etc/acpi/PWRF root/proc root/root root/sys root/tmp root/usr
+mkdir -p root/bin root/dev root/etc/acpi/PWRF root/mnt root/proc root/root root/sys root/tmp root/usr
 cp packages/bin/busybox root/bin/busybox
 for applet in $(root/bin/busybox --list); do
     [ "$applet" = busybox ] || ln -s busybox "root/bin/$applet"
@@ -60,27 +60,41 @@ for module in virtio virtio_ring virtio_pci virtio_pci_modern_dev virtio_pci_leg
 done
 root/bin/busybox depmod -b "$PWD/root" "$version"
 
+# ROOT=LABEL=... on the kernel's command line: the root file system is that one, not this.
+cat >root/init <<'END'
+#!/bin/sh
+if [ "$ROOT" ] && /etc/devices && mount "$(findfs "$ROOT")" /mnt; then
+    umount /dev/pts /dev /sys /proc
+    exec switch_root /mnt /sbin/init
+fi
+exec /sbin/init
+END
 # busybox's init runs what follows and makes poweroff and reboot work.
-ln -s bin/busybox root/init
 cat >root/etc/inittab <<'END'
 ::sysinit:/etc/startup
 ttyS0::respawn:-/bin/sh
 ::ctrlaltdel:/bin/reboot
 END
-cat >root/etc/startup <<'END'
+cat >root/etc/devices <<'END'
 #!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-hostname guest
 # What the buses have found names its driver; PCI's drivers bring a bus of their own.
 for bus in pci virtio; do
     for device in /sys/bus/$bus/devices/*; do
         [ -e "$device/driver" ] || modprobe -q "$(cat "$device/modalias")" 2>/dev/null
     done
 done
+END
+cat >root/etc/startup <<'END'
+#!/bin/sh
+/etc/devices
+hostname guest
+# The guest's own disk, where there is one.
+[ "$ROOT" ] || mount "$(findfs LABEL=guest 2>/dev/null)" /mnt 2>/dev/null
 # Flow control lets the monitor hold input back while nobody reads it.
 stty -F /dev/ttyS0 crtscts
 # RUN="..." on the kernel's command line: that instead of a shell.
@@ -111,9 +125,11 @@ cd
 END
 echo 'root:x:0:0:root:/root:/bin/sh' >root/etc/passwd
 echo 'root:x:0:' >root/etc/group
-chmod 755 root/etc/startup root/etc/udhcpc/default.script
+chmod 755 root/init root/etc/devices root/etc/startup root/etc/udhcpc/default.script
 
 # devtmpfs is mounted by init, which needs a console before.
 (cd root && find . -print | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >initrd.img
 cp packages/boot/vmlinuz-* "$out/vmlinuz"
+rm -rf "$out/root"
+mv root "$out/root"
 mv initrd.img "$out/initrd.img"

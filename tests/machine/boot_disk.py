@@ -42,9 +42,9 @@ def make_config(settings):
     return "".join(lines)
 
 
-def make_image(directory, out, initrd, config, replace=None):
+def make_image(directory, out, initrd, config, replace=None, guest=None):
     """Writes DIRECTORY/disk.img and returns its path. REPLACE overrides files of the volume: {path on the volume: bytes,
-    or None to leave the file out}."""
+    or None to leave the file out}. GUEST is a directory, what the partition of that name holds."""
     content = {INITRD: initrd, CONFIG: config.encode()}
     content.update(replace or {})
     files = {LOADER: os.path.join(out, "BOOTX64.EFI"), KERNEL: os.path.join(out, "kernel.elf")}
@@ -56,5 +56,5 @@ def make_image(directory, out, initrd, config, replace=None):
         with open(files[name], "wb") as target:
             target.write(data)
     image = os.path.join(directory, "disk.img")
-    disk.make(image, files)
+    disk.make(image, files, guest)
     return image

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A disk image: GPT with one EFI system partition (UEFI 2.10 chapter 5), FAT32, made without root by mtools."""
+"""A disk image: GPT (UEFI 2.10 chapter 5) with an EFI system partition, FAT32, and perhaps one for a guest, ext4; made
+without root by mtools and mke2fs."""
 
 import os
 import struct
@@ -13,8 +14,11 @@ PARTITION_START = MIB // SECTOR
 ENTRY_COUNT = 128
 ENTRY_SIZE = 128
 TABLE_SECTORS = ENTRY_COUNT * ENTRY_SIZE // SECTOR
+MKE2FS = "/usr/sbin/mke2fs"
+LINUX_FILES = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 EFI_SYSTEM = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 FAT32_MINIMUM = 40 * MIB  # more than 65525 clusters of one sector each
+GUEST_SIZE = 32 * MIB
 GEOMETRY = 16 * 63 * SECTOR  # a whole number of cylinders, as Bochs wants it
 
 
@@ -26,11 +30,12 @@ def _header(own, other, table, last, disk, table_crc):
     return fields.ljust(SECTOR, b"\0")
 
 
-def _write_gpt(image, sectors, partition_end):
+def _write_gpt(image, sectors, partitions):
+    """PARTITIONS: (type, label, first sector, last sector) of each."""
     last = sectors - 1
-    entry = struct.pack("<16s16sQQQ72s", EFI_SYSTEM.bytes_le, uuid.uuid4().bytes_le,
-                        PARTITION_START, partition_end, 0, "Ashlar".encode("utf-16-le"))
-    table = entry.ljust(ENTRY_COUNT * ENTRY_SIZE, b"\0")
+    table = b"".join(struct.pack("<16s16sQQQ72s", kind.bytes_le, uuid.uuid4().bytes_le, first, end, 0,
+                                 label.encode("utf-16-le"))
+                     for kind, label, first, end in partitions).ljust(ENTRY_COUNT * ENTRY_SIZE, b"\0")
     crc = zlib.crc32(table)
     disk = uuid.uuid4()
     protective = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xee, b"\xff\xff\xff", 1,
@@ -50,20 +55,27 @@ def _mtools(*command, **keywords):
         raise RuntimeError(f"{command[0]}: {done.stderr.strip()}")
 
 
-def make(path, files):
-    """Writes the image PATH whose system partition holds FILES, {path on the volume: path on the host}."""
+def make(path, files, guest=None):
+    """Writes the image PATH whose system partition holds FILES, {path on the volume: path on the host}, and whose partition
+    "guest" holds what the directory GUEST does."""
     content = sum(os.path.getsize(source) + 4096 for source in files.values())
-    partition = max(content + content // 16 + MIB, FAT32_MINIMUM)
-    size = PARTITION_START * SECTOR + partition + MIB
+    system = max(content + content // 16 + MIB, FAT32_MINIMUM)
+    system += -system % MIB
+    size = PARTITION_START * SECTOR + system + (GUEST_SIZE if guest else 0) + MIB
     size += -size % GEOMETRY
-    sectors = size // SECTOR
-    partition_end = sectors - 2 - TABLE_SECTORS - 1
+    guest_start = PARTITION_START + system // SECTOR
+    partitions = [(EFI_SYSTEM, "Ashlar", PARTITION_START, guest_start - 1)]
+    if guest:
+        partitions.append((LINUX_FILES, "guest", guest_start, guest_start + GUEST_SIZE // SECTOR - 1))
     with open(path, "wb") as image:
         image.truncate(size)
-        _write_gpt(image, sectors, partition_end)
+        _write_gpt(image, size // SECTOR, partitions)
+    if guest:
+        subprocess.run([MKE2FS, "-q", "-F", "-t", "ext4", "-L", "guest", "-d", guest, "-E",
+                        f"offset={guest_start * SECTOR},root_owner=0:0", path, f"{GUEST_SIZE >> 10}k"], check=True)
     drive = f"{path}@@{PARTITION_START * SECTOR}"
     _mtools("mformat", "-i", drive, "-F", "-c", "1", "-h", "16", "-s", "63", "-H",
-            str(PARTITION_START), "-T", str(partition_end - PARTITION_START + 1), "-v", "ASHLAR",
+            str(PARTITION_START), "-T", str(system // SECTOR), "-v", "ASHLAR",
             "::")
     _fill(drive, files)
 

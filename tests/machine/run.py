@@ -140,10 +140,13 @@ def prepare(directory, out):
         "guest.cpus": setting("GUEST_CPUS"),
         "guest.memory": setting("GUEST_MEMORY"),
         "guest.cmdline": setting("GUEST_CMDLINE"),
+        "guest.devices": setting("GUEST_DEVICES"),
+        "drivers": setting("DRIVERS"),
         "autostart": None if program else "yes",
     })
     initrd = boot_disk.make_initrd(out, program or None, files, guest=not program)
-    return boot_disk.make_image(directory, out, initrd, config)
+    root = os.path.join(out, "guest/root")
+    return boot_disk.make_image(directory, out, initrd, config, guest=None if program else root)
 
 
 def keep_log(directory, out):
