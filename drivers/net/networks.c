@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "drivers/net/nic.h"
 #include "drivers/service.h"
 #include "drivers/vhost_user/net_server.h"
 
@@ -62,6 +63,13 @@ int networks_start(const struct options *options) {
     for (unsigned i = 0; i < options->net_count; i++)
         if (start_net(&options->nets[i]) < 0)
             return -1;
+    for (unsigned i = 0; i < options->nic_count; i++) {
+        struct net_switch *bridge = find_switch(options->nics[i].bridge);
+
+        if (!bridge ||
+            nic_start(options->nics[i].device, bridge, count(options->nics[i].device)) < 0)
+            return -1;
+    }
     return 0;
 }
 

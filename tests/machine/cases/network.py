@@ -31,7 +31,8 @@ def start_drivers(test, *ports):
     return process
 
 
-def start_guest(test, number, script, pairs=1, packed="off"):
+def start_guest(test, number, script, pairs=1):
+    """Without MSI-X: QEMU 7.2 masks its vectors through an irqfd that TCG does not have, and dies."""
     guest = os.path.abspath(os.path.join(test.out, "guest"))
     return subprocess.Popen(
         ["qemu-system-x86_64", "-machine", "q35,memory-backend=ram", "-accel", "tcg", "-cpu", "max", "-nodefaults",
@@ -39,8 +40,7 @@ def start_guest(test, number, script, pairs=1, packed="off"):
          "-serial", f"file:guest{number}.log", "-no-reboot", "-kernel", os.path.join(guest, "vmlinuz"),
          "-initrd", os.path.join(guest, "initrd.img"), "-chardev", f"socket,id=net,path=net{number}.sock,reconnect=1",
          "-netdev", f"vhost-user,id=net,chardev=net,queues={pairs}",
-         "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:00:00:0{number},mq=on,vectors={2 * pairs + 2},packed={packed},"
-         "romfile=", "-append", f'{QUIET} RUN="{script}"'], cwd=test.directory)
+         "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:00:00:0{number},mq=on,vectors=0,romfile=", "-append", f'{QUIET} RUN="{script}"'], cwd=test.directory)
 
 
 def read_log(test, number):

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Which driver an interface needs, and the thread that moves its frames.
+#include "drivers/net/nic.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "drivers/e1000/e1000.h"
+#include "drivers/virtio_net/virtio_net.h"
+
+#define FRAMES_BATCH 64 // received before others are sent
+
+static const struct {
+    uint16_t vendor, device;
+    struct nic *(*open)(struct pci_device *pci);
+} drivers[] = {
+    {0x8086, 0x100e, e1000_open},      // 82540EM
+    {0x8086, 0x100f, e1000_open},      // 82545EM
+    {0x8086, 0x10d3, e1000_open},      // 82574L
+    {0x1af4, 0x1000, virtio_net_open}, // transitional
+    {0x1af4, 0x1041, virtio_net_open},
+};
+
+struct nic_port {
+    struct net_port port;
+    struct nic *nic;
+};
+
+uint8_t *nic_buffers(struct pci_device *pci, unsigned count, uint64_t *addresses) {
+    uint8_t *buffers = dma_allocate(pci->dma, (size_t)count * NIC_BUFFER_SIZE);
+
+    for (unsigned i = 0; buffers && i < count; i++) {
+        size_t size = NIC_BUFFER_SIZE;
+
+        addresses[i] = dma_address(pci->dma, buffers + i * NIC_BUFFER_SIZE, &size);
+        if (addresses[i] == DMA_NONE || size < NIC_BUFFER_SIZE)
+            return NULL;
+    }
+    return buffers;
+}
+
+static bool receive(struct nic_port *port) {
+    struct net_frame *frame;
+    struct timespec now;
+    unsigned frames = 0;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    while (frames < FRAMES_BATCH && (frame = port->nic->receive(port->nic))) {
+        net_port_send(&port->port, frame, (uint32_t)now.tv_sec);
+        frames++;
+    }
+    return frames == FRAMES_BATCH;
+}
+
+static void transmit(struct nic_port *port) {
+    const struct net_frame *frame;
+    bool kick = false;
+
+    while ((frame = net_port_peek(&port->port))) {
+        bool fits = frame->length <= NIC_FRAME_MAX;
+
+        if (fits && !port->nic->transmit(port->nic, frame))
+            break;
+        kick |= fits;
+        net_port_done(&port->port, fits);
+    }
+    if (kick)
+        port->nic->kick(port->nic);
+}
+
+static void take_event(int fd) {
+    uint64_t count;
+
+    if (read(fd, &count, sizeof(count)) < 0)
+        return; // it is not blocking
+}
+
+static void *run(void *argument) {
+    struct nic_port *port = argument;
+    struct nic *nic = port->nic;
+    struct pollfd fds[2] = {{.fd = nic->pci->interrupts[0], .events = POLLIN},
+                            {.fd = port->port.wake_fd, .events = POLLIN}};
+
+    for (;;) {
+        bool more;
+
+        if (nic->arm)
+            nic->arm(nic);
+        if (poll(fds, 2, -1) < 0)
+            continue;
+        take_event(fds[1].fd);
+        if (fds[0].revents)
+            take_event(fds[0].fd);
+        if (nic->acknowledge)
+            nic->acknowledge(nic);
+        do {
+            more = receive(port);
+            transmit(port);
+        } while (more);
+        if (fds[0].revents)
+            pci_interrupt_served(nic->pci);
+    }
+    return NULL;
+}
+
+static struct nic *open_device(const char *address) {
+    struct pci_device *pci = pci_open(address);
+    struct nic *nic = NULL;
+
+    if (!pci)
+        return NULL;
+    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]) && !nic; i++)
+        if (drivers[i].vendor == pci->identity.vendor && drivers[i].device == pci->identity.device)
+            nic = drivers[i].open(pci);
+    if (!nic) {
+        fprintf(stderr, "drivers: %s, %04x:%04x, is no network interface that can be driven\n",
+                address, pci->identity.vendor, pci->identity.device);
+        pci_close(pci);
+    }
+    return nic;
+}
+
+int nic_start(const char *address, struct net_switch *bridge, struct net_counters *counters) {
+    struct nic_port *port = calloc(1, sizeof(*port));
+    pthread_t thread;
+
+    if (!port)
+        return -1;
+    port->port.counters = counters;
+    port->nic = open_device(address);
+    int error = port->nic ? net_port_attach(&port->port, bridge) : -ENODEV;
+    if (!error)
+        error = -pthread_create(&thread, NULL, run, port);
+    if (error) {
+        fprintf(stderr, "drivers: %s is not joined to its switch: %s\n", address, strerror(-error));
+        if (port->nic)
+            pci_close(port->nic->pci);
+        return -1; // and the program ends
+    }
+    const uint8_t *mac = port->nic->mac;
+    printf("drivers: network interface %s, %02x:%02x:%02x:%02x:%02x:%02x\n", address, mac[0],
+           mac[1], mac[2], mac[3], mac[4], mac[5]);
+    return 0;
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A network interface of the machine, joined to a switch. Its driver copies frames into memory of
+// its own and out of it: the device reaches no other. All of it runs on one thread.
+#pragma once
+
+#include "drivers/net/switch.h"
+#include "drivers/pci/pci_device.h"
+
+#define NIC_BUFFER_SIZE 2048u // of a frame on its way to or from the device; two fill a page
+#define NIC_FRAME_MAX   1518u // with one VLAN tag, without the check sequence
+
+struct nic {
+    struct pci_device *pci;
+    uint8_t mac[ETH_ALEN];
+    // The frame received next; NULL: none, or no memory for it.
+    struct net_frame *(*receive)(struct nic *nic);
+    // Copies a frame of at most NIC_FRAME_MAX bytes to the device; false where it has no room
+    // before its next interrupt. kick makes it send what was copied.
+    bool (*transmit)(struct nic *nic, const struct net_frame *frame);
+    void (*kick)(struct nic *nic);
+    // Around the service of an interrupt: its cause is taken back, and the next one allowed. NULL:
+    // nothing to do.
+    void (*acknowledge)(struct nic *nic);
+    void (*arm)(struct nic *nic);
+};
+
+// Buffers of NIC_BUFFER_SIZE bytes that the device reaches; addresses has room for `count`. NULL
+// where there is no memory.
+uint8_t *nic_buffers(struct pci_device *pci, unsigned count, uint64_t *addresses);
+
+// Takes the interface at a PCI address over and joins it to a switch, with a thread of its own. 0,
+// or -1 after a message on standard error.
+int nic_start(const char *address, struct net_switch *bridge, struct net_counters *counters);
