@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 #define BIT(number)         (1ull << (number))
 #define CONNECT_PATIENCE_MS 10000
 #define RECONNECT_PAUSE_MS  10
+#define ANSWER_PATIENCE_S   10
 
 #define PROTOCOL_FEATURES                                                                          \
     (BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |                        \
@@ -78,21 +80,35 @@ static int connect_once(const char *path) {
         close(fd);
         return -1;
     }
+    const struct timeval patience = {.tv_sec = ANSWER_PATIENCE_S};
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0) {
+        fatal_errno("setsockopt");
+    }
     return fd;
 }
 
-// Sends a request; where it has an answer, or one was asked for, waits for that.
+// Sends a request; where it has an answer, or one was asked for, waits for that. A back end that
+// keeps silent is done with: whatever it says later would be taken for another's answer.
 static int ask(struct vhost_user *front, struct vhost_user_message *message, bool answered) {
     uint32_t request = message->request;
     bool acknowledged =
         !answered && front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
 
     message->flags = VHOST_USER_VERSION | (acknowledged ? VHOST_USER_NEED_REPLY : 0);
-    int error = vhost_user_send(front->socket, message);
-    if (error || (!answered && !acknowledged)) {
-        return error;
+    int got = vhost_user_send(front->socket, message);
+    if (!got) {
+        if (!answered && !acknowledged) {
+            return 0;
+        }
+        got = vhost_user_receive(front->socket, message);
     }
-    int got = vhost_user_receive(front->socket, message);
+    if (got == -EAGAIN) {
+        warning("%s: no answer to request %u within %d seconds", front->path, request,
+                ANSWER_PATIENCE_S);
+        shutdown(front->socket, SHUT_RDWR);
+        return -EPIPE;
+    }
     if (got != 1) {
         return got ? got : -EPIPE;
     }
