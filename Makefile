@@ -138,7 +138,11 @@ VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c) drivers/block/raw_file.c driver
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
 	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)),$(if $(filter virtd,$(tool)),-lexpat))))
 $(eval $(call program_rule,$(OUT)/bin/drivers,$(wildcard drivers/*.c drivers/*/*.c)))
-$(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c))))
+# The drivers of disk controllers, which the program `disks` tests.
+DISK_SOURCES := $(wildcard $(patsubst %,drivers/%/*.c,pci disks nvme ata ahci ide virtio_pci virtio_blk)) \
+	drivers/machine_disks.c
+$(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c) \
+	$(if $(filter %/disks,$(program)),$(DISK_SOURCES)))))
 SUITE := $(OUT)/tests/suite
 $(eval $(call program_rule,$(SUITE),tests/selftests/suite.c))
 $(if $(BENCH),$(eval $(call program_rule,$(BENCH),$(wildcard tests/bench/*.c))))

@@ -155,7 +155,8 @@ static void set_address(volatile __le32 *low, volatile __le32 *high, uint64_t ad
 int virtio_pci_add_ring(struct virtio_pci *virtio, struct virtio_ring *ring, unsigned queue,
                         unsigned slots, unsigned pieces, int vector) {
     volatile struct virtio_pci_common_cfg *common = virtio->common;
-    uint16_t vector_number = vector < 0 ? VIRTIO_MSI_NO_VECTOR : (uint16_t)vector;
+    uint16_t vector_number =
+        vector < 0 || virtio->pci->intx ? VIRTIO_MSI_NO_VECTOR : (uint16_t)vector;
 
     if (pieces > DMA_PAGE / sizeof(struct vring_desc))
         return -EINVAL;
