@@ -81,6 +81,8 @@ static const struct rule rules[] = {
     {"domain/devices/controller", "type=usb|pci index=0 model=none|pcie-root"},
 };
 
+enum { PATH_LENGTH = 128 };
+
 // What a check has found wrong.
 struct refusal {
     enum error_code code;
@@ -133,14 +135,20 @@ static int attribute_allowed(const char *allowed, const char *name, const char *
     return 0;
 }
 
+static const struct rule *find_rule(const char *path) {
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        if (strcmp(rules[i].path, path) == 0) {
+            return &rules[i];
+        }
+    }
+    return NULL;
+}
+
 static bool check_node(struct xml *node, const char *parent, struct refusal *refusal) {
-    const struct rule *rule = NULL;
-    char path[128];
+    char path[PATH_LENGTH];
 
     snprintf(path, sizeof(path), "%s%s%s", parent, *parent ? "/" : "", node->name);
-    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
-        rule = strcmp(rules[i].path, path) == 0 ? &rules[i] : rule;
-    }
+    const struct rule *rule = find_rule(path);
     if (!rule) {
         return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
                       "line %u: the element <%s> is not supported (%s)", node->line, node->name,
@@ -175,6 +183,26 @@ static bool check_node(struct xml *node, const char *parent, struct refusal *ref
         }
     }
     return true;
+}
+
+// Brings children into the table's order, which is libvirt's; those of one name keep theirs.
+static void sort_children(struct xml *node, const char *parent) {
+    struct xml *sorted = NULL;
+
+    while (node->children) {
+        struct xml *child = node->children, **at = &sorted;
+        char path[PATH_LENGTH], other[PATH_LENGTH];
+
+        node->children = child->next;
+        snprintf(path, sizeof(path), "%s/%s", parent, child->name);
+        while (*at && (snprintf(other, sizeof(other), "%s/%s", parent, (*at)->name),
+                       find_rule(other) <= find_rule(path))) {
+            at = &(*at)->next;
+        }
+        child->next = *at;
+        *at = child;
+    }
+    node->children = sorted;
 }
 
 // --- values ------------------------------------------------------------------------------------
@@ -538,7 +566,11 @@ static bool check_devices(struct xml *domain, struct refusal *refusal) {
     if (!xml_get(devices, "memballoon@model")) {
         xml_set(devices, "memballoon@model", "virtio");
     }
-    return check_consoles(devices, refusal);
+    if (!check_consoles(devices, refusal)) {
+        return false;
+    }
+    sort_children(devices, "domain/devices");
+    return true;
 }
 
 static bool check_domain(struct xml *domain, struct refusal *refusal) {
@@ -561,7 +593,11 @@ static bool check_domain(struct xml *domain, struct refusal *refusal) {
     set_default(domain, "on_poweroff", "destroy");
     set_default(domain, "on_reboot", "restart");
     set_default(domain, "on_crash", "destroy");
-    return check_devices(domain, refusal);
+    if (!check_devices(domain, refusal)) {
+        return false;
+    }
+    sort_children(domain, "domain");
+    return true;
 }
 
 struct xml *domain_xml_read(const char *text, size_t length, enum error_code *code,

@@ -79,6 +79,7 @@ static void settle(struct domain *domain, unsigned reason, unsigned detail) {
     domain->id = -1;
     domain_set_state(domain, STATE_SHUTOFF, reason);
     store_live(domain);
+    vmm_remove_files(domain);
     event_lifecycle(domain, EVENT_STOPPED, detail);
     if (!domain->config) {
         domain_remove(domain);

@@ -84,6 +84,7 @@ static enum outcome undefine(struct call *call) {
     store_autostart_flag(domain);
     event_lifecycle(domain, EVENT_UNDEFINED, 0);
     if (!domain_active(domain)) {
+        vmm_remove_files(domain);
         domain_remove(domain);
     }
     return CALL_DONE;

@@ -38,6 +38,17 @@ char *vmm_log_path(const struct domain *domain) {
     return run_path(domain, "log");
 }
 
+void vmm_remove_files(const struct domain *domain) {
+    char *socket_path = vmm_socket_path(domain), *log_path = vmm_log_path(domain);
+
+    unlink(socket_path);
+    if (!domain->config) {
+        unlink(log_path);
+    }
+    free(socket_path);
+    free(log_path);
+}
+
 // The end of the monitor: whoever waits for an answer learns of it, then the domain.
 static void gone(struct vmm *vmm) {
     struct domain *domain = vmm->domain;
@@ -60,6 +71,7 @@ static void gone(struct vmm *vmm) {
     lifecycle_ended(domain, vmm);
     buffer_free(&vmm->in);
     buffer_free(&vmm->out);
+    free(vmm->tids);
     free(vmm);
 }
 
@@ -89,6 +101,18 @@ void vmm_request(struct domain *domain, const char *line, vmm_done *done, void *
     *at = request;
     buffer_print(&vmm->out, "%s\n", line);
     flush(vmm);
+}
+
+bool answer_number(const char *answer, const char *key, uint64_t *value) {
+    size_t length = strlen(key);
+
+    for (const char *line = answer; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        if (strncmp(line, key, length) == 0 && line[length] == '=') {
+            *value = strtoull(line + length + 1, NULL, 10);
+            return true;
+        }
+    }
+    return false;
 }
 
 // One line: an event, a part of the answer, or the answer's end. The line stays in `in` while it is

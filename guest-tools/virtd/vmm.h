@@ -29,17 +29,23 @@ struct vmm {
     struct buffer in, out;
     size_t answer; // of `in`, what belongs to the answer that comes
     struct vmm_request *requests;
+    unsigned vcpus; // 0 until it has told; their thread ids
+    pid_t *tids;
     // What the end will mean, as far as it is known.
     bool starting, powered_off, crashed, destroyed, restart;
 };
 
 char *vmm_socket_path(const struct domain *domain); // the caller frees it
 char *vmm_log_path(const struct domain *domain);
+// Removes the socket, and the log too where the domain goes.
+void vmm_remove_files(const struct domain *domain);
 
 // Starts a monitor for domain->live. False: errno says why.
 bool vmm_spawn(struct domain *domain, bool paused);
 // Connects to the monitor of an earlier virtd. False: it has ended.
 bool vmm_reconnect(struct domain *domain);
+// A number in an answer. False: it has no such key.
+bool answer_number(const char *answer, const char *key, uint64_t *value);
 // Queues a request line, without its newline. `done` may be NULL.
 void vmm_request(struct domain *domain, const char *line, vmm_done *done, void *context);
 // Ends the process, without asking anyone; lifecycle_ended follows.
