@@ -16,8 +16,12 @@ SELFTESTS = ("cpuid_test", "cr4_cpuid_sync_test", "get_msr_index_features", "kvm
              "userspace_io_test", "userspace_msr_exit_test")
 SELFTEST_LIMIT = 30  # seconds of the machine's clock for each
 # Files a program finds in its working directory, below the build directory.
-FILES = {"linuxpair": ("guest/vmlinuz", "guest/initrd.img"),
-         "driverdomain": ("guest/vmlinuz", "guest/initrd.img")}
+FILES = {"network": ("guest/vmlinuz", "guest/initrd.img"),
+         "linuxpair": ("guest/vmlinuz", "guest/initrd.img"),
+         "driverdomain": ("guest/vmlinuz", "guest/initrd.img"),
+         "vmm_api": ("guest/vmlinuz", "guest/initrd.img"), "restart": ("guest/initrd.img",)}
+# More lines of ashlar.conf.
+CONFIG = {"restart": {"drivers": "--disk socket=/run/drivers/disk,path=/work/initrd.img,readonly=on"}}
 # QEMU 7.2 itself ends with a segmentation fault under this one now and then.
 ONLY_VT_X = ("fuzz_kvm",)
 
@@ -26,7 +30,7 @@ def add(program):
     @case(f"program: {program}", emulator.with_vmx() if program in ONLY_VT_X else "")
     def run(test):
         files = [os.path.join(test.out, name) for name in FILES.get(program, ())]
-        test.boot(program=os.path.join(test.out, "tests", program), files=files)
+        test.boot(program=os.path.join(test.out, "tests", program), files=files, config=CONFIG.get(program))
         status = test.wait_end(TIMEOUT)
         test.check(status == 0, f"{program} exited with {status}")
 
