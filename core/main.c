@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "arch/x86/cpu.h"
+#include "arch/x86/iommu/iommu.h"
 #include "arch/x86/virt.h"
 #include "ashlar_version.h"
 #include "boot/boot_info.h"
@@ -40,6 +41,9 @@ static void log_machine(const struct boot_info *info) {
     log_line("machine: %s, %s", *brand ? skip_blanks((const char *)brand) : "unnamed processor",
              info->acpi_rsdp ? "ACPI" : "no ACPI");
     log_line("CPUs: %u, TSC %lu MHz", cpu_count(), time_tsc_khz() / 1000);
+    char iommu[128];
+    if (iommu_describe(iommu, sizeof iommu))
+        log_line("IOMMU: %s", iommu);
 }
 
 static void log_memory(void) {

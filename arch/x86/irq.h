@@ -9,6 +9,7 @@ enum irq_vector {
     IRQ_VECTOR_TIMER = 0xf0,
     IRQ_VECTOR_KICK = 0xf1,
     IRQ_VECTOR_CALL = 0xf2,
+    IRQ_VECTOR_IOMMU = 0xf3,
     IRQ_VECTOR_ERROR = 0xfe,
     IRQ_VECTOR_SPURIOUS = 0xff,
 };

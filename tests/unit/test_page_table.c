@@ -12,9 +12,9 @@
 #define SIZE_2M (1ull << 21)
 #define SIZE_1G (1ull << 30)
 
-enum { FORMATS = 3 };
-static const struct page_format *const formats[FORMATS] = {&host_format, &ept_format_1g,
-                                                           &npt_format};
+enum { CPU_FORMATS = 3, FORMATS = 5 }; // IOMMUs' know neither execution nor marks
+static const struct page_format *const formats[FORMATS] = {
+    &host_format, &ept_format_1g, &npt_format, &vtd_format, &amd_vi_format};
 
 static uint64_t fresh_root(const struct page_format *format) {
     fake_memory_start();
@@ -90,6 +90,59 @@ START_TEST(npt_entries_have_the_user_bit) {
     uint64_t root = fresh_root(&npt_format);
     page_walker_map(&npt_format, root, 0x1000, 0x5000, PAGE_SIZE, PAGING_WRITE | PAGING_EXECUTE);
     ck_assert_uint_eq(raw_entry(root, 0x1000, 3), 0x5007);
+}
+END_TEST
+
+START_TEST(vtd_entries_are_as_the_manual_says) {
+    uint64_t root = fresh_root(&vtd_format);
+    page_walker_map(&vtd_format, root, 0x1000, 0x5000, PAGE_SIZE, PAGING_WRITE);
+    page_walker_map(&vtd_format, root, 0x2000, 0x6000, PAGE_SIZE, 0);
+    page_walker_map(&vtd_format, root, 0x200000, 0x400000, SIZE_2M, PAGING_WRITE);
+    ck_assert_uint_eq(raw_entry(root, 0x1000, 3), 0x5003);
+    ck_assert_uint_eq(raw_entry(root, 0x2000, 3), 0x6001);
+    ck_assert_uint_eq(raw_entry(root, 0x200000, 2), 0x400083);
+    ck_assert_uint_eq(raw_entry(root, 0x1000, 0) & 0xfff, 0x3);
+}
+END_TEST
+
+START_TEST(amd_vi_entries_name_the_next_level) {
+    const struct page_format *format = &amd_vi_format;
+    uint64_t root = fresh_root(format), rights = 7ull << 60;
+    page_walker_map(format, root, 0x1000, 0x5000, PAGE_SIZE, PAGING_WRITE);
+    page_walker_map(format, root, 0x2000, 0x6000, PAGE_SIZE, 0);
+    page_walker_map(format, root, 0x200000, 0x400000, SIZE_2M, PAGING_WRITE);
+    ck_assert_uint_eq(raw_entry(root, 0x1000, 3), rights | 0x5001);
+    ck_assert_uint_eq(raw_entry(root, 0x2000, 3), (3ull << 60) | 0x6001);
+    ck_assert_uint_eq(raw_entry(root, 0x200000, 2), rights | 0x400001);
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_uint_eq(raw_entry(root, 0x1000, i) >> 9 & 7, 3 - i);
+    ck_assert_uint_eq(raw_entry(root, 0x1000, 0) >> 60, 6);
+    ck_assert_int_eq(page_walker_split(format, root, 0x200000), 0);
+    ck_assert_uint_eq(raw_entry(root, 0x200000, 2) >> 9 & 7, 1);
+    ck_assert_uint_eq(raw_entry(root, 0x201000, 3), rights | 0x401001);
+    page_walker_unmap(format, root, 0x1000);
+    ck_assert_uint_eq(raw_entry(root, 0x1000, 3), format->absent);
+    ck_assert_uint_eq(raw_entry(root, SIZE_1G * 512, 0), format->absent);
+}
+END_TEST
+
+START_TEST(three_levels_are_a_tree_of_their_own) {
+    struct page_format format = vtd_format;
+    format.levels = 3;
+    format.flush = true;
+    uint64_t root = fresh_root(&format), unhooked = 0;
+    page_put(page_alloc(0));
+    size_t before = page_free_bytes();
+    ck_assert_int_eq(page_walker_map(&format, root, SIZE_1G, 0x5000, PAGE_SIZE, 0), 0);
+    ck_assert_uint_eq(before - page_free_bytes(), 2 * PAGE_SIZE);
+    ck_assert_uint_eq(((uint64_t *)page_to_virtual(root))[1] & 0xfff, 3);
+    ck_assert_uint_eq(page_walker_lookup(&format, root, SIZE_1G).physical, 0x5000);
+    ck_assert(page_walker_zap(&format, root, 0, SIZE_1G * 512, &unhooked));
+    page_walker_release(unhooked);
+    ck_assert_uint_eq(page_free_bytes(), before);
+    page_walker_map(&format, root, SIZE_1G * 511, 0, SIZE_1G, 0);
+    page_walker_destroy(&format, root);
+    ck_assert_uint_eq(page_free_bytes(), before + PAGE_SIZE);
 }
 END_TEST
 
@@ -269,11 +322,12 @@ Suite *page_table_suite(void);
 Suite *page_table_suite(void) {
     Suite *suite = suite_create("page_table");
     TCase *tests = tcase_create("walker");
-    int count = FORMATS;
+    int count = CPU_FORMATS;
     tcase_add_loop_test(tests, maps_and_finds_every_size, 0, count);
     tcase_add_loop_test(tests, unmap_returns_what_was_there, 0, count);
     tcase_add_loop_test(tests, split_keeps_place_and_rights, 0, count);
     tcase_add_loop_test(tests, protect_keeps_the_marks, 0, count);
+    count = FORMATS;
     tcase_add_loop_test(tests, zap_takes_what_it_touches, 0, count);
     tcase_add_loop_test(tests, empty_tables_make_room_for_large_leaves, 0, count);
     tcase_add_loop_test(tests, prune_spares_what_is_in_use_or_outside, 0, count);
@@ -281,6 +335,9 @@ Suite *page_table_suite(void) {
     tcase_add_test(tests, host_entries_are_as_the_manual_says);
     tcase_add_test(tests, ept_entries_are_as_the_manual_says);
     tcase_add_test(tests, npt_entries_have_the_user_bit);
+    tcase_add_test(tests, vtd_entries_are_as_the_manual_says);
+    tcase_add_test(tests, amd_vi_entries_name_the_next_level);
+    tcase_add_test(tests, three_levels_are_a_tree_of_their_own);
     tcase_add_test(tests, holes_can_be_skipped);
     tcase_add_test(tests, other_sizes_are_in_the_way);
     tcase_add_test(tests, tables_are_given_back);

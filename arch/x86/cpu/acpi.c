@@ -80,7 +80,8 @@ static void read_madt_entry(struct acpi_machine *machine, const struct acpi_head
     case MADT_IO_APIC:
         if (machine->io_apic_count < ACPI_MAX_IO_APICS)
             machine->io_apic[machine->io_apic_count++] =
-                (struct acpi_io_apic){field(madt, at + 4, 4), (uint32_t)field(madt, at + 8, 4)};
+                (struct acpi_io_apic){field(madt, at + 4, 4), (uint32_t)field(madt, at + 8, 4),
+                                      (uint8_t)field(madt, at + 2, 1)};
         break;
     case MADT_OVERRIDE:
         if (machine->override_count < ACPI_MAX_OVERRIDES)
@@ -247,11 +248,17 @@ static void read_mcfg(struct reader *reader, const struct acpi_header *mcfg) {
     }
 }
 
+static void keep_dma_table(struct reader *reader, const struct acpi_header *table) {
+    reader->machine->dma_table = table;
+    reader->machine->dma_table_size = table->length;
+}
+
 static const struct {
     char signature[5];
     void (*read)(struct reader *reader, const struct acpi_header *table);
-} tables[] = {{"APIC", read_madt}, {"FACP", read_fadt}, {"HPET", read_hpet},
-              {"MCFG", read_mcfg}, {"SRAT", read_srat}, {"SLIT", read_slit}};
+} tables[] = {{"APIC", read_madt},      {"FACP", read_fadt},     {"HPET", read_hpet},
+              {"MCFG", read_mcfg},      {"SRAT", read_srat},     {"SLIT", read_slit},
+              {"DMAR", keep_dma_table}, {"IVRS", keep_dma_table}};
 
 static void read_table(struct reader *reader, uint64_t physical) {
     const struct acpi_header *table = open_table(reader, physical);

@@ -22,6 +22,7 @@ struct acpi_node_range { // memory of a proximity domain
 struct acpi_io_apic {
     uint64_t address;
     uint32_t first_gsi;
+    uint8_t id;
 };
 
 struct acpi_override { // an ISA interrupt that is not on the line of its number
@@ -59,6 +60,8 @@ struct acpi_machine {
     uint8_t acpi_enable;
     bool soft_off; // \_S5 found: these go to SLP_TYP
     uint8_t soft_off_a, soft_off_b;
+    const void *dma_table; // DMAR or IVRS (arch/x86/iommu/dma_table.h); NULL: no IOMMU
+    size_t dma_table_size;
     struct acpi_register reset;
     uint8_t reset_value;
 };

@@ -11,6 +11,7 @@
 #include "arch/x86/intr/clock.h"
 #include "arch/x86/intr/io_apic.h"
 #include "arch/x86/intr/local_apic.h"
+#include "arch/x86/iommu/iommu.h"
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/paging.h"
 #include "boot/boot_info.h"
@@ -55,6 +56,7 @@ static void memory_init(const struct boot_info *info) {
 static void devices_init(const struct boot_info *info) {
     const struct acpi_machine *machine = machine_init(info);
     cpu_set_up(this_cpu());
+    iommu_init(machine);
     io_apic_init(machine);
     clock_init(machine, info->entry_tsc);
     timer_hardware_init();

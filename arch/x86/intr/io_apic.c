@@ -7,6 +7,7 @@
 #include "arch/x86/cpu/acpi.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/intr/irq_line.h"
+#include "arch/x86/iommu/iommu.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/paging.h"
 #include "core/log.h"
@@ -16,6 +17,8 @@ enum {
     DEFAULT_ADDRESS = 0xfec00000,
     REGISTER_SELECT = 0,
     REGISTER_WINDOW = 4, // index of a 32-bit word
+    REGISTER_EOI = 16,
+    VERSION_EOI = 0x20, // has that register
     REGISTER_VERSION = 1,
     REGISTER_REDIRECTION = 0x10,
     ENTRY_LOW_ACTIVE = 1 << 13,
@@ -29,6 +32,8 @@ enum {
 struct io_apic {
     volatile uint32_t *registers;
     uint32_t first, lines; // global interrupts it takes
+    uint8_t id;            // as the MADT has it
+    bool explicit_eoi;     // takes EOIs by a register
 };
 
 static struct {
@@ -48,11 +53,11 @@ static void unit_write(struct io_apic *unit, uint32_t reg, uint32_t value) {
     unit->registers[REGISTER_WINDOW] = value;
 }
 
-static void entry_write(struct io_apic *unit, uint32_t line, uint32_t low, uint32_t high) {
+static void entry_write(struct io_apic *unit, uint32_t line, uint64_t entry) {
     uint32_t reg = REGISTER_REDIRECTION + 2 * line;
     unit_write(unit, reg, ENTRY_MASKED);
-    unit_write(unit, reg + 1, high);
-    unit_write(unit, reg, low);
+    unit_write(unit, reg + 1, (uint32_t)(entry >> 32));
+    unit_write(unit, reg, (uint32_t)entry);
 }
 
 // Remapped away from the exceptions' vectors, in case one fires all the same, and masked.
@@ -67,30 +72,32 @@ static void disable_8259(void) {
     }
 }
 
-static void add_unit(uint64_t address, uint32_t first) {
+static void add_unit(const struct acpi_io_apic *found) {
     struct io_apic *unit = &io_apics.unit[io_apics.count];
-    unit->registers = kernel_map_mmio(address, 4096);
+    unit->registers = kernel_map_mmio(found->address, 4096);
     if (!unit->registers)
         panic("no memory to map the I/O APIC");
     uint32_t version = unit_read(unit, REGISTER_VERSION);
     if (version == UINT32_MAX) {
-        log_line("warning: no I/O APIC at %lx", address);
+        log_line("warning: no I/O APIC at %lx", found->address);
         return;
     }
-    unit->first = first;
+    unit->first = found->first_gsi;
+    unit->id = found->id;
+    unit->explicit_eoi = (version & 0xff) >= VERSION_EOI;
     unit->lines = (version >> 16 & 0xff) + 1;
     io_apics.count++;
     for (uint32_t line = 0; line < unit->lines; line++)
-        entry_write(unit, line, ENTRY_MASKED, 0);
+        entry_write(unit, line, ENTRY_MASKED);
 }
 
 void io_apic_init(const struct acpi_machine *machine) {
     disable_8259();
     io_apics.machine = machine;
     for (unsigned i = 0; i < machine->io_apic_count; i++)
-        add_unit(machine->io_apic[i].address, machine->io_apic[i].first_gsi);
+        add_unit(&machine->io_apic[i]);
     if (!machine->io_apic_count)
-        add_unit(DEFAULT_ADDRESS, 0);
+        add_unit(&(struct acpi_io_apic){.address = DEFAULT_ADDRESS});
 }
 
 static struct io_apic *unit_of(uint32_t gsi) {
@@ -121,11 +128,12 @@ int irq_line_connect(unsigned gsi, bool level, struct irq_handler *handler) {
     int error = irq_line_add(line.gsi, handler);
     if (error || shared)
         return error;
-    uint32_t low = IRQ_VECTOR_LINES + line.gsi;
-    low |= (line.flags & 3) == 3 ? ENTRY_LOW_ACTIVE : 0;
-    low |= (line.flags >> 2 & 3) == 3 ? ENTRY_LEVEL : 0;
+    uint64_t entry = (uint64_t)this_cpu()->apic_id << 56 | (IRQ_VECTOR_LINES + line.gsi);
+    entry |= (line.flags & 3) == 3 ? ENTRY_LOW_ACTIVE : 0;
+    entry |= (line.flags >> 2 & 3) == 3 ? ENTRY_LEVEL : 0;
+    entry = iommu_line_entry(unit->id, entry);
     spin_lock(&io_apics.lock);
-    entry_write(unit, line.gsi - unit->first, low, this_cpu()->apic_id << 24);
+    entry_write(unit, line.gsi - unit->first, entry);
     spin_unlock(&io_apics.lock);
     return 0;
 }
@@ -148,5 +156,8 @@ void irq_line_mask(unsigned gsi, bool masked) {
     uint32_t reg = REGISTER_REDIRECTION + 2 * (line.gsi - unit->first);
     uint32_t low = unit_read(unit, reg) & ~(uint32_t)ENTRY_MASKED;
     unit_write(unit, reg, low | (masked ? ENTRY_MASKED : 0));
+    // QEMU's AMD-Vi forgets that a line is level, so the local APIC's EOI does not reach us.
+    if (!masked && unit->explicit_eoi && iommu_remaps_interrupts())
+        unit->registers[REGISTER_EOI] = low & 0xff;
     spin_unlock(&io_apics.lock);
 }

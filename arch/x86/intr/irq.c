@@ -9,6 +9,7 @@
 #include "arch/x86/cpu/cpu_call.h"
 #include "arch/x86/intr/irq_line.h"
 #include "arch/x86/intr/local_apic.h"
+#include "arch/x86/iommu/iommu.h"
 #include "core/log.h"
 #include "core/sched/spinlock.h"
 #include "core/sched/timer.h"
@@ -103,6 +104,10 @@ void irq_dispatch(unsigned vector) {
     case IRQ_VECTOR_CALL:
         local_apic_eoi();
         cpu_call_serve();
+        break;
+    case IRQ_VECTOR_IOMMU:
+        local_apic_eoi();
+        iommu_interrupt();
         break;
     case IRQ_VECTOR_ERROR:
         local_apic_eoi();

@@ -21,7 +21,8 @@ struct iommu_device {
     uint16_t segment, id; // id: bus << 8 | device << 3 | function
     // The device reached for what is not in its domain. It has been logged, bus mastering is off
     // and the device is in no domain any more (iommu_detach is still to be called). In an
-    // interrupt, no lock held; NULL: nobody wants to know.
+    // interrupt, with the IOMMU's lock: signals an eventfd, calls nothing here. NULL: nobody wants
+    // to know.
     void (*fault)(struct iommu_device *device);
 
     struct list node; // iommu's own from here on
@@ -45,11 +46,16 @@ size_t iommu_describe(char *out, size_t size);
 uint64_t iommu_aperture(void);   // I/O virtual addresses are below this
 uint64_t iommu_page_sizes(void); // a bit for each, as VFIO_IOMMU_GET_INFO tells them
 
-// Domains: an I/O virtual address space. Calls for one domain come one at a time; no lock held
-// that is inside the page allocator's.
+// What the I/O APICs write for an entry (vector, trigger, destination) to mean what it says.
+uint64_t iommu_line_entry(uint8_t io_apic, uint64_t entry);
+// IRQ_VECTOR_IOMMU: a unit has something to report.
+void iommu_interrupt(void);
+
+// Domains: an I/O virtual address space. Calls for one domain come one at a time, with no lock held
+// that the order of locks has inside the IOMMU's.
 struct iommu_domain *iommu_domain_create(void);      // NULL: no memory, or no number for it
 void iommu_domain_free(struct iommu_domain *domain); // nothing attached
-enum { IOMMU_READ = 1, IOMMU_WRITE = 2 };            // by the device
+enum { IOMMU_READ = 1, IOMMU_WRITE = 2 };            // by the device; it may always read
 // All addresses and sizes are multiples of 4 KiB. Physically contiguous memory at once: the largest
 // pages are used that it allows. Nothing may be mapped there. 0, -ENOMEM (then nothing is), -EINVAL
 // (outside the aperture, or where interrupt messages go). One call maps at most 1 GiB.
@@ -69,7 +75,8 @@ void iommu_detach(struct iommu_device *device);
 
 // Lets an attached device raise `vector` on a CPU and says by which message. Again for the same
 // vector: changes the CPU. The message is an unremapped one where iommu_remaps_interrupts() is
-// false. 0, -EINVAL: the CPU's APIC ID cannot be expressed.
+// false. A vector is at most one device's at a time. 0; -EINVAL: the CPU's APIC ID cannot be
+// expressed; -EIO: the device is in no domain, having been stopped.
 int iommu_interrupt_route(struct iommu_device *device, uint8_t vector, uint32_t apic_id,
                           struct iommu_message *message);
 void iommu_interrupt_remove(struct iommu_device *device, uint8_t vector);

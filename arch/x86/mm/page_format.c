@@ -23,6 +23,7 @@ const struct page_format host_format = {
     .uncached = 0x18,
     .write_combining = 0x08,
     .largest = 1ull << 30,
+    .levels = 4,
 };
 
 // SDM 3C 29.3.2: read, write, execute in bits 2:0, memory type in 5:3 (0 UC, 1 WC, 6 WB).
@@ -30,7 +31,7 @@ const struct page_format host_format = {
     {                                                                                              \
         .present = 0x7, .table_bits = 0x7, .large = 1 << 7, .accessed = 1 << 8, .dirty = 1 << 9,   \
         .read = 1, .write = 1 << 1, .execute = 1 << 2, .uncached = 0 << 3,                         \
-        .write_combining = 1 << 3, .write_back = 6 << 3, .largest = (size),                        \
+        .write_combining = 1 << 3, .write_back = 6 << 3, .largest = (size), .levels = 4,           \
     }
 const struct page_format ept_format = EPT_FORMAT(2 << 20);
 const struct page_format ept_format_1g = EPT_FORMAT(1 << 30);
@@ -48,4 +49,30 @@ const struct page_format npt_format = {
     .uncached = 0x18,
     .write_combining = 0x08,
     .largest = 1ull << 30,
+    .levels = 4,
+};
+
+// VT-d 4.1, 9.8: second-stage entries.
+const struct page_format vtd_format = {
+    .present = 0x3,
+    .table_bits = 0x3,
+    .large = 1 << 7,
+    .read = 1,
+    .write = 1 << 1,
+    .largest = 1ull << 30,
+    .levels = 4,
+};
+
+// AMD I/O Virtualization 3.05, 2.2.3; coherent. QEMU 7.2's model reports an access through an entry
+// that is not present only if it names a next level; the processor reads nothing of such an entry
+// but bit 0.
+const struct page_format amd_vi_format = {
+    .present = 1,
+    .table_bits = 1 | 3ull << 61,
+    .read = 1 | 1ull << 60 | 1ull << 61,
+    .write = 1ull << 62,
+    .largest = 1ull << 30,
+    .levels = 4,
+    .next_level = 1 << 9,
+    .absent = 1 << 9,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// How an entry of a four-level page table is written. The walker (page_walker.h) knows only this.
+// How the entries of a page table are written. The walker (page_walker.h) knows only this.
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "arch/x86/paging.h"
 
@@ -14,6 +15,12 @@ struct page_format {
     uint64_t write, user, no_execute, execute, global; // 0 where the format has no such bit
     uint64_t uncached, write_combining, write_back;    // memory types, as values of their field
     uint64_t largest;                                  // bytes of the largest leaf
+    unsigned levels;
+    // Where not 0, an entry names the level of the table it points to in a field that counts in
+    // this, 0 in a leaf; there is no `large` then.
+    uint64_t next_level;
+    uint64_t absent; // what an entry not in use holds
+    bool flush;      // tables are read from memory past the caches
 };
 
 // Kernel mappings only: kept over a CR3 load. Internal to arch/x86/mm.
@@ -26,3 +33,5 @@ extern const struct page_format host_format;
 // 1 GiB pages.
 extern const struct page_format ept_format, ept_format_1g;
 extern const struct page_format npt_format;
+// What IOMMUs walk. VT-d's is narrowed to what the units can do.
+extern const struct page_format vtd_format, amd_vi_format;

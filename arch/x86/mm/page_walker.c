@@ -4,7 +4,7 @@
 #include <asm/errno.h>
 #include "core/mm/page.h"
 
-enum { LEVELS = 4, INDEX_BITS = 9, ENTRIES = 512 };
+enum { INDEX_BITS = 9, ENTRIES = 512, CACHE_LINE = 64 };
 
 static unsigned level_shift(unsigned level) {
     return PAGE_SHIFT + (level - 1) * INDEX_BITS;
@@ -20,7 +20,29 @@ static uint64_t entry_load(const uint64_t *entry) {
 }
 
 static bool is_leaf(const struct page_format *format, uint64_t entry, unsigned level) {
-    return level == 1 || (entry & format->large);
+    return level == 1 || (entry & format->large) ||
+           (format->next_level && !(entry & 7 * format->next_level));
+}
+
+static uint64_t table_bits(const struct page_format *format, unsigned level) {
+    return format->table_bits | level * format->next_level;
+}
+
+// Brings what was written to entries to where the device that walks them reads.
+static void publish(const struct page_format *format, const void *entries, size_t size) {
+    for (size_t i = 0; format->flush && i < size; i += CACHE_LINE)
+        __asm__ volatile("clflush %0" ::"m"(((const char *)entries)[i]) : "memory");
+}
+
+static uint64_t table_create(const struct page_format *format) {
+    uint64_t table = page_alloc_zeroed(0);
+    if (table == PHYSICAL_NONE || !(format->absent || format->flush))
+        return table;
+    uint64_t *entries = page_to_virtual(table);
+    for (unsigned i = 0; i < ENTRIES; i++)
+        entries[i] = format->absent;
+    publish(format, entries, PAGE_SIZE);
+    return table;
 }
 
 static unsigned level_of_size(uint64_t size) {
@@ -85,7 +107,7 @@ static struct page_table_entry decode(const struct page_format *format, uint64_t
 static uint64_t *walk(const struct page_format *format, uint64_t root, uint64_t address,
                       unsigned *level) {
     uint64_t table = root;
-    for (*level = LEVELS;; --*level) {
+    for (*level = format->levels;; --*level) {
         uint64_t *entry = entry_at(table, *level, address);
         uint64_t value = entry_load(entry);
         if (!(value & format->present) || is_leaf(format, value, *level))
@@ -98,7 +120,7 @@ int page_walker_map(const struct page_format *format, uint64_t root, uint64_t ad
                     uint64_t physical, uint64_t size, unsigned flags) {
     unsigned target = level_of_size(size);
     uint64_t table = root;
-    for (unsigned level = LEVELS;; level--) {
+    for (unsigned level = format->levels;; level--) {
         uint64_t *entry = entry_at(table, level, address);
         uint64_t value = entry_load(entry);
         bool present = value & format->present;
@@ -107,14 +129,16 @@ int page_walker_map(const struct page_format *format, uint64_t root, uint64_t ad
                 return -EEXIST;
             value = physical | encode_rights(format, flags) | (level > 1 ? format->large : 0);
             __atomic_store_n(entry, value, __ATOMIC_RELEASE);
+            publish(format, entry, sizeof *entry);
             return 0;
         }
         if (!present) {
-            uint64_t fresh = page_alloc_zeroed(0);
+            uint64_t fresh = table_create(format);
             if (fresh == PHYSICAL_NONE)
                 return -ENOMEM;
-            value = fresh | format->table_bits;
+            value = fresh | table_bits(format, level - 1);
             __atomic_store_n(entry, value, __ATOMIC_RELEASE);
+            publish(format, entry, sizeof *entry);
         } else if (is_leaf(format, value, level)) {
             return -EEXIST;
         }
@@ -141,7 +165,9 @@ struct page_table_entry page_walker_unmap(const struct page_format *format, uint
         uint64_t span = 1ull << level_shift(level);
         return (struct page_table_entry){.hole_size = span - (address & (span - 1))};
     }
-    return decode(format, __atomic_exchange_n(entry, 0, __ATOMIC_ACQ_REL), level);
+    value = __atomic_exchange_n(entry, format->absent, __ATOMIC_ACQ_REL);
+    publish(format, entry, sizeof *entry);
+    return decode(format, value, level);
 }
 
 // Replaces the bits of mask in the leaf at address. The entry before, 0: none there.
@@ -187,7 +213,7 @@ int page_walker_split(const struct page_format *format, uint64_t root, uint64_t 
         for (unsigned i = 0; i < ENTRIES; i++)
             leaves[i] = piece + ((uint64_t)i << level_shift(level - 1));
         // The CPU may mark the large leaf dirty until the moment it is replaced.
-        if (__atomic_compare_exchange_n(entry, &value, table | format->table_bits, false,
+        if (__atomic_compare_exchange_n(entry, &value, table | table_bits(format, level - 1), false,
                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             return 0;
     }
@@ -207,7 +233,7 @@ static unsigned index_at(uint64_t address, unsigned level) {
 
 // Unhooks the empty tables below `table` that touch [first, last]. A CPU may still walk what it has
 // cached, so an unhooked table goes on looking empty: the link to the next one, an address, has no
-// bit that makes an entry present. Depth is at most LEVELS - 1.
+// bit that makes an entry present. Depth is at most that of the tree.
 static void prune_below(const struct page_format *format, uint64_t table, unsigned level,
                         uint64_t first, uint64_t last, uint64_t *unhooked) {
     uint64_t *entries = page_to_virtual(table);
@@ -221,7 +247,8 @@ static void prune_below(const struct page_format *format, uint64_t table, unsign
                         i == high ? last : UINT64_MAX, unhooked);
         if (!is_empty(format, child))
             continue;
-        __atomic_store_n(&entries[i], 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&entries[i], format->absent, __ATOMIC_RELEASE);
+        publish(format, &entries[i], sizeof *entries);
         *(uint64_t *)page_to_virtual(child) = *unhooked;
         *unhooked = child;
     }
@@ -230,7 +257,7 @@ static void prune_below(const struct page_format *format, uint64_t table, unsign
 void page_walker_prune(const struct page_format *format, uint64_t root, uint64_t address,
                        uint64_t size, uint64_t *unhooked) {
     if (size)
-        prune_below(format, root, LEVELS, address, address + size - 1, unhooked);
+        prune_below(format, root, format->levels, address, address + size - 1, unhooked);
 }
 
 void page_walker_release(uint64_t unhooked) {
@@ -259,8 +286,7 @@ bool page_walker_allows(const struct page_format *format, uint64_t size) {
 }
 
 uint64_t page_walker_create(const struct page_format *format) {
-    (void)format;
-    return page_alloc_zeroed(0);
+    return table_create(format);
 }
 
 static void free_table(const struct page_format *format, uint64_t table, unsigned level) {
@@ -277,11 +303,11 @@ void page_walker_free_tables(const struct page_format *format, uint64_t root, un
     for (unsigned i = first; i <= last; i++) {
         if (!(entries[i] & format->present))
             continue;
-        free_table(format, entries[i] & PAGE_ENTRY_ADDRESS, LEVELS - 1);
+        free_table(format, entries[i] & PAGE_ENTRY_ADDRESS, format->levels - 1);
         entries[i] = 0;
     }
 }
 
 void page_walker_destroy(const struct page_format *format, uint64_t root) {
-    free_table(format, root, LEVELS);
+    free_table(format, root, format->levels);
 }

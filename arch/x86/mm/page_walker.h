@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// One walker for all four-level page tables. Plain memory operations only, so the unit tests run it
+// One walker for all page tables. Plain memory operations only, so the unit tests run it
 // on the build host. The caller holds whatever lock guards the table; CPUs and devices may set
 // accessed and dirty bits meanwhile, hence the atomics.
 #pragma once
