@@ -180,12 +180,21 @@ static void refuse(struct reading *reading, const char *refusal) {
     XML_StopParser(reading->parser, XML_FALSE);
 }
 
-// Text between elements is layout: only elements without children have text.
+// Text beside elements is layout, or refused: only elements without children have text.
+static void drop_layout(struct reading *reading) {
+    for (size_t i = 0; i < reading->text.length; i++) {
+        if (!strchr(" \t\r\n", reading->text.data[i])) {
+            refuse(reading, "text beside elements is not accepted");
+        }
+    }
+    buffer_free(&reading->text);
+}
+
 static void start_element(void *context, const char *name, const char **attributes) {
     struct reading *reading = context;
     struct xml *node = xml_add(reading->at, name, NULL);
 
-    buffer_free(&reading->text);
+    drop_layout(reading);
     node->line = (unsigned)XML_GetCurrentLineNumber(reading->parser);
     for (; *attributes; attributes += 2) {
         set_attribute(node, attributes[0], attributes[1]);
@@ -207,7 +216,7 @@ static void end_element(void *context, const char *name) {
     if (!node->children && reading->text.length) {
         node->text = buffer_take_string(&reading->text);
     }
-    buffer_free(&reading->text);
+    drop_layout(reading);
     reading->at = node->parent;
     reading->depth--;
 }
