@@ -19,9 +19,9 @@ SELFTEST_LIMIT = 30  # seconds of the machine's clock for each
 FILES = {"network": ("guest/vmlinuz", "guest/initrd.img"),
          "linuxpair": ("guest/vmlinuz", "guest/initrd.img"),
          "driverdomain": ("guest/vmlinuz", "guest/initrd.img"),
-         "vmm_api": ("guest/vmlinuz", "guest/initrd.img"), "restart": ("guest/initrd.img",)}
+         "vmm_api": ("guest/vmlinuz", "guest/initrd.img")}
 # More lines of ashlar.conf.
-CONFIG = {"restart": {"drivers": "--disk socket=/run/drivers/disk,path=/work/initrd.img,readonly=on"}}
+CONFIG = {"restart": {"drivers": "--disk socket=/run/drivers/disk,path=/work/disk.img"}}
 # QEMU 7.2 itself ends with a segmentation fault under this one now and then.
 ONLY_VT_X = ("fuzz_kvm",)
 
