@@ -55,7 +55,7 @@ modules=root/lib/modules/$version
 mkdir -p "$modules"
 for module in virtio virtio_ring virtio_pci virtio_pci_modern_dev virtio_pci_legacy_dev virtio_blk \
     virtio_net net_failover failover 8021q garp mrp llc stp virtio_console virtio-rng virtio_balloon \
-    button evdev pvpanic-mmio; do
+    button evdev pvpanic pvpanic-mmio; do
     find packages/lib/modules -name "$module.ko" -exec cp {} "$modules" \;
 done
 root/bin/busybox depmod -b "$PWD/root" "$version"
@@ -104,7 +104,7 @@ echo "Linux $(uname -r) on $(nproc) CPUs, $(awk '$1 == "MemTotal:" { print int($
 END
 # The power button, and a panic's report to the monitor.
 cat >>root/etc/startup <<'END'
-{ modprobe -a button evdev pvpanic-mmio; acpid; } 2>/dev/null &
+{ modprobe -a button evdev pvpanic-mmio; acpid -l /dev/null -p /tmp/acpid.pid; } 2>/dev/null &
 END
 printf '#!/bin/sh\npoweroff\n' >root/etc/acpi/PWRF/00000080
 chmod 755 root/etc/acpi/PWRF/00000080
