@@ -408,6 +408,7 @@ static void report_first_run(void) {
 static void begin(struct vcpu *vcpu) {
     if (!vcpu->has_run)
         report_first_run();
+    thread_current()->entity.guest = true;
     vcpu->has_run = true;
     vcpu->begins = vcpu->virt.msrs.kvm_steal_time & KVM_MSR_ENABLED;
     paravirt_steal_update(vcpu);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// /proc/<tid>: files of a thread, made when they are looked for (proc(5)).
+// Files of the machine and, made when they are looked for, of each thread: proc(5).
 #include "core/process/proc_files.h"
 #include <linux/errno.h>
 #include "core/file/node.h"
 #include "core/file/path.h"
 #include "core/file/text_file.h"
 #include "core/log.h"
+#include "core/mm/heap.h"
+#include "core/mm/page.h"
 #include "core/process/process_table.h"
+#include "core/sched/scheduler.h"
 #include "core/sched/thread.h"
 #include "core/string.h"
 
@@ -88,9 +91,12 @@ static int store_urgent(void *object, char *text) {
 }
 
 static void add_urgent_files(void) {
-    static const struct text_file period = {"sched_rt_period_us", show_urgent, store_urgent, NULL},
-                                  runtime = {"sched_rt_runtime_us", show_urgent, store_urgent,
-                                             NULL};
+    static const struct text_file period = {.name = "sched_rt_period_us",
+                                            .show = show_urgent,
+                                            .store = store_urgent},
+                                  runtime = {.name = "sched_rt_runtime_us",
+                                             .show = show_urgent,
+                                             .store = store_urgent};
     struct node *directory;
     if (root_directory("/proc/sys/kernel", &directory))
         return;
@@ -98,13 +104,49 @@ static void add_urgent_files(void) {
     text_file_add(directory, &runtime, &run_urgent_runtime);
 }
 
+// Time of each CPU in hundredths of a second (proc_stat(5)): all that is not idle counts as user,
+// of which that of threads with a vCPU also as guest.
+static int show_stat(void *object, char *to, size_t size) {
+    const uint64_t hundredth = 10000000;
+    uint64_t now = time_now(), guest = 0, idle = 0;
+    unsigned cpus = cpu_count();
+    struct scheduler_counts counts;
+    (void)object;
+    for (unsigned cpu = 0; cpu < cpus; cpu++) {
+        scheduler_counts(cpu, &counts);
+        guest += counts.guest;
+        idle += counts.idle;
+    }
+    int length =
+        format_string(to, size, "cpu  %lu 0 0 %lu 0 0 0 0 %lu 0\n", (cpus * now - idle) / hundredth,
+                      idle / hundredth, guest / hundredth);
+    for (unsigned cpu = 0; cpu < cpus; cpu++) {
+        scheduler_counts(cpu, &counts);
+        length += format_string(
+            to + length, size - (size_t)length, "cpu%u %lu 0 0 %lu 0 0 0 0 %lu 0\n", cpu,
+            (now - counts.idle) / hundredth, counts.idle / hundredth, counts.guest / hundredth);
+    }
+    return length;
+}
+
+// proc_meminfo(5); Slab is all that the kernel keeps for itself.
+static int show_memory(void *object, char *to, size_t size) {
+    (void)object;
+    size_t free = page_free_bytes(), kernel = kernel_memory_bytes();
+    return format_string(to, size, "MemTotal: %lu kB\nMemFree: %lu kB\nSlab: %lu kB\n",
+                         (free + page_user_bytes() + kernel) >> 10, free >> 10, kernel >> 10);
+}
+
 void proc_files_init(void) {
-    static const struct text_file interrupts = {.name = "interrupts", .show = show_interrupts};
+    static const struct text_file machine[] = {{.name = "interrupts", .show = show_interrupts},
+                                               {.name = "stat", .show = show_stat},
+                                               {.name = "meminfo", .show = show_memory}};
     struct node *proc;
     add_urgent_files();
     if (path_find(NULL, "/proc", 0, &proc))
         return;
-    text_file_add(proc, &interrupts, NULL);
+    for (size_t i = 0; i < sizeof(machine) / sizeof(machine[0]); i++)
+        text_file_add(proc, &machine[i], NULL);
     proc->directory.make = make_thread;
     node_put(proc);
 }

@@ -345,6 +345,7 @@ void run_queue_charge(struct run_queue *queue, uint64_t now) {
     if (!entity)
         return;
     entity->run_time += ns;
+    queue->guest_time += entity->guest ? ns : 0;
     entity->burst += ns;
     entity->budget -= (int64_t)ns;
     run_group_charge(entity->group, ns);

@@ -41,6 +41,7 @@ struct run_entity {
     uint64_t run_time;               // ns on a CPU so far
     uint64_t ready_since;            // when it last became ready to run; 0: it is not, or runs
     uint64_t run_delay;              // ns it was ready in all: what a guest is told as stolen
+    bool guest;                      // it runs a vCPU
     uint64_t cookie;                 // core scheduling: only equal cookies share a core
     uint64_t allowed[RUN_CPU_WORDS]; // bit per CPU
     _Atomic unsigned cpu; // of the queue it is or was in last; changes under that queue's lock
@@ -60,6 +61,7 @@ struct run_queue {
     uint32_t queued, counted;   // queued, all kinds; fair ones, queued or current
     uint64_t sequence;          // order of equal priorities
     uint64_t accounted;         // until when `current` has been charged
+    uint64_t guest_time;        // ns of those that run vCPUs, so far
     uint64_t urgent_begin;      // of the period in which the urgent have run `urgent_time` ns
     uint64_t urgent_time;
     uint32_t reserved;     // of 2^20: by reservations admitted here

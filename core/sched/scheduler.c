@@ -288,7 +288,9 @@ void scheduler_counts(unsigned cpu, struct scheduler_counts *counts) {
     if (!there)
         return;
     spin_lock(&there->queue.lock);
+    run_queue_charge(&there->queue, time_now());
     *counts = there->counts;
+    counts->guest = there->queue.guest_time;
     if (there->idle_since)
         counts->idle += time_now() - there->idle_since;
     spin_unlock(&there->queue.lock);

@@ -52,7 +52,8 @@ int scheduler_share_cores(void);
 // What CPU `cpu` has done so far.
 struct scheduler_counts {
     uint64_t switches;
-    uint64_t idle; // ns
+    uint64_t idle;  // ns
+    uint64_t guest; // ns of threads that run vCPUs
 };
 void scheduler_counts(unsigned cpu, struct scheduler_counts *counts);
 void thread_wait_expired(struct timer *timer);
