@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The emulators that can be Ashlar's machine, each with COM1 as a two-way socket."""
+"""The emulators that can be Ashlar's machine, each with COM1 and COM2 as two-way sockets."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def _drain(descriptor):
 
 
 class Emulator:
-    """One run. `serial` is the connected socket; wait() tells how the machine ended."""
+    """One run. `serial` is the connected socket of COM1, `management` that of COM2."""
 
     firmware = "/usr/share/ovmf/OVMF.fd"
     bios = None  # the firmware that came before UEFI
@@ -48,7 +48,8 @@ class Emulator:
         self.memory = memory
         self.process = None
         self.serial = None
-        self.listener = None
+        self.management = None
+        self.listeners = []
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -57,10 +58,11 @@ class Emulator:
         try:
             # The emulator connects to us, so no port is raced for. TCP, because a Unix socket holds only a few hundred
             # writes of one byte and QEMU throws away what does not fit.
-            self.listener = socket.create_server(("127.0.0.1", 0), backlog=1)
-            self.listener.settimeout(0.1)
-            self._start(self.listener.getsockname()[1])
-            self.serial = self._accept()
+            for _ in range(2):
+                self.listeners.append(socket.create_server(("127.0.0.1", 0), backlog=1))
+                self.listeners[-1].settimeout(0.1)
+            self._start([listener.getsockname()[1] for listener in self.listeners])
+            self.serial, self.management = map(self._accept, self.listeners)
         except BaseException:
             self.stop()
             raise
@@ -68,15 +70,15 @@ class Emulator:
     def count_instructions(self):
         """Before start(): makes a tick of the machine's clocks an instruction, where the emulator can and does not anyway."""
 
-    def _start(self, port):
-        """Starts the process, whose COM1 connects to PORT."""
+    def _start(self, ports):
+        """Starts the process, whose COM1 and COM2 connect to PORTS."""
         raise NotImplementedError
 
-    def _accept(self):
+    def _accept(self, listener):
         deadline = time.monotonic() + CONNECT_TIMEOUT
         while time.monotonic() < deadline:
             try:
-                serial = self.listener.accept()[0]
+                serial = listener.accept()[0]
                 serial.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return serial
             except TimeoutError:
@@ -109,7 +111,7 @@ class Emulator:
             self.process.kill()
         if self.process is not None:
             self.process.wait()
-        for connection in (self.serial, self.listener):
+        for connection in (self.serial, self.management, *self.listeners):
             if connection is not None:
                 connection.close()
 
@@ -120,7 +122,7 @@ class Bochs(Emulator):
     cpu_model = "corei7_icelake_u"
     ips = 50000000
 
-    def _configuration(self, port):
+    def _configuration(self, ports):
         sectors = os.path.getsize(self.image) // 512
         return "\n".join((
             "plugin_ctrl: unmapped=1, biosdev=1, speaker=0, extfpuirq=1, parallel=0, serial=1, e1000=1",
@@ -135,7 +137,8 @@ class Bochs(Emulator):
             f"ata0-master: type=disk, path={self.image}, mode=flat, cylinders={sectors // (16 * 63)},"
             " heads=16, spt=63",
             "boot: disk",
-            f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}",
+            *(f"com{number}: enabled=1, mode=socket-client, dev=127.0.0.1:{port}"
+              for number, port in enumerate(ports, 1)),
             f"log: {self.path('emulator.log')}",
             "panic: action=fatal",
             "error: action=report",
@@ -144,9 +147,9 @@ class Bochs(Emulator):
             "clock: sync=none",
         )) + "\n"
 
-    def _start(self, port):
+    def _start(self, ports):
         with open(self.path("bochsrc"), "w") as target:
-            target.write(self._configuration(port))
+            target.write(self._configuration(ports))
         with open(self.path("debugger"), "w") as target:
             target.write("c\n")  # Debian's Bochs stops at its debugger's prompt otherwise
         master, slave = pty.openpty()
@@ -208,7 +211,7 @@ class Qemu(Emulator):
         """Further arguments."""
         return ()
 
-    def _start(self, port):
+    def _start(self, ports):
         with open(self.path("emulator.log"), "w") as log, \
                 socket.create_server(self.path("qmp"), family=socket.AF_UNIX, backlog=1) as qmp:
             qmp.settimeout(CONNECT_TIMEOUT)
@@ -217,8 +220,9 @@ class Qemu(Emulator):
                  "-smp", str(self.cpus), "-m", str(self.memory), "-bios", self.firmware,
                  "-vga", "std", "-display", "none", "-no-reboot", *self.more(),
                  "-drive", f"file={self.image},format=raw,if=ide",
-                 "-chardev", f"socket,id=com1,host=127.0.0.1,port={port},server=off",
-                 "-serial", "chardev:com1",
+                 *(word for number, port in enumerate(ports, 1) for word in (
+                     "-chardev", f"socket,id=com{number},host=127.0.0.1,port={port},server=off",
+                     "-serial", f"chardev:com{number}")),
                  "-chardev", f"socket,id=qmp,path={self.path('qmp')},server=off",
                  "-mon", "chardev=qmp,mode=control"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
