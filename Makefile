@@ -224,7 +224,8 @@ sources_of = $(sort $(shell sed -nE 's:^\#include "(\.\./)*((arch|core|boot|driv
 
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_FILES := $(sort $(wildcard tests/unit/*.c))
-UNIT_SOURCES := $(call sources_of,$(UNIT_FILES) $(wildcard tests/unit/*.h))
+VIRTD_SOURCES := $(filter-out %/main.c,$(wildcard guest-tools/virtd/*.c))
+UNIT_SOURCES := $(call sources_of,$(UNIT_FILES) $(wildcard tests/unit/*.h)) $(VIRTD_SOURCES)
 UNIT_OBJECTS := $(UNIT_FILES:%.c=$(OUT)/unit-obj/%.o)
 UNIT_CFLAGS = $(HOST_CFLAGS) -I$(OUT)/unit $(shell pkg-config --cflags check)
 
@@ -238,15 +239,16 @@ $(OUT)/unit-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER) $(OUT)/unit/suites.inc
 	$(call say,CC,$@)
 	$(Q)$(CC) $(UNIT_CFLAGS) -c $< -o $@
 
-# An archive: only what the tests call is linked, so a test may replace a function of the kernel by its own.
+# An archive: only what the tests call is linked, so a test may replace a function of the kernel by its own. (q: two
+# of its files may have one name.)
 $(OUT)/unit/kernel.a: $(UNIT_SOURCES:%.c=$(OUT)/unit-obj/%.o)
 	@mkdir -p $(@D)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar qcs $@ $^
 
 $(OUT)/unit/unit: $(UNIT_OBJECTS) $(OUT)/unit/kernel.a
 	$(call say,CC,$@)
-	$(Q)$(CC) $(SANITIZE) $(UNIT_OBJECTS) $(OUT)/unit/kernel.a $$(pkg-config --libs check) -pthread -o $@
+	$(Q)$(CC) $(SANITIZE) $(UNIT_OBJECTS) $(OUT)/unit/kernel.a $$(pkg-config --libs check) -lexpat -pthread -o $@
 
 unit: $(OUT)/unit/unit
 	$(OUT)/unit/unit
@@ -265,11 +267,11 @@ $(OUT)/fuzz-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
 $(OUT)/fuzz/kernel.a: $(FUZZ_SOURCES:%.c=$(OUT)/fuzz-obj/%.o)
 	@mkdir -p $(@D)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar qcs $@ $^
 
 $(FUZZERS): $(OUT)/fuzz/%: $(OUT)/fuzz-obj/tests/fuzz/%.o $(OUT)/fuzz/kernel.a
 	$(call say,CLANG,$@)
-	$(Q)clang -fsanitize=fuzzer,address,undefined $(filter %.o,$^) $(OUT)/fuzz/kernel.a -lZydis -o $@
+	$(Q)clang -fsanitize=fuzzer,address,undefined $(filter %.o,$^) $(OUT)/fuzz/kernel.a -lZydis -lexpat -o $@
 $(OUT)/fuzz/fuzz_file_calls: $(FUZZ_FAKES)
 
 # By hand, and for long; `make test` has short runs of the same.

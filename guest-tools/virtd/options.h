@@ -3,9 +3,14 @@
 #pragma once
 
 struct options {
-    const char *vmm;   // the monitor's program
-    const char *state; // directory of the definitions
-    const char *run;   // directory of what runs; gone after a boot of the host
+    const char *socket; // where clients connect
+    const char *serial; // a terminal with clients; NULL: none
+    const char *vmm;    // the monitor's program
+    const char *state;  // directory of the definitions
+    const char *run;    // directory of what runs; gone after a boot of the host
 };
 
 extern struct options options;
+
+// Exits where the command line asks for nothing else, or for what there is not.
+void options_parse(int argc, char **argv);

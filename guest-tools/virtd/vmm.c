@@ -176,19 +176,26 @@ static void ready(struct watch *watch, uint32_t events) {
 
 // --- connections -------------------------------------------------------------------------------
 
-static bool connect_now(struct vmm *vmm) {
+int vmm_connect(const struct domain *domain) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct ucred peer;
-    socklen_t length = sizeof(peer);
-    char *path = vmm_socket_path(vmm->domain);
+    char *path = vmm_socket_path(domain);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     free(path);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        if (fd >= 0) {
-            close(fd);
-        }
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static bool connect_now(struct vmm *vmm) {
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+    int fd = vmm_connect(vmm->domain);
+
+    if (fd < 0) {
         return false;
     }
     if (!vmm->pid && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0) {

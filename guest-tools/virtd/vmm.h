@@ -44,6 +44,8 @@ void vmm_remove_files(const struct domain *domain);
 bool vmm_spawn(struct domain *domain, bool paused);
 // Connects to the monitor of an earlier virtd. False: it has ended.
 bool vmm_reconnect(struct domain *domain);
+// A new connection to the monitor, -1 with errno.
+int vmm_connect(const struct domain *domain);
 // A number in an answer. False: it has no such key.
 bool answer_number(const char *answer, const char *key, uint64_t *value);
 // Queues a request line, without its newline. `done` may be NULL.

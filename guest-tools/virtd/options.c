@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Parsing of the command line, and its defaults.
+#include "options.h"
+
+#include <ashlar_version.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EXIT_USAGE = 2 };
+
+static const char usage_text[] =
+    "Usage: virtd [option]...\n"
+    "Serves libvirt's clients: qemu+unix:///system?socket=PATH, or through a serial line.\n"
+    "\n"
+    "  --socket PATH      listens there (default /run/virtd/virtd.sock)\n"
+    "  --serial PATH      serves clients on that terminal\n"
+    "  --vmm PATH         the program that runs a machine (default /bin/vmm)\n"
+    "  --state DIRECTORY  definitions (default /var/lib/virtd)\n"
+    "  --run DIRECTORY    what runs (default /run/virtd)\n"
+    "  --help, --version\n";
+
+struct options options = {.socket = "/run/virtd/virtd.sock",
+                          .vmm = "/bin/vmm",
+                          .state = "/var/lib/virtd",
+                          .run = "/run/virtd"};
+
+void options_parse(int argc, char **argv) {
+    static const struct option table[] = {
+        {"socket", required_argument, NULL, 's'}, {"serial", required_argument, NULL, 't'},
+        {"vmm", required_argument, NULL, 'v'},    {"state", required_argument, NULL, 'd'},
+        {"run", required_argument, NULL, 'r'},    {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},      {0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "hV", table, NULL)) != -1) {
+        switch (option) {
+        case 's':
+            options.socket = optarg;
+            break;
+        case 't':
+            options.serial = optarg;
+            break;
+        case 'v':
+            options.vmm = optarg;
+            break;
+        case 'd':
+            options.state = optarg;
+            break;
+        case 'r':
+            options.run = optarg;
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            exit(0);
+        case 'V':
+            puts("virtd (Ashlar) " ASHLAR_VERSION);
+            exit(0);
+        default: // getopt_long has said what is wrong.
+            fputs("Try 'virtd --help'.\n", stderr);
+            exit(EXIT_USAGE);
+        }
+    }
+}
