@@ -461,7 +461,11 @@ static void poll_device(struct block_device *device, unsigned queue) {
 }
 
 static int map(struct block_device *device, void *address, size_t size) {
-    return dma_map(((struct disk *)device)->controller->pci->dma, address, size);
+    const struct controller *controller = ((struct disk *)device)->controller;
+
+    // Memory of others lies above 4 GiB.
+    return controller->address_mask <= UINT32_MAX ? -EOPNOTSUPP
+                                                  : dma_map(controller->pci->dma, address, size);
 }
 
 static void unmap(struct block_device *device, void *address, size_t size) {
