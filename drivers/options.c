@@ -21,7 +21,8 @@ static const char usage_text[] =
     "IDE\n"
     "                 drive), serial=TEXT: a disk of the machine; PART: number, label or GUID of "
     "a\n"
-    "                 GPT partition, looked for on all disks where none is named\n"
+    "                 GPT partition, looked for on all disks where none is named. delay=MS, for\n"
+    "                 tests: each request takes up to that long, and they end in any order\n"
     "  --net socket=PATH,switch=NAME[,mac=MAC][,num_queues=N]\n"
     "                 joins those who connect to the socket to a switch, with no other source\n"
     "                 address than MAC; num_queues counts both directions (default 2)\n"
@@ -59,9 +60,9 @@ static unsigned parse_queues(const char *option, const char *value) {
 }
 
 static void parse_disk(struct options *options, char *argument) {
-    enum { SOCKET, PATH, DEVICE, UNIT, SERIAL, PARTITION, READONLY, NUM_QUEUES };
-    static char *const keys[] = {"socket",    "path",     "device",     "unit", "serial",
-                                 "partition", "readonly", "num_queues", NULL};
+    enum { SOCKET, PATH, DEVICE, UNIT, SERIAL, PARTITION, READONLY, NUM_QUEUES, DELAY };
+    static char *const keys[] = {"socket",    "path",     "device",     "unit",  "serial",
+                                 "partition", "readonly", "num_queues", "delay", NULL};
     struct disk_options disk = {.queues = 1};
     char *value;
 
@@ -93,6 +94,9 @@ static void parse_disk(struct options *options, char *argument) {
             break;
         case NUM_QUEUES:
             disk.queues = parse_queues("--disk", value);
+            break;
+        case DELAY:
+            disk.delay = parse_number("--disk", "delay", value, 0, 10000);
             break;
         default:
             usage_error("--disk: '%s' is not known", value);

@@ -19,6 +19,7 @@ struct disk_options {
     unsigned unit; // as struct machine_disk has it
     bool read_only;
     unsigned queues;
+    unsigned delay; // milliseconds that a request takes at most; for tests
 };
 
 struct net_options {

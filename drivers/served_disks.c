@@ -9,6 +9,7 @@
 #include "drivers/block/gpt.h"
 #include "drivers/block/partition.h"
 #include "drivers/block/raw_file.h"
+#include "drivers/block/slow_disk.h"
 #include "drivers/machine_disks.h"
 #include "drivers/service.h"
 #include "drivers/vhost_user/block_server.h"
@@ -84,6 +85,8 @@ static int start(const struct disk_options *options) {
 
     disk->options = options;
     disk->disk = options->path ? open_image(options) : open_machine_disk(options);
+    if (disk->disk && options->delay)
+        disk->disk = slow_disk_create(disk->disk, options->delay);
     if (!disk->disk) {
         fprintf(stderr, "drivers: cannot use disk %s: %s\n", name,
                 errno == ENOTUNIQ ? "more than one is called so" : strerror(errno));

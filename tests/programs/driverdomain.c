@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A Linux guest's disk is served by the driver domain, which is killed again and again under 8
-// concurrent writers that read back what they wrote. No acknowledged write may be lost or torn, and
-// the guest may see no error. Argument: how often to kill at least (default 20).
+// A Linux guest's disk is served by the driver domain, which is killed again and again under 16
+// concurrent writers that read back what they wrote, while the disk ends requests late and in any
+// order. No acknowledged write may be lost or torn, and the guest may see no error. Argument: how
+// often to kill at least (default 200).
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -14,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DISK_SIZE  (2u << 20)
+#define DISK_SIZE  (4u << 20)
 #define GUEST_LOG  "guest.log"
 #define FIRST_WORD "the disk's first bytes"
 
@@ -27,14 +28,16 @@ static char command_line[] =
     "clearcpuid=xsaves,xsavec,xsaveopt "
     "initcall_blacklist=load_system_certificate_list,init_kprobe_trace "
     "RUN=\"head -c 22 /dev/vda; echo; "
-    "job() { i=0; while [ $i -lt 6 ]; do i=$((i+1)); "
+    "job() { i=0; while [ $i -lt 7 ]; do i=$((i+1)); "
     "head -c 131072 /dev/urandom >/tmp/w$1; "
-    "dd if=/tmp/w$1 of=/dev/vda bs=16k seek=$(($1*8)) oflag=direct conv=notrunc,fsync 2>/dev/null "
+    "dd if=/tmp/w$1 of=/dev/vda bs=16k seek=$(($1*8+8)) oflag=direct conv=notrunc,fsync "
+    "2>/dev/null "
     "|| echo write error; "
-    "dd if=/dev/vda of=/tmp/r$1 bs=16k skip=$(($1*8)) count=8 iflag=direct 2>/dev/null "
+    "dd if=/dev/vda of=/tmp/r$1 bs=16k skip=$(($1*8+8)) count=8 iflag=direct 2>/dev/null "
     "|| echo read error; "
     "cmp /tmp/w$1 /tmp/r$1 || echo differs; done; echo writer $1 done; }; "
-    "for n in 1 2 3 4 5 6 7 8; do job $n & done; wait; dmesg | grep -iE '[i]/o error, "
+    "for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do job $n & done; wait; dmesg | grep -iE "
+    "'[i]/o error, "
     "dev|[s]egfault at|[t]raps:'; "
     "echo all done\"";
 
@@ -52,7 +55,8 @@ static pid_t start(char *const *arguments, const char *path) {
 }
 
 static pid_t start_drivers(void) {
-    char *const arguments[] = {"drivers", "--disk", "socket=disk.sock,path=disk.img", NULL};
+    char *const arguments[] = {"drivers", "--disk",
+                               "socket=disk.sock,path=disk.img,num_queues=2,delay=25", NULL};
 
     return start(arguments, "/bin/drivers");
 }
@@ -64,12 +68,14 @@ static pid_t start_guest(void) {
                                "vmlinuz",
                                "--initrd",
                                "initrd.img",
+                               "--cpus",
+                               "2",
                                "--memory",
                                "128M",
                                "--serial",
                                serial,
                                "--disk",
-                               "vhost_user=true,socket=disk.sock",
+                               "vhost_user=true,socket=disk.sock,num_queues=2",
                                "--cmdline",
                                command_line,
                                NULL};
@@ -103,9 +109,9 @@ static int check_log(void) {
     static const struct {
         const char *text;
         bool wanted;
-    } lines[] = {{FIRST_WORD, true},      {"all done", true},     {"write error", false},
-                 {"read error", false},   {"differs", false},     {"I/O error, dev vda", false},
-                 {"writer 1 done", true}, {"writer 8 done", true}};
+    } lines[] = {{FIRST_WORD, true},      {"all done", true},      {"write error", false},
+                 {"read error", false},   {"differs", false},      {"I/O error, dev vda", false},
+                 {"writer 1 done", true}, {"writer 15 done", true}};
     const char *log = read_log();
     int bad = 0;
 
@@ -122,7 +128,7 @@ static int check_log(void) {
 }
 
 int main(int argc, char **argv) {
-    unsigned wanted = argc > 1 ? (unsigned)atoi(argv[1]) : 20;
+    unsigned wanted = argc > 1 ? (unsigned)atoi(argv[1]) : 200;
     unsigned kills = 0;
     int status;
 
