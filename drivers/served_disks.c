@@ -14,8 +14,6 @@
 #include "drivers/service.h"
 #include "drivers/vhost_user/block_server.h"
 
-#pragma weak machine_disks
-
 static struct served {
     const struct disk_options *options;
     struct block_device *disk;
@@ -46,8 +44,8 @@ static struct block_device *open_machine_disk(const struct disk_options *options
     struct block_device *found = NULL;
     int error = ENODEV;
 
-    for (const struct machine_disk *disk = machine_disks ? machine_disks(options->device) : NULL;
-         disk; disk = disk->next) {
+    for (const struct machine_disk *disk = machine_disks(options->device); disk;
+         disk = disk->next) {
         struct block_device *part =
             is_meant(disk, options) ? open_part(disk->device, options) : NULL;
 

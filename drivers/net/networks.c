@@ -78,11 +78,14 @@ void networks_print(FILE *out) {
                                         "tx_packets", "tx_bytes", "tx_errors", "tx_dropped"};
 
     _Static_assert(sizeof(struct net_counters) == sizeof(names) / sizeof(names[0]) * 8, "counters");
-    for (unsigned i = 0; i < port_count; i++) {
-        const uint64_t *values = &ports[i].counters.rx_packets;
-
-        for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++)
+    for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
+        fprintf(out,
+                "# HELP drivers_net_%s_total As the port's user counts.\n"
+                "# TYPE drivers_net_%s_total counter\n",
+                names[n], names[n]);
+        for (unsigned i = 0; i < port_count; i++)
             fprintf(out, "drivers_net_%s_total{port=\"%s\"} %llu\n", names[n], ports[i].name,
-                    (unsigned long long)__atomic_load_n(&values[n], __ATOMIC_RELAXED));
+                    (unsigned long long)__atomic_load_n(&(&ports[i].counters.rx_packets)[n],
+                                                        __ATOMIC_RELAXED));
     }
 }
