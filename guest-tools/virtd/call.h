@@ -48,8 +48,8 @@ struct procedure {
     uint8_t role; // the least that may call it; what a monitor may call changes nothing
     const char *name;
     // One letter an argument: D domain, u u32 or i32, l u64, s string, o optional string, U uuid,
-    // b opaque bytes, p typed parameters, ? whether the rest is there. More bytes than that are
-    // ignored.
+    // b opaque bytes, p typed parameters, L a list of domains (`bytes`, so many uuids), ? whether
+    // the rest is there. More bytes than that are ignored.
     const char *arguments;
     // CALL_DONE: the reply is written. CALL_FAILED: returned by call_fail. CALL_LATER: the handler
     // has kept the call, and call_finish or call_fail ends it.

@@ -78,6 +78,23 @@ static void decode_parameters(struct xdr_reader *reader, union argument *argumen
     argument->parameters.count = reader->bad ? 0 : count;
 }
 
+// Domains shrink to their uuids where they stand in the message.
+static void decode_domains(struct xdr_reader *reader, union argument *argument) {
+    uint32_t count = xdr_get_u32(reader);
+    uint8_t *to = reader->at;
+
+    argument->bytes.data = to;
+    for (argument->bytes.length = 0; argument->bytes.length < count && !reader->bad; to += 16) {
+        xdr_get_string(reader);
+        const uint8_t *uuid = xdr_get_fixed(reader, 16);
+        xdr_get_u32(reader);
+        if (!reader->bad) {
+            memmove(to, uuid, 16);
+            argument->bytes.length++;
+        }
+    }
+}
+
 // Reads the arguments. Returns the uuid of the domain that is none of ours, or NULL.
 static const uint8_t *decode(struct call *call, struct xdr_reader *reader,
                              struct parameter *parameters) {
@@ -118,6 +135,9 @@ static const uint8_t *decode(struct call *call, struct xdr_reader *reader,
             break;
         case 'b':
             argument->bytes.data = xdr_get_opaque(reader, &argument->bytes.length);
+            break;
+        case 'L':
+            decode_domains(reader, argument);
             break;
         case 'p':
             decode_parameters(reader, argument, parameters);
