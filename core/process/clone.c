@@ -110,6 +110,7 @@ static struct thread *new_thread(const struct clone_request *request) {
         (parent->reset_on_fork && (policy.priority || policy.nice < 0)))
         policy = (struct run_policy){.policy = SCHED_NORMAL};
     run_entity_set_policy(&child->entity, &policy);
+    child->entity.cookie = scheduler_child_cookie(!(request->flags & CLONE_THREAD));
     if (request->flags & CLONE_CHILD_CLEARTID)
         child->clear_child_tid = request->child_tid;
     return child;

@@ -157,6 +157,8 @@ int64_t sys_prctl(const uint64_t *a) {
     case PR_SET_TIMERSLACK:
     case PR_MCE_KILL:
         return 0; // timers have no slack; a machine check ends who used the memory
+    case PR_SCHED_CORE:
+        return core_scheduling_control(a);
     default:
         return -EINVAL;
     }

@@ -2,6 +2,7 @@
 // The system calls about scheduling, and membarrier.
 #include <asm/errno.h>
 #include <linux/membarrier.h>
+#include <linux/prctl.h>
 #include <linux/resource.h>
 #include <linux/sched.h>
 #include <linux/sched/types.h>
@@ -362,6 +363,73 @@ int64_t sys_setpriority(const uint64_t *a) {
     struct nice_request request = {.nice = nice < -20 ? -20 : nice > 19 ? 19 : nice, .set = true};
     int error = nice_call(a, &request);
     return error ? error : request.result;
+}
+
+// -- core scheduling --
+
+struct cookie_request {
+    uint64_t cookie;
+    unsigned group; // of processes
+    bool set;       // else only whether the caller may is looked at
+    bool refused;
+};
+
+static void give_cookie(struct process *process, uint64_t cookie) {
+    spin_lock(&process->lock);
+    list_for_each(node, &process->threads)
+        scheduler_set_cookie(container_of(node, struct thread, process_node), cookie);
+    spin_unlock(&process->lock);
+}
+
+static void visit_for_cookie(struct process *process, void *argument) {
+    struct cookie_request *request = argument;
+    if (process->group != request->group)
+        return;
+    request->refused |= !process_may_control(process);
+    if (request->set)
+        give_cookie(process, request->cookie);
+}
+
+static int give_cookie_to(struct thread *thread, uint64_t scope, uint64_t cookie) {
+    struct cookie_request request = {.cookie = cookie, .group = thread->process->group};
+    if (scope == PR_SCHED_CORE_SCOPE_THREAD)
+        scheduler_set_cookie(thread, cookie);
+    else if (scope == PR_SCHED_CORE_SCOPE_THREAD_GROUP)
+        give_cookie(thread->process, cookie);
+    else
+        process_for_each(visit_for_cookie, &request);
+    if (request.refused)
+        return -EPERM;
+    request.set = true;
+    if (scope == PR_SCHED_CORE_SCOPE_PROCESS_GROUP)
+        process_for_each(visit_for_cookie, &request);
+    return 0;
+}
+
+int core_scheduling_control(const uint64_t *a) {
+    uint64_t command = a[1], scope = a[3];
+    int error;
+    if (!cpu_thread_bits())
+        return -ENODEV;
+    if (scope > PR_SCHED_CORE_SCOPE_PROCESS_GROUP || command >= PR_SCHED_CORE_MAX ||
+        (command == PR_SCHED_CORE_GET ? a[4] % 8 : a[4]) ||
+        (scope && (command == PR_SCHED_CORE_GET || command == PR_SCHED_CORE_SHARE_FROM)))
+        return -EINVAL;
+    struct thread *thread = find_mine(a[2], &error);
+    if (!thread)
+        return error;
+    if (command == PR_SCHED_CORE_GET)
+        error = copy_to_user(a[4], &thread->entity.cookie, sizeof thread->entity.cookie);
+    else if (command == PR_SCHED_CORE_CREATE)
+        error = give_cookie_to(thread, scope, scheduler_new_cookie());
+    else if (command == PR_SCHED_CORE_SHARE_TO)
+        error = give_cookie_to(thread, scope, thread_current()->entity.cookie);
+    else
+        scheduler_set_cookie(thread_current(), thread->entity.cookie);
+    thread_put(thread);
+    if (thread_must_yield()) // the caller goes on beside its own only
+        schedule();
+    return error;
 }
 
 int64_t sys_getcpu(const uint64_t *a) {

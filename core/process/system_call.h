@@ -19,6 +19,9 @@ void user_return(struct trap_frame *frame);
 #define ERESTARTNOINTR 513 // always again
 #define ERESTARTNOHAND 514 // again if there was no handler, else EINTR
 
+// prctl(PR_SCHED_CORE, ...): 0 or -errno.
+int core_scheduling_control(const uint64_t *arguments);
+
 #define SYSTEM_CALL(number, handler) int64_t handler(const uint64_t *arguments);
 #include "core/process/system_calls.def"
 #undef SYSTEM_CALL

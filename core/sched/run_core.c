@@ -6,8 +6,12 @@
 bool run_core_join(struct run_core *core, struct run_queue *queue) {
     if (core->count == RUN_CORE_CPUS)
         return false;
+    spin_lock(&core->lock);
     core->queues[core->count++] = queue;
     queue->core = core;
+    queue->in_core = queue->current;
+    core->busy += queue->in_core;
+    spin_unlock(&core->lock);
     return true;
 }
 

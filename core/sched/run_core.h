@@ -18,7 +18,8 @@ struct run_core {
     struct run_queue *waiting; // a CPU that idles because of the cookie; NULL: none
 };
 
-// A CPU belongs to a core from now on; it idles. False: the core is full.
+// A CPU belongs to a core from now on; it idles, or runs one without a cookie, and so do the
+// core's others. Its queue's lock is held. False: the core is full.
 bool run_core_join(struct run_core *core, struct run_queue *queue);
 // Whether the queue's CPU may go on with this entity (NULL: it idles); if so it counts as busy with
 // it. A `guest` only uses the turn of others while the queue waits for its own. The queue's lock is

@@ -26,8 +26,9 @@ struct scheduler_cpu {
     struct thread *current, *idle;
     struct thread *previous; // switched away from, for the one switched to
     struct timer timer;
-    uint64_t armed;      // when the timer is to fire; RUN_NEVER: it is off
-    uint64_t idle_since; // 0: it does not idle
+    uint64_t armed;       // when the timer is to fire; RUN_NEVER: it is off
+    uint64_t idle_since;  // 0: it does not idle
+    struct run_core core; // that of the first CPU of a core is used
     struct scheduler_counts counts;
 };
 
@@ -442,22 +443,55 @@ int scheduler_cpu_init(struct cpu *cpu) {
     return 0;
 }
 
-int scheduler_share_cores(void) {
-    unsigned bits = cpu_thread_bits();
+// -- core scheduling --
+
+static struct run_core *core_of(unsigned cpu) {
+    unsigned bits = cpu_thread_bits(), first = 0;
+    while (cpu_at(first)->apic_id >> bits != cpu_at(cpu)->apic_id >> bits)
+        first++;
+    return &scheduler_of(cpu_at(first))->core;
+}
+
+// Before the first cookie: all that run now have none.
+static void share_cores(void) {
+    static struct spinlock lock;
+    spin_lock(&lock);
     for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
-        struct run_core *core = NULL;
-        for (unsigned other = 0; other < cpu && !core; other++)
-            if (cpu_at(other)->apic_id >> bits == cpu_at(cpu)->apic_id >> bits)
-                core = cpu_at(other)->run_queue->core;
-        if (!core)
-            core = heap_new(struct run_core);
-        if (!core || scheduler_cpu_init(cpu_at(cpu)))
-            return -ENOMEM;
-        spin_lock(&cpu_at(cpu)->run_queue->lock);
-        run_core_join(core, cpu_at(cpu)->run_queue);
-        spin_unlock(&cpu_at(cpu)->run_queue->lock);
+        struct run_queue *queue = cpu_at(cpu)->run_queue;
+        spin_lock(&queue->lock);
+        if (!queue->core)
+            run_core_join(core_of(cpu), queue);
+        spin_unlock(&queue->lock);
     }
+    spin_unlock(&lock);
+}
+
+uint64_t scheduler_new_cookie(void) {
+    static _Atomic uint64_t last;
+    share_cores();
+    return atomic_fetch_add(&last, 1) + 1;
+}
+
+void scheduler_set_cookie(struct thread *thread, uint64_t cookie) {
+    struct run_queue *queue = lock_queue_of(thread);
+    thread->entity.cookie = cookie;
+    if (thread->entity.place == RUN_CURRENT)
+        request_reschedule(queue);
+    spin_unlock(&queue->lock);
+}
+
+static bool separate;
+
+int scheduler_separate_processes(void) {
+    for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
+        if (scheduler_cpu_init(cpu_at(cpu)))
+            return -ENOMEM;
+    separate = true;
     return 0;
+}
+
+uint64_t scheduler_child_cookie(bool new_process) {
+    return separate && new_process ? scheduler_new_cookie() : thread_current()->entity.cookie;
 }
 
 _Noreturn void scheduler_idle(void) {

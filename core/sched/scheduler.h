@@ -46,9 +46,15 @@ int scheduler_update_cpus(struct thread *thread);
 bool scheduler_yield_to(struct thread *thread);
 // Brings what groups have used up to now: a thread alone on its CPU is charged only when it stops.
 void scheduler_charge(void);
-// From now on the hyper-threads of a core run threads of a single process, so of a single VM, at a
-// time (core scheduling). Before the first thread. 0 or -ENOMEM.
-int scheduler_share_cores(void);
+// Core scheduling: the hyper-threads of a core run threads of one cookie at a time; 0, which all
+// have at first, is one as well. A new one, from the first on of effect.
+uint64_t scheduler_new_cookie(void);
+// A running thread whose core is another cookie's leaves it at the next schedule().
+void scheduler_set_cookie(struct thread *thread, uint64_t cookie);
+// Each process, so each VM, gets a cookie of its own. Before the first thread. 0 or -ENOMEM.
+int scheduler_separate_processes(void);
+// What a child of the current thread gets.
+uint64_t scheduler_child_cookie(bool new_process);
 // What CPU `cpu` has done so far.
 struct scheduler_counts {
     uint64_t switches;
