@@ -24,6 +24,7 @@ static const struct config_rule rules[CONFIG_KEY_COUNT] = {
     [CONFIG_DRIVERS] = {.name = "drivers"},
     [CONFIG_AUTOSTART] = {.name = "autostart", .words = {"yes", "no"}},
     [CONFIG_LOG] = {.name = "log", .words = {"quiet", "normal"}},
+    [CONFIG_DMA] = {.name = "dma", .words = {"trusted", "isolated"}},
     [CONFIG_CORES] = {.name = "cores", .words = {"separate", "shared"}},
 };
 

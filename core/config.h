@@ -17,6 +17,7 @@ enum config_key {
     CONFIG_DRIVERS,       // options of the driver domain, likewise
     CONFIG_AUTOSTART,     // start the guest at boot
     CONFIG_LOG,           // quiet: warnings and errors only
+    CONFIG_DMA,           // trusted: devices without an IOMMU are given out too; isolated: not
     CONFIG_CORES,         // separate: hyper-threads of a core run one process at a time
     CONFIG_KEY_COUNT,
 };

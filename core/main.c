@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include "arch/x86/cpu.h"
 #include "arch/x86/iommu/iommu.h"
+#include "arch/x86/pci/pci.h"
 #include "arch/x86/virt.h"
 #include "ashlar_version.h"
 #include "boot/boot_info.h"
@@ -19,6 +20,7 @@
 #include "core/process/time.h"
 #include "core/sched/scheduler.h"
 #include "core/string.h"
+#include "core/vfio/vfio.h"
 
 #define INIT_PATH       "/init"
 #define READING_SECONDS 10 // that a message stays on the screen before the machine goes off
@@ -106,6 +108,17 @@ static void start_files(const struct boot_info *info) {
     proc_files_init();
 }
 
+// Without a word in the configuration only an emulator's devices are trusted: all they reach is an
+// emulator's memory.
+static void start_devices(const struct boot_info *info, const struct config *config) {
+    pci_init(info->framebuffer.base, config_is(config, CONFIG_LOG, "quiet"));
+    bool trusted = config_is(config, CONFIG_DMA, "trusted") ||
+                   (!config_is(config, CONFIG_DMA, "isolated") && pci_is_emulated());
+    vfio_register(trusted);
+    if (trusted && !iommu_present())
+        pagemap_register();
+}
+
 void kernel_main(struct boot_info *info) {
     struct config config;
     read_config(info, &config);
@@ -117,8 +130,9 @@ void kernel_main(struct boot_info *info) {
         log_machine(info);
     }
     start_files(info);
+    start_devices(info, &config);
     start_virt(&config);
-    if (config_is(&config, CONFIG_CORES, "separate") && scheduler_separate_processes())
+    if (config_is(&config, CONFIG_CORES, "separate") && scheduler_share_cores())
         panic("no memory for core scheduling");
     if (!quiet)
         log_memory();

@@ -442,11 +442,13 @@ static struct file *open_port(enum uart_port port, int flags, int *error) {
     return file;
 }
 
-struct file *console_open(int flags, int *error) {
+struct file *console_open(void *object, int flags, int *error) {
+    (void)object;
     return open_port(UART_COM1, flags, error);
 }
 
-struct file *serial_open(int flags, int *error) {
+struct file *serial_open(void *object, int flags, int *error) {
+    (void)object;
     if (!uart_present(UART_COM2)) {
         *error = -ENXIO;
         return NULL;

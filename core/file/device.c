@@ -117,35 +117,19 @@ static const struct file_ops full_ops = {
 static const struct file_ops random_ops = {
     .name = "random", .read = random_read, .write = null_write, .seek = device_seek};
 
-static struct file *open_with(const struct file_ops *ops, int flags, int *error) {
+static struct file *memory_open(void *ops, int flags, int *error) {
     struct file *file = file_create(ops, NULL, (uint32_t)flags & KEPT_FLAGS);
     *error = file ? 0 : -ENOMEM;
     return file;
 }
 
-static struct file *null_open(int flags, int *error) {
-    return open_with(&null_ops, flags, error);
-}
-
-static struct file *zero_open(int flags, int *error) {
-    return open_with(&zero_ops, flags, error);
-}
-
-static struct file *full_open(int flags, int *error) {
-    return open_with(&full_ops, flags, error);
-}
-
-static struct file *random_open(int flags, int *error) {
-    return open_with(&random_ops, flags, error);
-}
-
 void devices_init(void) {
-    device_register("/dev/null", null_open);
-    device_register("/dev/zero", zero_open);
-    device_register("/dev/full", full_open);
-    device_register("/dev/random", random_open);
-    device_register("/dev/urandom", random_open);
-    device_register("/dev/console", console_open);
-    device_register("/dev/tty", console_open);
-    device_register("/dev/ttyS1", serial_open);
+    device_register("/dev/null", memory_open, (void *)&null_ops);
+    device_register("/dev/zero", memory_open, (void *)&zero_ops);
+    device_register("/dev/full", memory_open, (void *)&full_ops);
+    device_register("/dev/random", memory_open, (void *)&random_ops);
+    device_register("/dev/urandom", memory_open, (void *)&random_ops);
+    device_register("/dev/console", console_open, NULL);
+    device_register("/dev/tty", console_open, NULL);
+    device_register("/dev/ttyS1", serial_open, NULL);
 }

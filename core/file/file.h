@@ -94,8 +94,10 @@ int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool clo
 // at start. Opens `path` relative to the current process's working directory. File or NULL with
 // *error.
 struct file *path_open(const char *path, int flags, int mode, int *error);
-// A device node (for example "/dev/kvm"): open makes the file.
-void device_register(const char *path, struct file *(*open)(int flags, int *error));
+// Makes the file when a device node is opened, or NULL with *error.
+typedef struct file *device_open(void *object, int flags, int *error);
+// A device node (for example "/dev/kvm"), whose open gets `object`.
+void device_register(const char *path, device_open *open, void *object);
 // A read-only file with a text that stays, its directories made on the way. 0 or -errno.
 int root_add_text(const char *path, const char *text);
 // Mounts the cpio archive (kept in place: it must stay) and puts the configuration at
@@ -108,6 +110,6 @@ int root_directory(const char *path, struct node **directory);
 int cgroup_mount(void);
 int numa_files_add(void); // /sys/devices/system/node. After root_init. 0 or -errno
 // A new file on the console, for fds 0, 1 and 2 of the first program; NULL: no memory.
-struct file *console_open(int flags, int *error);
+device_open console_open;
 // /dev/ttyS1; -ENXIO: the machine has no COM2.
-struct file *serial_open(int flags, int *error);
+device_open serial_open;

@@ -7,13 +7,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "core/file/file.h"
 #include "core/file/file_mode.h"
 #include "core/list.h"
 #include "core/sched/spinlock.h"
 
-struct file;
 struct memory_object;
-struct node;
 struct text_file;
 struct unix_socket;
 
@@ -57,7 +56,8 @@ struct node {
     struct list locks; // advisory record locks (file_lock.c)
     // A regular file's: its content is made by these (text_file.h) for `object`; else NULL.
     const struct text_file *text;
-    void *object; // a symlink's: its text if that is on the heap; a directory's: its kind's own
+    void *object; // a symlink's: its text if that is on the heap; a directory's: its kind's own;
+                  // a device's: what its open gets
     union {
         struct {
             struct list entries;
@@ -74,7 +74,7 @@ struct node {
             int64_t (*resolve)(
                 char *to, size_t size); // when the target depends on who asks; length or -errno
         } symlink;
-        struct file *(*open_device)(int flags, int *error);
+        device_open *open_device;   // for `object`
         struct unix_socket *socket; // bound and alive; under tree_lock
     };
 };

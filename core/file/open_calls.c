@@ -26,7 +26,7 @@ static struct file *file_on_node(const struct file_ops *ops, struct node *node, 
 }
 
 static struct file *open_device(struct node *node, int flags, int *error) {
-    struct file *file = node->open_device(flags, error);
+    struct file *file = node->open_device(node->object, flags, error);
     if (file && !file->node) {
         node_get(node);
         file->node = node;

@@ -227,26 +227,29 @@ static int add_cpu_lists(void) {
 }
 
 // An initrd may bring the node; ours has the device.
-static void give_device(const char *path, struct file *(*open)(int flags, int *error)) {
+static void give_device(const char *path, device_open *open, void *object) {
     struct node *node;
     if (path_find(NULL, path, 0, &node))
         return;
-    if (node_is(node, S_IFCHR))
+    if (node_is(node, S_IFCHR)) {
         node->open_device = open;
+        node->object = object;
+    }
     node_put(node);
 }
 
-void device_register(const char *path, struct file *(*open)(int flags, int *error)) {
+void device_register(const char *path, device_open *open, void *object) {
     struct node *node = node_create(S_IFCHR | 0666);
     int error = -ENOMEM;
     if (node) {
         node->device_number = device_number(path);
         node->open_device = open;
+        node->object = object;
         error = place(path, strlen(path), node);
         node_put(node);
     }
     if (error == -EEXIST)
-        give_device(path, open);
+        give_device(path, open, object);
     else if (error)
         log_line("%s: no device node (error %d)", path, -error);
 }

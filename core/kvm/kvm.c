@@ -44,7 +44,8 @@ static int64_t system_ioctl(struct file *file, unsigned command, uint64_t argume
 
 static const struct file_ops system_file = {.name = "kvm", .ioctl = system_ioctl};
 
-static struct file *kvm_open(int flags, int *error) {
+static struct file *kvm_open(void *object, int flags, int *error) {
+    (void)object;
     struct file *file = file_create(&system_file, NULL, (uint32_t)flags);
     if (!file)
         *error = -ENOMEM;
@@ -74,5 +75,5 @@ void kvm_register(void) {
         return;
     msr_init();
     add_module_parameters();
-    device_register("/dev/kvm", kvm_open);
+    device_register("/dev/kvm", kvm_open, NULL);
 }

@@ -95,12 +95,21 @@ struct user_page {
     uint64_t
         size; // 4 KiB, 2 MiB or 1 GiB: how much around it maps contiguously in this address space
     bool writable;
+    bool device; // registers
 };
 // The page behind a user address, made present for `access` if need be (as address_space_fault;
 // same errors). For stage-2 faults: the result is valid until the listener's invalidate runs, so
-// callers compare a sequence number under their own lock.
+// callers compare a sequence number under their own lock. -EFAULT for a device's registers too.
 int address_space_page(struct address_space *space, uint64_t address, enum access access,
                        struct user_page *page);
+
+// The same for one page of 4 KiB that stays what it is, with a reference on it (page_put). A fork
+// or mprotect may still give the program a copy of its private page (shared memory has no such
+// trouble).
+int address_space_pin(struct address_space *space, uint64_t address, enum access access,
+                      uint64_t *physical);
+// The page of 4 KiB that is mapped there now, PHYSICAL_NONE: none.
+uint64_t address_space_physical(struct address_space *space, uint64_t address);
 
 // mbind(2) of whole pages: where those to come are taken from. 0; -EFAULT: a hole; -EIO: strict,
 // and a page is already elsewhere.

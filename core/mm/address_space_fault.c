@@ -59,6 +59,7 @@ static void fill_page(struct user_page *page, const struct page_table_entry *ent
     page->physical = entry->physical;
     page->size = entry->size;
     page->writable = entry->flags & PAGING_WRITE;
+    page->device = entry->flags & PAGING_UNCACHED;
 }
 
 static struct mapping *find_mapping(struct address_space *space, uint64_t address) {
@@ -309,10 +310,43 @@ int address_space_page(struct address_space *space, uint64_t address, enum acces
     struct page_table_entry entry = page_table_lookup(space->page_table, address);
     bool ready = entry.size && leaf_allows(entry.flags, access);
     spin_unlock(&space->lock);
-    if (!ready)
-        return resolve(space, address, access, page);
-    fill_page(page, &entry);
-    return 0;
+    int error = 0;
+    if (ready)
+        fill_page(page, &entry);
+    else
+        error = resolve(space, address, access, page);
+    return !error && page->device ? -EFAULT : error;
+}
+
+static uint64_t page_in(const struct page_table_entry *entry, uint64_t address) {
+    return entry->size ? entry->physical + (address & (entry->size - 1) & PAGE_MASK)
+                       : PHYSICAL_NONE;
+}
+
+int address_space_pin(struct address_space *space, uint64_t address, enum access access,
+                      uint64_t *physical) {
+    for (;;) {
+        struct user_page page;
+        int error = address_space_page(space, address, access, &page);
+        if (error)
+            return error;
+        spin_lock(&space->lock);
+        struct page_table_entry entry = page_table_lookup(space->page_table, address);
+        *physical = page_in(&entry, address);
+        bool ready = entry.size && leaf_allows(entry.flags, access);
+        if (ready)
+            page_get(*physical);
+        spin_unlock(&space->lock);
+        if (ready)
+            return 0;
+    }
+}
+
+uint64_t address_space_physical(struct address_space *space, uint64_t address) {
+    spin_lock(&space->lock);
+    struct page_table_entry entry = page_table_lookup(space->page_table, address);
+    spin_unlock(&space->lock);
+    return page_in(&entry, address);
 }
 
 int address_space_fault(struct address_space *space, uint64_t address, enum access access) {

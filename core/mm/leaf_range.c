@@ -6,6 +6,7 @@
 #include <linux/mman.h>
 #include "arch/x86/paging.h"
 #include "core/mm/address_space.h"
+#include "core/mm/memory_object.h"
 #include "core/mm/page.h"
 #include "core/sched/thread.h"
 
@@ -30,6 +31,8 @@ unsigned leaf_flags(const struct mapping *mapping, uint64_t physical) {
     unsigned flags = PAGING_USER;
     if (mapping->prot & PROT_EXEC)
         flags |= PAGING_EXECUTE;
+    if (mapping->object && mapping->object->device)
+        flags |= PAGING_UNCACHED;
     // A private mapping may write only to its own copy, and after a fork only when no other has it.
     if ((mapping->prot & PROT_WRITE) &&
         ((mapping->flags & MAPPING_SHARED) ||

@@ -23,6 +23,7 @@ struct memory_object {
     const struct memory_object_ops *ops;
     atomic_uint references;
     struct spinlock lock;
+    bool device; // registers, not RAM: mapped uncached and shared, and nobody's but programs'
 };
 
 static inline void memory_object_get(struct memory_object *object) {

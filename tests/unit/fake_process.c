@@ -138,7 +138,8 @@ FAKE void signal_mask_set_temporarily(uint64_t blocked) {
     (void)blocked;
 }
 
-FAKE struct file *console_open(int flags, int *error) {
+FAKE struct file *console_open(void *object, int flags, int *error) {
+    (void)object;
     (void)flags;
     *error = -ENODEV;
     return NULL;

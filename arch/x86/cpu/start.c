@@ -14,6 +14,7 @@
 #include "arch/x86/iommu/iommu.h"
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/paging.h"
+#include "arch/x86/pci/pci_config.h"
 #include "boot/boot_info.h"
 #include "core/config.h"
 #include "core/log.h"
@@ -56,6 +57,7 @@ static void memory_init(const struct boot_info *info) {
 static void devices_init(const struct boot_info *info) {
     const struct acpi_machine *machine = machine_init(info);
     cpu_set_up(this_cpu());
+    pci_config_init(machine);
     iommu_init(machine);
     io_apic_init(machine);
     clock_init(machine, info->entry_tsc);
