@@ -132,7 +132,7 @@ void kernel_main(struct boot_info *info) {
     start_files(info);
     start_devices(info, &config);
     start_virt(&config);
-    if (config_is(&config, CONFIG_CORES, "separate") && scheduler_share_cores())
+    if (config_is(&config, CONFIG_CORES, "separate") && scheduler_separate_processes())
         panic("no memory for core scheduling");
     if (!quiet)
         log_memory();
