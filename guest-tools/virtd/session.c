@@ -227,16 +227,18 @@ static void resynchronize(struct session *session) {
 }
 
 // A client that was killed within a message leaves its half before the next one's first packet.
-static bool drop_half_message(struct session *session) {
-    if (!session->transport->serial || session->in.length <= sizeof(first_packet)) {
+static bool drop_half_message(struct session *session, uint32_t length) {
+    const struct buffer *in = &session->in;
+    const uint8_t *mark =
+        session->transport->serial && in->length > sizeof(first_packet)
+            ? memmem(in->data + 1, in->length - 1, first_packet, sizeof(first_packet))
+            : NULL;
+
+    if (!mark || mark >= in->data + length) {
         return false;
     }
-    const uint8_t *mark =
-        memmem(session->in.data + 1, session->in.length - 1, first_packet, sizeof(first_packet));
-    if (mark) {
-        buffer_consume(&session->in, (size_t)(mark - session->in.data));
-    }
-    return mark;
+    buffer_consume(&session->in, (size_t)(mark - in->data));
+    return true;
 }
 
 static void serve_input(struct session *session) {
@@ -245,10 +247,10 @@ static void serve_input(struct session *session) {
     while (session->in.length && !session->broken) {
         if (!packet_parse(&packet, session->in.data, session->in.length)) {
             resynchronize(session);
+        } else if (drop_half_message(session, packet.length)) {
+            continue;
         } else if (session->in.length < PACKET_HEADER || session->in.length < packet.length) {
-            if (!drop_half_message(session)) {
-                break;
-            }
+            break;
         } else {
             serve(session, &packet, session->in.data);
             buffer_consume(&session->in, packet.length);
