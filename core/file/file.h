@@ -93,6 +93,7 @@ int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool clo
 // Paths: an initrd read-only root with a RAM overlay, plus device nodes that other parts register
 // at start. Opens `path` relative to the current process's working directory. File or NULL with
 // *error.
+#define OPEN_TO_EXECUTE 0x20 // beside O_*: the kernel's own, as Linux's __FMODE_EXEC
 struct file *path_open(const char *path, int flags, int mode, int *error);
 // Makes the file when a device node is opened, or NULL with *error.
 typedef struct file *device_open(void *object, int flags, int *error);

@@ -5,15 +5,34 @@
 #include <linux/fcntl.h>
 #include <linux/fs.h>
 #include "core/file/fd_table.h"
+#include "core/file/landlock.h"
 #include "core/file/path.h"
 #include "core/mm/heap.h"
 #include "core/process/process.h"
 #include "core/process/system_call.h"
 #include "core/string.h"
 
+// LANDLOCK_ACCESS_FS_* for making and removing a name of such a node.
+static uint64_t making(const struct node *node) {
+    return node_is(node, S_IFDIR)    ? LANDLOCK_ACCESS_FS_MAKE_DIR
+           : node_is(node, S_IFLNK)  ? LANDLOCK_ACCESS_FS_MAKE_SYM
+           : node_is(node, S_IFSOCK) ? LANDLOCK_ACCESS_FS_MAKE_SOCK
+           : node_is(node, S_IFCHR)  ? LANDLOCK_ACCESS_FS_MAKE_CHAR
+                                     : LANDLOCK_ACCESS_FS_MAKE_REG;
+}
+
+static uint64_t removing(const struct node *node) {
+    return node_is(node, S_IFDIR) ? LANDLOCK_ACCESS_FS_REMOVE_DIR : LANDLOCK_ACCESS_FS_REMOVE_FILE;
+}
+
 static int add_name(struct path_result *result, struct node *node) {
     struct node *directory = result->directory;
     const struct directory_kind *kind = directory->directory.kind;
+    int error = landlock_check(NULL, directory, making(node));
+    if (!error && node->entry)
+        error = landlock_check_refer(node_parent(node), directory);
+    if (error)
+        return error;
     if (!kind)
         return directory_add(directory, result->name, result->name_length, node);
     return node_is(node, S_IFDIR) ? kind->make(directory, result->name, result->name_length)
@@ -140,7 +159,9 @@ static int64_t unlink_call(int directory_fd, uint64_t path, bool directory) {
         path_result_free(&result);
     } else if (!error) {
         struct directory_entry *removed = NULL;
-        error = ask_kind(&result, directory);
+        error = landlock_check(NULL, result.directory, removing(result.node));
+        if (!error)
+            error = ask_kind(&result, directory);
         spin_lock(&tree_lock);
         if (!error)
             error = remove_checked(&result, directory, &removed);
@@ -200,7 +221,18 @@ static int check_rename(const struct path_result *from, const struct path_result
     return onto_directory && !list_empty(&replaced->node->directory.entries) ? -ENOTEMPTY : 0;
 }
 
+static int may_move(const struct path_result *from, const struct path_result *to) {
+    int error = landlock_check(NULL, from->directory, removing(from->node));
+    if (!error)
+        error = landlock_check(NULL, to->directory,
+                               making(from->node) | (to->node ? removing(to->node) : 0));
+    return error ? error : landlock_check_refer(from->directory, to->directory);
+}
+
 static int move_name(struct path_result *from, struct path_result *to, unsigned flags) {
+    int error = may_move(from, to);
+    if (error)
+        return error;
     struct directory_entry *fresh = directory_entry_create(to->name, to->name_length, from->node);
     struct directory_entry *old, *replaced;
     if (!fresh)
@@ -208,7 +240,7 @@ static int move_name(struct path_result *from, struct path_result *to, unsigned 
     spin_lock(&tree_lock);
     old = directory_find(from->directory, from->name, from->name_length);
     replaced = directory_find(to->directory, to->name, to->name_length);
-    int error = check_rename(from, to, old, replaced, flags);
+    error = check_rename(from, to, old, replaced, flags);
     // Two names of one file: POSIX wants nothing to happen.
     bool same = !error && replaced && replaced->node == old->node;
     if (!error && !same) {

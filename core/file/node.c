@@ -78,7 +78,9 @@ struct directory_entry *directory_find(struct node *directory, const char *name,
 }
 
 struct node *node_parent(struct node *node) {
-    return node->entry ? node->entry->directory : node;
+    if (node->entry)
+        return node->entry->directory;
+    return node_is(node, S_IFDIR) && node->directory.made_in ? node->directory.made_in : node;
 }
 
 static bool is_removed(const struct node *directory) {

@@ -66,6 +66,7 @@ struct node {
             // Makes what is not among the entries when it is looked for: a node with one
             // reference and no name, or NULL. Under tree_lock. NULL: nothing.
             struct node *(*make)(struct node *directory, const char *name, size_t length);
+            struct node *made_in; // what it was so made in, itself there for ever; else NULL
         } directory;
         struct regular_content regular;
         struct {
@@ -92,7 +93,8 @@ struct node *node_root(void);                         // no reference taken
 
 // tree_lock held:
 struct directory_entry *directory_find(struct node *directory, const char *name, size_t length);
-struct node *node_parent(struct node *node); // of a directory; the root is its own; no reference
+// Where a node's (last) name is: no reference. The root's is the root, that of what has no name it.
+struct node *node_parent(struct node *node);
 void directory_entry_remove(struct directory_entry *entry); // unlinked; to be given to
                                                             // directory_entry_free without the lock
 

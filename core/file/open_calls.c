@@ -5,6 +5,7 @@
 #include <linux/fcntl.h>
 #include "core/file/directory.h"
 #include "core/file/fd_table.h"
+#include "core/file/landlock.h"
 #include "core/file/path.h"
 #include "core/file/regular_file.h"
 #include "core/file/text_file.h"
@@ -72,16 +73,32 @@ static struct file *open_node(struct node *node, unsigned flags, int *error) {
     return file;
 }
 
+// LANDLOCK_ACCESS_FS_* that opening something so needs.
+static uint64_t needed_access(const struct node *node, int flags) {
+    bool directory = node && node_is(node, S_IFDIR);
+    uint64_t access = 0;
+    if (flags & O_PATH)
+        return 0;
+    if ((flags & O_ACCMODE) != O_WRONLY)
+        access |= directory ? LANDLOCK_ACCESS_FS_READ_DIR : LANDLOCK_ACCESS_FS_READ_FILE;
+    if ((flags & O_ACCMODE) != O_RDONLY)
+        access |= LANDLOCK_ACCESS_FS_WRITE_FILE;
+    return flags & OPEN_TO_EXECUTE ? access | LANDLOCK_ACCESS_FS_EXECUTE : access;
+}
+
 static int create(struct path_result *result, int mode) {
     if (result->needs_directory)
         return -EISDIR;
     if (result->directory->directory.kind)
         return -EACCES;
+    int error = landlock_check(NULL, result->directory, LANDLOCK_ACCESS_FS_MAKE_REG);
+    if (error)
+        return error;
     unsigned mask = process_current()->files->file_mode_mask;
     struct node *node = node_create(S_IFREG | ((unsigned)mode & 07777 & ~mask));
     if (!node)
         return -ENOMEM;
-    int error = directory_add(result->directory, result->name, result->name_length, node);
+    error = directory_add(result->directory, result->name, result->name_length, node);
     if (error)
         node_put(node);
     else
@@ -96,11 +113,13 @@ static struct file *open_temporary(struct node *start, const char *path, int fla
     if (*error)
         return NULL;
     bool is_directory = node_is(directory, S_IFDIR);
-    node_put(directory);
-    if (!is_directory || (flags & O_ACCMODE) == O_RDONLY) {
+    if (!is_directory || (flags & O_ACCMODE) == O_RDONLY)
         *error = is_directory ? -EINVAL : -ENOTDIR;
+    else
+        *error = landlock_check(NULL, directory, needed_access(NULL, flags));
+    node_put(directory);
+    if (*error)
         return NULL;
-    }
     struct node *node = node_create(S_IFREG | ((unsigned)mode & 07777));
     struct file *file =
         node ? file_on_node(&regular_file_ops, node, (unsigned)flags & FILE_FLAGS) : NULL;
@@ -129,6 +148,9 @@ static struct file *open_at(struct node *start, const char *path, int flags, int
         else if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
             *error = -EEXIST;
         struct file *file = NULL;
+        if (!*error)
+            *error =
+                landlock_check(result.node, result.directory, needed_access(result.node, flags));
         if (!*error)
             file = open_node(result.node, (unsigned)flags, error);
         path_result_free(&result);

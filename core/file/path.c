@@ -75,8 +75,12 @@ static void found(struct walk *walk, struct node *node, struct node *directory, 
 static struct node *make(struct walk *walk, const char *name, size_t length) {
     struct node **place = walk->made[0] ? &walk->made[1] : &walk->made[0];
     if (walk->at->directory.make && !*place)
-        return *place = walk->at->directory.make(walk->at, name, length);
-    return NULL;
+        *place = walk->at->directory.make(walk->at, name, length);
+    else
+        return NULL;
+    if (*place && node_is(*place, S_IFDIR))
+        (*place)->directory.made_in = walk->at;
+    return *place;
 }
 
 // One component. 0: go on; 1: the end was reached; -errno.

@@ -3,6 +3,7 @@
 #include <asm/fcntl.h>
 #include <linux/errno.h>
 #include "core/file/fd_table.h"
+#include "core/file/landlock.h"
 #include "core/file/node.h"
 #include "core/file/path.h"
 #include "core/file/unix_socket.h"
@@ -102,7 +103,10 @@ static int bind_path(struct unix_socket *socket, const struct unix_address *addr
     struct node *node = NULL;
     if (result.node)
         error = -EADDRINUSE;
-    else if (!(node = node_create(S_IFSOCK | (0777 & ~process_current()->files->file_mode_mask))))
+    else
+        error = landlock_check(NULL, result.directory, LANDLOCK_ACCESS_FS_MAKE_SOCK);
+    if (!error &&
+        !(node = node_create(S_IFSOCK | (0777 & ~process_current()->files->file_mode_mask))))
         error = -ENOMEM;
     if (!error) {
         node->socket = socket;
@@ -164,6 +168,13 @@ static struct unix_socket *find_path(const struct unix_address *address, int *er
     if (*error)
         return NULL;
     struct unix_socket *socket = NULL;
+    // Landlock leaves connect(2) alone on Linux; here a socket is a file that is written to, or a
+    // program could reach whoever serves one.
+    *error = landlock_check(node, NULL, LANDLOCK_ACCESS_FS_WRITE_FILE);
+    if (*error) {
+        node_put(node);
+        return NULL;
+    }
     spin_lock(&tree_lock);
     if (node_is(node, S_IFSOCK))
         socket = node->socket;

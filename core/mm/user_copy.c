@@ -7,7 +7,9 @@
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/mm/user_access.h"
 #include "core/mm/address_space.h"
+#include "core/mm/page.h"
 #include "core/sched/thread.h"
+#include "core/string.h"
 
 enum { CHUNK = 64 << 10 }; // bytes between two preemption points
 
@@ -54,6 +56,20 @@ int clear_user(uint64_t to, size_t size) {
         thread_preemption_point();
     }
     return user_access_clear(user_pointer(to), size) ? -EFAULT : 0;
+}
+
+int copy_struct_from_user(void *to, size_t known, uint64_t from, uint64_t size) {
+    if (size > PAGE_SIZE)
+        return -E2BIG;
+    for (uint64_t at = known; at < size; at++) {
+        uint8_t byte;
+        if (copy_from_user(&byte, from + at, 1))
+            return -EFAULT;
+        if (byte)
+            return -E2BIG;
+    }
+    memset(to, 0, known);
+    return copy_from_user(to, from, size < known ? size : known);
 }
 
 int64_t copy_string_from_user(char *to, uint64_t from, size_t size) {

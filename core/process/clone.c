@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include "arch/x86/context.h"
 #include "core/file/fd_table.h"
+#include "core/file/landlock.h"
 #include "core/mm/address_space.h"
 #include "core/mm/user_copy.h"
 #include "core/process/process.h"
@@ -110,6 +111,7 @@ static struct thread *new_thread(const struct clone_request *request) {
         (parent->reset_on_fork && (policy.priority || policy.nice < 0)))
         policy = (struct run_policy){.policy = SCHED_NORMAL};
     run_entity_set_policy(&child->entity, &policy);
+    child->landlock = landlock_get(parent->landlock);
     child->entity.cookie = scheduler_child_cookie(!(request->flags & CLONE_THREAD));
     if (request->flags & CLONE_CHILD_CLEARTID)
         child->clear_child_tid = request->child_tid;
@@ -210,21 +212,12 @@ int64_t sys_vfork(const uint64_t *a) {
 }
 
 int64_t sys_clone3(const uint64_t *a) {
-    struct clone_args arguments = {0};
+    struct clone_args arguments;
     if (a[1] < CLONE_ARGS_SIZE_VER0)
         return -EINVAL;
-    if (a[1] > 4096)
-        return -E2BIG;
-    size_t known = a[1] < sizeof arguments ? a[1] : sizeof arguments;
-    if (copy_from_user(&arguments, a[0], known))
-        return -EFAULT;
-    for (uint64_t i = known; i < a[1]; i += 8) { // a newer caller's extensions must be unused
-        uint64_t extension = 0;
-        if (copy_from_user(&extension, a[0] + i, a[1] - i < 8 ? a[1] - i : 8))
-            return -EFAULT;
-        if (extension)
-            return -E2BIG;
-    }
+    int error = copy_struct_from_user(&arguments, sizeof arguments, a[0], a[1]);
+    if (error)
+        return error;
     if (arguments.set_tid_size || arguments.cgroup || arguments.flags & CSIGNAL ||
         !arguments.stack != !arguments.stack_size || arguments.exit_signal > 64 ||
         (arguments.flags & CLONE_THREAD && arguments.exit_signal))

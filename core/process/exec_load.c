@@ -21,7 +21,6 @@
 #define PROGRAM_BASE     0x0000555555554000ull
 #define INTERPRETER_BASE 0x00007fffe0000000ull
 #define PATH_LIMIT       256u
-#define O_RDONLY_PATH    0
 
 struct image_file {
     struct file *file;
@@ -62,7 +61,7 @@ static int read_file(struct file *file, uint64_t offset, void *to, size_t size) 
 static int open_image(const char *path, struct image_file *image) {
     int error = 0;
     struct stat status;
-    image->file = path_open(path, O_RDONLY_PATH, 0, &error);
+    image->file = path_open(path, OPEN_TO_EXECUTE, 0, &error);
     if (!image->file)
         return error;
     error = file_status(image->file, &status);

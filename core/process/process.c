@@ -202,7 +202,11 @@ static bool reparent_children(struct process *process) {
             signal_queue_process(child,
                                  &(struct signal_info){.signal = SIGCONT, .code = SI_KERNEL});
         }
-        zombies |= child->zombie;
+        if (child->zombie) { // its first parent was told, pid 1 was not
+            struct signal_info info = wait_status_info(child, SIGCHLD);
+            signal_queue_process(init_process, &info);
+            zombies = true;
+        }
     }
     return zombies;
 }

@@ -179,24 +179,15 @@ int64_t sys_sched_getscheduler(const uint64_t *a) {
 // sched_setattr(2): a size we do not know is refused unless what we do not know of it is zero.
 static int load_attributes(uint64_t address, struct sched_attr *attributes) {
     uint32_t size;
-    memset(attributes, 0, sizeof *attributes);
     if (copy_from_user(&size, address, sizeof size))
         return -EFAULT;
     if (!size)
         size = SCHED_ATTR_SIZE_VER0;
-    bool good = size >= SCHED_ATTR_SIZE_VER0 && size <= PAGE_SIZE;
-    for (uint32_t at = sizeof *attributes; good && at < size; at++) {
-        uint8_t byte;
-        if (copy_from_user(&byte, address + at, 1))
-            return -EFAULT;
-        good = !byte;
-    }
-    if (!good) {
-        size = sizeof *attributes;
-        return copy_to_user(address, &size, sizeof size) ? -EFAULT : -E2BIG;
-    }
-    return copy_from_user(attributes, address,
-                          size < sizeof *attributes ? size : sizeof *attributes);
+    int error = size < SCHED_ATTR_SIZE_VER0
+                    ? -E2BIG
+                    : copy_struct_from_user(attributes, sizeof *attributes, address, size);
+    size = sizeof *attributes;
+    return error == -E2BIG && copy_to_user(address, &size, sizeof size) ? -EFAULT : error;
 }
 
 int64_t sys_sched_setattr(const uint64_t *a) {

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
+#include "core/file/landlock.h"
 #include "core/mm/heap.h"
 #include "core/process/cgroup.h"
 #include "core/process/process.h"
@@ -50,6 +51,7 @@ void thread_put(struct thread *thread) {
     if (atomic_fetch_sub(&thread->references, 1) != 1)
         return;
     cgroup_put(cgroup_of_thread(thread));
+    landlock_put(thread->landlock);
     if (thread->process) {
         signal_queue_flush(&thread->signals, thread->process);
         process_put(thread->process);

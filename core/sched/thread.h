@@ -12,6 +12,7 @@
 #include "core/sched/timer.h"
 #include "core/process/signal.h"
 
+struct landlock_layer;
 struct process;
 struct address_space;
 
@@ -60,6 +61,7 @@ struct thread {
     unsigned rseq_cpu;                // the number it shows
     bool restart;                     // the system call just made returned a restart code ...
     uint64_t restart_number;          // ... and was this one
+    struct landlock_layer *landlock;  // what it may open (core/file/landlock.h); a reference
     bool reset_on_fork;               // SCHED_RESET_ON_FORK: what it makes is ordinary
     struct numa_policy memory_policy; // set_mempolicy(2)
     struct numa_policy fault_policy;  // of the mapping that a page is being made for ...
