@@ -192,7 +192,7 @@ deps: $(DEPS)
 
 CPUS ?= 2
 MEMORY ?= 512
-export OUT CPUS MEMORY MACHINE TIMEOUT PROGRAM ARGS FILES HOST TESTS LIMIT GUEST_CPUS GUEST_MEMORY GUEST_CMDLINE
+export OUT CPUS MEMORY MACHINE TIMEOUT VIRTD_PORT PROGRAM ARGS FILES HOST TESTS LIMIT GUEST_CPUS GUEST_MEMORY GUEST_CMDLINE
 
 # make itself can end with 0, 1 or 2 only; a function loaded into it lets it end with the program's own status.
 $(OUT)/exit_status.so: tests/machine/exit_status.c | $(DEPS)

@@ -18,6 +18,7 @@ import tty
 import boot_disk
 import emulator
 import session
+from management import Management
 
 ESCAPE = 0x01  # Ctrl-A
 HIGH_WATER = 4096  # bytes of input held here before reading of standard input stops
@@ -111,10 +112,12 @@ class Output:
                     view = b""  # nobody reads any more; the run goes on
 
 
-def interact(machine, terminal, timeout):
+def interact(machine, terminal, timeout, management):
     """Runs to the end. Returns (status, message)."""
     started = time.monotonic()
     while not machine.ended():
+        if machine.ready() and management:
+            management.start(machine.emulator.management)
         if timeout and time.monotonic() - started > timeout:
             return TIMED_OUT, f"no end within TIMEOUT={timeout} seconds"
         if not machine.log and time.monotonic() - started > LOADER_TIMEOUT:
@@ -164,6 +167,8 @@ def run(directory, out):
     if setting("COUNT_INSTRUCTIONS"):
         machine.count_instructions()
     timeout = number("TIMEOUT", 0, 0, 1 << 30)
+    managed = not setting("PROGRAM") or setting("VIRTD_PORT")
+    management = Management(number("VIRTD_PORT", 0, 0, 65535)) if managed else None
     with session.SlotLock(), Terminal() as terminal, Output() as output:
         leave = ", Ctrl-A x leaves" if terminal.raw else ""
         print(f"Starting {kind.name} ({machine.cpus} CPUs, {machine.memory} MiB{leave})\r",
@@ -171,9 +176,11 @@ def run(directory, out):
         if kind is emulator.QemuTcg:
             reason = "" if setting("MACHINE") else "The host offers neither VT-x nor AMD-V. "
             print(f"{reason}MACHINE=bochs shows VT-x instead, several times slower\r", file=sys.stderr, flush=True)
+        if management:
+            print(f"virsh -c {management.uri}\r", file=sys.stderr, flush=True)
         machine.start()
         try:
-            return interact(session.Session(machine, output.write), terminal, timeout)
+            return interact(session.Session(machine, output.write), terminal, timeout, management)
         finally:
             machine.stop()
 

@@ -70,6 +70,10 @@ class Session:
         """Queues input; it is written as the machine takes it."""
         self._input += data
 
+    def ready(self):
+        """Whether init runs."""
+        return self._ready
+
     def backlog(self):
         return len(self._input)
 
