@@ -26,8 +26,10 @@ static const char usage_text[] =
     "  --net socket=PATH,switch=NAME[,mac=MAC][,num_queues=N]\n"
     "                 joins those who connect to the socket to a switch, with no other source\n"
     "                 address than MAC; num_queues counts both directions (default 2)\n"
-    "  --nic device=DDDD:BB:DD.F,switch=NAME\n"
-    "                 joins a network interface of the machine to a switch\n"
+    "  --nic switch=NAME[,device=DDDD:BB:DD.F]\n"
+    "                 joins a network interface of the machine, the first one where none is "
+    "named,\n"
+    "                 to a switch\n"
     "  --statistics PATH\n"
     "                 counters in Prometheus's text format to those who connect to the socket\n"
     "  --help\n";
@@ -174,8 +176,8 @@ static void parse_nic(struct options *options, char *argument) {
             usage_error("--nic: '%s' is not known", value);
         }
     }
-    if (!nic.device || !nic.bridge)
-        usage_error("--nic: needs device=DDDD:BB:DD.F and switch=NAME");
+    if (!nic.bridge)
+        usage_error("--nic: needs switch=NAME");
     if (options->nic_count == OPTIONS_NICS_MAX)
         usage_error("--nic: more than %d", OPTIONS_NICS_MAX);
     options->nics[options->nic_count++] = nic;

@@ -31,7 +31,7 @@ struct net_options {
 };
 
 struct nic_options {
-    const char *device; // its address on the PCI bus
+    const char *device; // its address on the PCI bus; NULL: the first that can be driven
     const char *bridge;
 };
 

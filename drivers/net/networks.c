@@ -64,11 +64,12 @@ int networks_start(const struct options *options) {
         if (start_net(&options->nets[i]) < 0)
             return -1;
     for (unsigned i = 0; i < options->nic_count; i++) {
+        const char *device = options->nics[i].device;
         struct net_switch *bridge = find_switch(options->nics[i].bridge);
 
-        if (!bridge ||
-            nic_start(options->nics[i].device, bridge, count(options->nics[i].device)) < 0)
+        if (!bridge)
             return -1;
+        nic_start(device, bridge, count(device ? device : "nic"));
     }
     return 0;
 }

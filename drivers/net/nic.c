@@ -2,7 +2,6 @@
 // Which driver an interface needs, and the thread that moves its frames.
 #include "drivers/net/nic.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -14,11 +13,14 @@
 #include "drivers/e1000/e1000.h"
 #include "drivers/virtio_net/virtio_net.h"
 
+#define DEVICES_MAX  256
 #define FRAMES_BATCH 64 // received before others are sent
+
+typedef struct nic *nic_opener(struct pci_device *pci);
 
 static const struct {
     uint16_t vendor, device;
-    struct nic *(*open)(struct pci_device *pci);
+    nic_opener *open;
 } drivers[] = {
     {0x8086, 0x100e, e1000_open},      // 82540EM
     {0x8086, 0x100f, e1000_open},      // 82545EM
@@ -109,42 +111,63 @@ static void *run(void *argument) {
     return NULL;
 }
 
-static struct nic *open_device(const char *address) {
-    struct pci_device *pci = pci_open(address);
-    struct nic *nic = NULL;
+static nic_opener *find_driver(const struct pci_identity *identity) {
+    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
+        if (drivers[i].vendor == identity->vendor && drivers[i].device == identity->device)
+            return drivers[i].open;
+    return NULL;
+}
 
-    if (!pci)
+static bool find_device(struct pci_identity *found) {
+    struct pci_identity list[DEVICES_MAX];
+    unsigned count = pci_list(list, DEVICES_MAX);
+
+    for (unsigned i = 0; i < count; i++) {
+        if (find_driver(&list[i])) {
+            *found = list[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct nic *open_device(const char *address) {
+    struct pci_identity identity = {0};
+    bool found = address ? pci_identify(address, &identity) == 0 : find_device(&identity);
+    nic_opener *open = found ? find_driver(&identity) : NULL;
+
+    if (!open) {
+        fprintf(stderr, "drivers: %s is no network interface that can be driven\n",
+                address ? address : "no device");
         return NULL;
-    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]) && !nic; i++)
-        if (drivers[i].vendor == pci->identity.vendor && drivers[i].device == pci->identity.device)
-            nic = drivers[i].open(pci);
-    if (!nic) {
-        fprintf(stderr, "drivers: %s, %04x:%04x, is no network interface that can be driven\n",
-                address, pci->identity.vendor, pci->identity.device);
+    }
+    struct pci_device *pci = pci_open(identity.address);
+    struct nic *nic = pci ? open(pci) : NULL;
+    if (pci && !nic) {
+        fprintf(stderr, "drivers: network interface %s does not start\n", identity.address);
         pci_close(pci);
     }
     return nic;
 }
 
-int nic_start(const char *address, struct net_switch *bridge, struct net_counters *counters) {
+void nic_start(const char *address, struct net_switch *bridge, struct net_counters *counters) {
     struct nic_port *port = calloc(1, sizeof(*port));
+    struct nic *nic = open_device(address);
     pthread_t thread;
 
-    if (!port)
-        return -1;
-    port->port.counters = counters;
-    port->nic = open_device(address);
-    int error = port->nic ? net_port_attach(&port->port, bridge) : -ENODEV;
+    if (!port || !nic)
+        return; // and that is said
+    *port = (struct nic_port){.port = {.counters = counters}, .nic = nic};
+    int error = net_port_attach(&port->port, bridge);
     if (!error)
         error = -pthread_create(&thread, NULL, run, port);
     if (error) {
-        fprintf(stderr, "drivers: %s is not joined to its switch: %s\n", address, strerror(-error));
-        if (port->nic)
-            pci_close(port->nic->pci);
-        return -1; // and the program ends
+        fprintf(stderr, "drivers: network interface %s: %s\n", nic->pci->identity.address,
+                strerror(-error));
+        pci_close(nic->pci);
+        return;
     }
-    const uint8_t *mac = port->nic->mac;
-    printf("drivers: network interface %s, %02x:%02x:%02x:%02x:%02x:%02x\n", address, mac[0],
-           mac[1], mac[2], mac[3], mac[4], mac[5]);
-    return 0;
+    printf("drivers: network interface %s, %02x:%02x:%02x:%02x:%02x:%02x\n",
+           nic->pci->identity.address, nic->mac[0], nic->mac[1], nic->mac[2], nic->mac[3],
+           nic->mac[4], nic->mac[5]);
 }

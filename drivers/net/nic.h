@@ -28,6 +28,7 @@ struct nic {
 // where there is no memory.
 uint8_t *nic_buffers(struct pci_device *pci, unsigned count, uint64_t *addresses);
 
-// Takes the interface at a PCI address over and joins it to a switch, with a thread of its own. 0,
-// or -1 after a message on standard error.
-int nic_start(const char *address, struct net_switch *bridge, struct net_counters *counters);
+// Takes the interface at a PCI address (NULL: the first that can be driven) over and joins it to a
+// switch, with a thread of its own. Where that fails it is said on standard error, and the others
+// of the switch do without.
+void nic_start(const char *address, struct net_switch *bridge, struct net_counters *counters);
