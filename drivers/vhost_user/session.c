@@ -4,6 +4,7 @@
 #include "drivers/vhost_user/session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
@@ -410,6 +411,9 @@ static int set_fd(struct vhost_user_session *session, struct vhost_user_message 
     int *fd = (int *)((uint8_t *)queue + member);
     close_fd(fd);
     *fd = take_fd(message);
+    // Another may read it before us, or fill it: neither may stop this thread.
+    if (*fd >= 0 && fcntl(*fd, F_SETFL, O_NONBLOCK) < 0)
+        return -errno;
     return 0;
 }
 
