@@ -211,7 +211,7 @@ static uint64_t line_entry(uint64_t entry) {
     return entry;
 }
 
-// Entries are taken as they become other than 0: QEMU 7.2's model does not show its tail.
+// Entries are taken as they become other than 0: the tail may be seen before they are.
 static void faults(struct iommu_unit *unit) {
     for (;;) {
         uint64_t *event = unit->events + unit->head / sizeof *unit->events;

@@ -63,9 +63,7 @@ const struct page_format vtd_format = {
     .levels = 4,
 };
 
-// AMD I/O Virtualization 3.05, 2.2.3; coherent. QEMU 7.2's model reports an access through an entry
-// that is not present only if it names a next level; the processor reads nothing of such an entry
-// but bit 0.
+// AMD I/O Virtualization 3.05, 2.2.3; coherent.
 const struct page_format amd_vi_format = {
     .present = 1,
     .table_bits = 1 | 3ull << 61,
@@ -74,5 +72,4 @@ const struct page_format amd_vi_format = {
     .largest = 1ull << 30,
     .levels = 4,
     .next_level = 1 << 9,
-    .absent = 1 << 9,
 };

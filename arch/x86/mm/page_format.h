@@ -19,8 +19,7 @@ struct page_format {
     // Where not 0, an entry names the level of the table it points to in a field that counts in
     // this, 0 in a leaf; there is no `large` then.
     uint64_t next_level;
-    uint64_t absent; // what an entry not in use holds
-    bool flush;      // tables are read from memory past the caches
+    bool flush; // tables are read from memory past the caches
 };
 
 // Kernel mappings only: kept over a CR3 load. Internal to arch/x86/mm.

@@ -36,12 +36,8 @@ static void publish(const struct page_format *format, const void *entries, size_
 
 static uint64_t table_create(const struct page_format *format) {
     uint64_t table = page_alloc_zeroed(0);
-    if (table == PHYSICAL_NONE || !(format->absent || format->flush))
-        return table;
-    uint64_t *entries = page_to_virtual(table);
-    for (unsigned i = 0; i < ENTRIES; i++)
-        entries[i] = format->absent;
-    publish(format, entries, PAGE_SIZE);
+    if (table != PHYSICAL_NONE)
+        publish(format, page_to_virtual(table), PAGE_SIZE);
     return table;
 }
 
@@ -165,7 +161,7 @@ struct page_table_entry page_walker_unmap(const struct page_format *format, uint
         uint64_t span = 1ull << level_shift(level);
         return (struct page_table_entry){.hole_size = span - (address & (span - 1))};
     }
-    value = __atomic_exchange_n(entry, format->absent, __ATOMIC_ACQ_REL);
+    value = __atomic_exchange_n(entry, 0, __ATOMIC_ACQ_REL);
     publish(format, entry, sizeof *entry);
     return decode(format, value, level);
 }
@@ -247,7 +243,7 @@ static void prune_below(const struct page_format *format, uint64_t table, unsign
                         i == high ? last : UINT64_MAX, unhooked);
         if (!is_empty(format, child))
             continue;
-        __atomic_store_n(&entries[i], format->absent, __ATOMIC_RELEASE);
+        __atomic_store_n(&entries[i], 0, __ATOMIC_RELEASE);
         publish(format, &entries[i], sizeof *entries);
         *(uint64_t *)page_to_virtual(child) = *unhooked;
         *unhooked = child;
