@@ -49,6 +49,7 @@ static const struct control controls[] = {
     {WORD_EXIT, REQUIRED, EXIT_LOAD_EFER, "loading IA32_EFER on exit is missing"},
     {WORD_EXIT, REQUIRED, EXIT_SAVE_PAT, "saving IA32_PAT is missing"},
     {WORD_EXIT, REQUIRED, EXIT_LOAD_PAT, "loading IA32_PAT on exit is missing"},
+    {WORD_EXIT, WANTED, EXIT_SAVE_PREEMPTION_TIMER, NULL}, // goes with PIN_PREEMPTION_TIMER
     {WORD_ENTRY, REQUIRED, ENTRY_LOAD_DEBUG, "loading debug controls is missing"},
     {WORD_ENTRY, REQUIRED, ENTRY_LOAD_EFER, "loading IA32_EFER on entry is missing"},
     {WORD_ENTRY, REQUIRED, ENTRY_LOAD_PAT, "loading IA32_PAT on entry is missing"},

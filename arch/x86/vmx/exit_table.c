@@ -85,9 +85,11 @@ static HANDLER(exit_external_interrupt) {
 }
 
 // A host interrupt ends the guest by itself; this is the net below it. Bochs 2.7 holds interrupts
-// back from a guest that is entered with IF clear, whatever "external-interrupt exiting" says.
+// back from a guest that is entered with IF clear, whatever "external-interrupt exiting" says: even
+// one that exits all the time, so that its stays are counted together.
 static HANDLER(exit_preemption_timer) {
     UNUSED(vcpu, exit);
+    vmcs_start_preemption_timer();
     __asm__ volatile("sti; nop; cli" ::: "memory");
     return EXIT_RESUME;
 }

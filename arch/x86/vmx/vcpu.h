@@ -62,6 +62,8 @@ int vmcs_create(struct virt_vcpu *vcpu);
 void vmcs_destroy(struct virt_vcpu *vcpu);
 // Brings the host state up to date with this CPU. VMCS current.
 void vmcs_host_cpu(struct vmx_vcpu *v, struct cpu *cpu);
+// Until the guest has run for that long, from its next entry on.
+void vmcs_start_preemption_timer(void);
 void vmcs_set_cpu_controls(struct vmx_vcpu *v, uint32_t set, uint32_t clear);
 
 // -- write_log.c --

@@ -82,12 +82,12 @@ static void write_constant_host_state(void) {
     vmwrite(VMCS_HOST_FS_BASE, 0);
 }
 
-// The longest stay in a guest, see exit_preemption_timer. Loaded again by every entry.
+// The longest stay in a guest, or the sum of shorter ones.
 #define LONGEST_STAY_MS 2
 
-static uint32_t preemption_timer_ticks(void) {
+void vmcs_start_preemption_timer(void) {
     uint64_t ticks = time_tsc_khz() * LONGEST_STAY_MS >> vmx.preemption_timer_shift;
-    return ticks > UINT32_MAX ? UINT32_MAX : (uint32_t)ticks;
+    vmwrite(VMCS_PREEMPTION_TIMER, ticks > UINT32_MAX ? UINT32_MAX : ticks);
 }
 
 // Controls: required ones and those wanted that exist; what depends on the vCPU is decided here.
@@ -116,7 +116,7 @@ static void write_controls(struct virt_vcpu *vcpu, struct vmx_vcpu *v) {
         vmwrite(VMCS_PLE_WINDOW, 4096);
     }
     if (vmx.preemption_timer)
-        vmwrite(VMCS_PREEMPTION_TIMER, preemption_timer_ticks());
+        vmcs_start_preemption_timer();
     vmwrite(VMCS_PAGE_FAULT_MASK, 0);
     vmwrite(VMCS_PAGE_FAULT_MATCH, 0);
     vmwrite(VMCS_CR3_TARGET_COUNT, 0);

@@ -186,6 +186,7 @@ enum vmcs_exit_control { // table 25-13
     EXIT_LOAD_PAT = 1u << 19,
     EXIT_SAVE_EFER = 1u << 20,
     EXIT_LOAD_EFER = 1u << 21,
+    EXIT_SAVE_PREEMPTION_TIMER = 1u << 22,
 };
 
 enum vmcs_entry_control { // table 25-15
