@@ -5,6 +5,7 @@
 #include <asm/errno.h>
 #include <asm/fcntl.h>
 #include <linux/pci_regs.h>
+#include "core/file/directory.h"
 #include "core/file/eventfd.h"
 #include "core/file/file.h"
 #include "core/log.h"
@@ -180,6 +181,7 @@ static const struct file_ops device_ops = {
     .name = "vfio-device",
     .read = vfio_region_read,
     .write = vfio_region_write,
+    .seek = directory_seek,
     .ioctl = device_ioctl,
     .map = vfio_region_map,
     .release = device_release,

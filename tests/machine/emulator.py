@@ -296,6 +296,27 @@ class QemuNuma(QemuTcg):
         yield from ("-numa", "dist,src=0,dst=1,val=21")
 
 
+class QemuDevices(QemuTcg):
+    name = "QEMU TCG with devices to drive"
+
+    def more(self):
+        return ("-device", "edu,dma_mask=0xffffffffffffffff", "-device", "nvme,serial=1")
+
+
+class QemuVtd(QemuDevices):
+    name = "QEMU TCG with VT-d"
+
+    def more(self):
+        return ("-device", "intel-iommu,intremap=on", *super().more())
+
+
+class QemuAmdVi(QemuDevices):
+    name = "QEMU TCG with AMD-Vi"
+
+    def more(self):
+        return ("-device", "amd-iommu,intremap=on", *super().more())
+
+
 class QemuSkip(QemuTcg):
     name = "QEMU TCG that skips idle time"
 
@@ -311,7 +332,7 @@ class QemuThreads(QemuTcg):
 
 
 MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare, "numa": QemuNuma,
-            "skip": QemuSkip, "threads": QemuThreads}
+            "devices": QemuDevices, "vtd": QemuVtd, "amdvi": QemuAmdVi, "skip": QemuSkip, "threads": QemuThreads}
 
 
 def with_vmx():

@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "core/mm/heap.h"
 
-enum { PCI_BASE_BRIDGE = 6 }; // class codes, PCI 3.0 appendix D
+enum { PCI_BASE_BRIDGE = 6, CLASS_IDE = 0x0101 }; // class codes, PCI 3.0 appendix D
 enum { INTEL_440FX = 0x12378086 };
 enum { BAR_MAPPED_MAX = 64 << 20 }; // larger ones are for programs to map
 
@@ -110,6 +110,19 @@ static void read_bars(struct pci_device *device) {
     pci_write(device->function, PCI_COMMAND, 2, command);
 }
 
+// Channels of IDE in compatibility mode have no registers to say where they are (PCI IDE Controller
+// Specification 1.0, 2.1).
+static void add_legacy_ide(struct pci_device *device) {
+    static const uint16_t command[] = {0x1f0, 0x170}, control[] = {0x3f6, 0x376};
+    for (unsigned channel = 0; channel < 2; channel++) {
+        if (device->class >> 8 & 1u << (2 * channel))
+            continue;
+        device->bar[2 * channel] = (struct pci_bar){command[channel], 8, PCI_BASE_ADDRESS_SPACE_IO};
+        device->bar[2 * channel + 1] =
+            (struct pci_bar){control[channel], 1, PCI_BASE_ADDRESS_SPACE_IO};
+    }
+}
+
 static struct pci_device *bridge_to(unsigned bus) {
     list_for_each(node, &pci_devices) {
         struct pci_device *device = container_of(node, struct pci_device, node);
@@ -166,6 +179,8 @@ static struct pci_device *read_device(pci_function function, bool multiple) {
         device->bus_below = (uint8_t)pci_read(function, PCI_SECONDARY_BUS, 1);
     else if (!device->kernel_uses)
         read_bars(device);
+    if (device->class >> 16 == CLASS_IDE)
+        add_legacy_ide(device);
     // Without the capability of PCI Express there is nothing beyond the first 256 bytes.
     if (!device->express)
         device->reach = PCI_CFG_SPACE_SIZE;

@@ -25,12 +25,16 @@ CONFIG = {"restart": {"drivers": "--disk socket=/run/drivers/disk,path=/work/dis
 # QEMU 7.2 itself ends with a segmentation fault under this one now and then.
 ONLY_VT_X = ("fuzz_kvm",)
 
+# Machines with the devices that a program drives; the best one otherwise.
+MACHINES = {"vfio": ("devices", "bochs")}
 # Those that need another machine have cases of their own.
 ELSEWHERE = ("cores",)
 
 
-def add(program):
-    @case(f"program: {program}", emulator.with_vmx() if program in ONLY_VT_X else "")
+def add(program, machine):
+    name = f"program: {program}" + (f", {machine}" if program in MACHINES else "")
+
+    @case(name, emulator.with_vmx() if program in ONLY_VT_X else machine)
     def run(test):
         files = [os.path.join(test.out, name) for name in FILES.get(program, ())]
         test.boot(program=os.path.join(test.out, "tests", program), files=files, config=CONFIG.get(program))
@@ -40,7 +44,8 @@ def add(program):
 
 for source in sorted(os.listdir(PROGRAMS)) if os.path.isdir(PROGRAMS) else []:
     if source.endswith(".c") and source[:-2] not in ELSEWHERE:
-        add(source[:-2])
+        for name in MACHINES.get(source[:-2], ("",)):
+            add(source[:-2], name)
 
 
 @case("Linux selftests")
