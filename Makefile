@@ -132,11 +132,13 @@ $(1): $(patsubst %.c,$(OUT)/program-obj/%.o,$(2))
 	$$(call say,CC,$$@)
 	$$(Q)$(CC) -static -s -pthread $$^ $(3) -o $$@
 endef
+# What vsh and virtd share.
+VSH_SOURCES := $(patsubst %,guest-tools/virtd/%.c,buffer memory packet xdr)
 # What the driver domain and vmm share.
 VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c) drivers/block/raw_file.c drivers/block/virtio_block.c \
 	drivers/vhost_user/message.c
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
-	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)),$(if $(filter virtd,$(tool)),-lexpat))))
+	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)) $(if $(filter vsh,$(tool)),$(VSH_SOURCES)),$(if $(filter virtd,$(tool)),-lexpat))))
 $(eval $(call program_rule,$(OUT)/bin/drivers,$(wildcard drivers/*.c drivers/*/*.c)))
 # The drivers of disk controllers, which the program `disks` tests.
 DISK_SOURCES := $(wildcard $(patsubst %,drivers/%/*.c,pci disks nvme ata ahci ide virtio_pci virtio_blk)) \
