@@ -135,7 +135,7 @@ endef
 # What vsh and virtd share.
 VSH_SOURCES := $(patsubst %,guest-tools/virtd/%.c,buffer memory packet xdr)
 # What the driver domain and vmm share.
-VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c) drivers/block/raw_file.c drivers/block/virtio_block.c \
+VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c drivers/sandbox/*.c) drivers/block/raw_file.c drivers/block/virtio_block.c \
 	drivers/vhost_user/message.c
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
 	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)) $(if $(filter vsh,$(tool)),$(VSH_SOURCES)),$(if $(filter virtd,$(tool)),-lexpat))))

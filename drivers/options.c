@@ -32,6 +32,7 @@ static const char usage_text[] =
     "                 to a switch\n"
     "  --statistics PATH\n"
     "                 counters in Prometheus's text format to those who connect to the socket\n"
+    "  --landlock         open nothing but what is named here and the machine's devices\n"
     "  --help\n";
 
 static void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -184,10 +185,13 @@ static void parse_nic(struct options *options, char *argument) {
 }
 
 void options_parse(struct options *options, int argc, char **argv) {
-    static const struct option table[] = {
-        {"disk", required_argument, NULL, 'd'}, {"net", required_argument, NULL, 'n'},
-        {"nic", required_argument, NULL, 'i'},  {"statistics", required_argument, NULL, 's'},
-        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
+    static const struct option table[] = {{"disk", required_argument, NULL, 'd'},
+                                          {"net", required_argument, NULL, 'n'},
+                                          {"nic", required_argument, NULL, 'i'},
+                                          {"statistics", required_argument, NULL, 's'},
+                                          {"landlock", no_argument, NULL, 'l'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     int option;
 
     *options = (struct options){0};
@@ -204,6 +208,9 @@ void options_parse(struct options *options, int argc, char **argv) {
             break;
         case 's':
             options->statistics = optarg;
+            break;
+        case 'l':
+            options->landlock = true;
             break;
         case 'h':
             fputs(usage_text, stdout);

@@ -42,6 +42,7 @@ struct options {
     unsigned net_count;
     struct nic_options nics[OPTIONS_NICS_MAX];
     unsigned nic_count;
+    bool landlock;          // reach nothing but what is named here, and the machine's devices
     const char *statistics; // the socket that tells them; NULL: none
 };
 

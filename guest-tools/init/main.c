@@ -29,12 +29,12 @@ static int append_words(char **argv, int count, const char *key, const char *val
 }
 
 static void start_services(struct child_table *table, const struct config *config) {
-    static char *drivers[WORDS_MAX + 1] = {"/bin/drivers", "--statistics",
+    static char *drivers[WORDS_MAX + 1] = {"/bin/drivers", "--landlock", "--statistics",
                                            "/run/drivers/statistics"};
 
     mkdir("/run", 0755);
     mkdir("/run/drivers", 0755);
-    if (config->drivers && append_words(drivers, 3, "drivers", config->drivers) == 0) {
+    if (config->drivers && append_words(drivers, 4, "drivers", config->drivers) == 0) {
         child_start(table, drivers, NULL, true);
     }
 }
@@ -53,14 +53,14 @@ static void start_program(struct child_table *table, const struct config *config
 static void start_guest(struct child_table *table, const struct config *config) {
     static char memory[32];
     static char *argv[WORDS_MAX + 1] = {
-        "/bin/vmm", "--kernel", "/guest/vmlinuz", "--initrd", "/guest/initrd.img",
-        "--serial", "tty",      "--memory",       memory,     "--cmdline"};
+        "/bin/vmm", "--kernel",   "/guest/vmlinuz", "--initrd", "/guest/initrd.img", "--serial",
+        "tty",      "--landlock", "--memory",       memory,     "--cmdline"};
 
     snprintf(memory, sizeof(memory), "%sM", config->guest_memory);
-    argv[10] = config->guest_cmdline;
-    argv[11] = "--cpus";
-    argv[12] = config->guest_cpus;
-    if (append_words(argv, 13, "guest.devices", config->guest_devices) < 0) {
+    argv[11] = config->guest_cmdline;
+    argv[12] = "--cpus";
+    argv[13] = config->guest_cpus;
+    if (append_words(argv, 14, "guest.devices", config->guest_devices) < 0) {
         printf("init: vmm exited with %d\n", 2);
         return;
     }

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "control.h"
 #include "error.h"
 #include "options.h"
@@ -73,6 +74,9 @@ int main(int argc, char **argv) {
     enum vm_outcome outcome;
 
     options_parse(&options, argc, argv);
+    if (options.landlock) {
+        confine(&options);
+    }
     int kvm_fd = open_kvm();
     terminal_open(&options);
     control_hold();

@@ -40,6 +40,7 @@ static const char usage_text[] =
     "api:\n"
     "                     the console is attached to there\n"
     "  --paused           the machine stands still until it is told to resume\n"
+    "  --landlock         open nothing but the paths given here, whatever takes the monitor over\n"
     "  --help, --version\n"
     "\n"
     "On a terminal, Ctrl-] ends the virtual machine.\n"
@@ -146,23 +147,15 @@ static enum serial_mode parse_serial(struct options *options, const char *option
 
 void options_parse(struct options *options, int argc, char **argv) {
     static const struct option table[] = {
-        {"kernel", required_argument, NULL, 'k'},
-        {"initrd", required_argument, NULL, 'i'},
-        {"initramfs", required_argument, NULL, 'i'},
-        {"cmdline", required_argument, NULL, 'c'},
-        {"cpus", required_argument, NULL, 'n'},
-        {"memory", required_argument, NULL, 'm'},
-        {"serial", required_argument, NULL, 's'},
-        {"console", required_argument, NULL, 'C'},
-        {"disk", required_argument, NULL, 'd'},
-        {"net", required_argument, NULL, 'N'},
-        {"rng", required_argument, NULL, 'r'},
-        {"balloon", required_argument, NULL, 'b'},
-        {"api-socket", required_argument, NULL, 'a'},
-        {"paused", no_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
+        {"kernel", required_argument, NULL, 'k'},     {"initrd", required_argument, NULL, 'i'},
+        {"initramfs", required_argument, NULL, 'i'},  {"cmdline", required_argument, NULL, 'c'},
+        {"cpus", required_argument, NULL, 'n'},       {"memory", required_argument, NULL, 'm'},
+        {"serial", required_argument, NULL, 's'},     {"console", required_argument, NULL, 'C'},
+        {"disk", required_argument, NULL, 'd'},       {"net", required_argument, NULL, 'N'},
+        {"rng", required_argument, NULL, 'r'},        {"balloon", required_argument, NULL, 'b'},
+        {"api-socket", required_argument, NULL, 'a'}, {"paused", no_argument, NULL, 'p'},
+        {"landlock", no_argument, NULL, 'l'},         {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},          {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -211,6 +204,9 @@ void options_parse(struct options *options, int argc, char **argv) {
             break;
         case 'p':
             options->paused = true;
+            break;
+        case 'l':
+            options->landlock = true;
             break;
         case 'h':
             fputs(usage_text, stdout);

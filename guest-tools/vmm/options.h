@@ -43,6 +43,7 @@ struct options {
     const char *serial_path; // of SERIAL_FILE, of either console
     const char *api_socket;  // NULL: none
     bool paused;             // from the start
+    bool landlock;           // reach nothing but what is named here
     uint64_t memory_bytes;
     unsigned cpus;
     enum serial_mode serial;
