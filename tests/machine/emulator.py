@@ -202,6 +202,7 @@ class Bochs(Emulator):
 
 class Qemu(Emulator):
     acceleration = ()
+    nic = "e1000e"
     bios = "/usr/share/seabios/bios-256k.bin"
 
     monitor = None
@@ -220,6 +221,7 @@ class Qemu(Emulator):
                  "-smp", str(self.cpus), "-m", str(self.memory), "-bios", self.firmware,
                  "-vga", "std", "-display", "none", "-no-reboot", *self.more(),
                  "-drive", f"file={self.image},format=raw,if=ide",
+                 "-netdev", "user,id=net", "-device", f"{self.nic},netdev=net,romfile=",
                  *(word for number, port in enumerate(ports, 1) for word in (
                      "-chardev", f"socket,id=com{number},host=127.0.0.1,port={port},server=off",
                      "-serial", f"chardev:com{number}")),

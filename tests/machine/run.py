@@ -143,8 +143,9 @@ def prepare(directory, out):
         "guest.cpus": setting("GUEST_CPUS"),
         "guest.memory": setting("GUEST_MEMORY"),
         "guest.cmdline": setting("GUEST_CMDLINE"),
-        "guest.devices": setting("GUEST_DEVICES"),
-        "drivers": setting("DRIVERS"),
+        **({} if program else boot_disk.GUEST_DEVICES),
+        **{key: os.environ[name] for key, name in (("drivers", "DRIVERS"), ("guest.devices", "GUEST_DEVICES"))
+           if name in os.environ},
         "autostart": None if program else "yes",
     })
     initrd = boot_disk.make_initrd(out, program or None, files, guest=not program)
