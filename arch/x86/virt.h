@@ -122,6 +122,7 @@ struct virt_vcpu {
         uint64_t exits, halt_exits, irq_exits, io_exits, mmio_exits, msr_exits, cpuid_exits,
             stage2_faults, hypercalls, injections, nmi_injections, irq_window_exits,
             request_irq_exits, tlb_flushes, signal_exits, insn_emulations;
+        uint64_t yields, yields_done; // to a vCPU of the VM that waits for a CPU
     } statistics;
     void *backend;
 };

@@ -35,7 +35,7 @@ static struct vcpu *vcpu_of_apic(struct vcpu *vcpu, uint64_t id) {
 
 static int64_t sched_yield(struct vcpu *vcpu, const struct arguments *arguments) {
     struct vcpu *target = vcpu_of_apic(vcpu, arguments->a0);
-    if (target && target != vcpu && vcpu_yield_to(target))
+    if (target && target != vcpu && vcpu_yield_to(vcpu, target))
         vcpu_give_way(vcpu);
     return 0;
 }

@@ -113,23 +113,37 @@ int paravirt_eoi(struct lapic *lapic, bool set) {
 
 // -- vCPUs that wait for a CPU --
 
-static void set_waiting_thread(struct vcpu *vcpu, struct thread *thread) {
-    spin_lock(&vcpu->vm->yield_lock);
-    vcpu->waiting_thread = thread;
-    spin_unlock(&vcpu->vm->yield_lock);
-}
+#define LOOKS 16 // at vCPUs to yield to
 
 void vcpu_give_way(struct vcpu *vcpu) {
+    struct vm *vm = vcpu->vm;
     paravirt_preempted(vcpu);
-    set_waiting_thread(vcpu, thread_current());
+    spin_lock(&vm->yield_lock);
+    vcpu->waiting_thread = thread_current();
+    list_push_back(&vm->preempted, &vcpu->waiting_node);
+    spin_unlock(&vm->yield_lock);
     schedule();
-    set_waiting_thread(vcpu, NULL);
+    spin_lock(&vm->yield_lock);
+    list_remove(&vcpu->waiting_node);
+    vcpu->waiting_thread = NULL;
+    spin_unlock(&vm->yield_lock);
     paravirt_steal_update(vcpu);
 }
 
-bool vcpu_yield_to(struct vcpu *target) {
-    spin_lock(&target->vm->yield_lock);
-    bool next = target->waiting_thread && scheduler_yield_to(target->waiting_thread);
-    spin_unlock(&target->vm->yield_lock);
+bool vcpu_yield_to(struct vcpu *vcpu, struct vcpu *target) {
+    struct vm *vm = vcpu->vm;
+    bool next = false;
+    unsigned looks = LOOKS;
+    vcpu->virt.statistics.yields++;
+    if (__atomic_load_n(&vm->preempted.next, __ATOMIC_RELAXED) == &vm->preempted)
+        return false;
+    spin_lock(&vm->yield_lock);
+    if (target)
+        next = target->waiting_thread && scheduler_yield_to(target->waiting_thread);
+    for (struct list *node = vm->preempted.next;
+         !target && !next && node != &vm->preempted && looks--; node = node->next)
+        next = scheduler_yield_to(container_of(node, struct vcpu, waiting_node)->waiting_thread);
+    spin_unlock(&vm->yield_lock);
+    vcpu->virt.statistics.yields_done += next;
     return next;
 }

@@ -39,6 +39,8 @@ static const struct statistic vcpu_statistics[] = {
     VCPU_COUNTER("request_irq_exits", request_irq_exits),
     VCPU_COUNTER("tlb_flush", tlb_flushes),
     VCPU_COUNTER("signal_exits", signal_exits),
+    VCPU_COUNTER("directed_yield_attempted", yields),
+    VCPU_COUNTER("directed_yield_successful", yields_done),
     VCPU_COUNTER("insn_emulation", insn_emulations),
 };
 

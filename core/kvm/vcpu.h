@@ -51,6 +51,7 @@ struct vcpu {
     uint64_t steal_seen;                      // ns of waiting that the guest has been told of
     uint64_t pv_eoi_gpa;
     struct thread *waiting_thread; // inside KVM_RUN, in want of a CPU; under vm->yield_lock
+    struct list waiting_node;      // in vm->preempted
     struct emulation emulation;
     bool mmio_known;    // exit.stage2 says where the emulated operand's page is
     struct timer timer; // local APIC timer

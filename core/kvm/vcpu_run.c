@@ -114,13 +114,7 @@ static int exit_interrupt_window(struct vcpu *vcpu) {
 
 // It spins for what another vCPU holds: if one of the VM has no CPU, that is likely to be the one.
 static int exit_pause(struct vcpu *vcpu) {
-    struct vm *vm = vcpu->vm;
-    uint32_t limit = vm->vcpu_limit, own = vcpu->virt.id;
-    for (uint32_t i = 1; i < limit; i++) {
-        struct vcpu *other = vm->vcpus[(own + i) % limit];
-        if (other && vcpu_yield_to(other))
-            break;
-    }
+    vcpu_yield_to(vcpu, NULL);
     vcpu_give_way(vcpu);
     return VCPU_RESUME;
 }

@@ -79,6 +79,7 @@ static struct vm *vm_create(int *error) {
     vm->creation_tsc = __builtin_ia32_rdtsc();
     vm->tsc_offset = 0 - vm->creation_tsc;
     irqchip_init(vm);
+    list_init(&vm->preempted);
     *error = coalesced_init(vm);
     if (*error)
         goto no_ring;

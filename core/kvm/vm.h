@@ -83,6 +83,7 @@ struct vm {
     bool platform_info_hidden, exception_payload, triple_fault_event, exit_on_emulation_failure;
     uint64_t hypercall_exits;   // KVM_CAP_EXIT_HYPERCALL: a bit a number
     struct spinlock yield_lock; // vCPUs' waiting_thread; above run-queue locks
+    struct list preempted;      // vCPUs by waiting_node, the longest waiting first; under the same
     bool x2apic_32bit_ids, x2apic_no_broadcast_quirk;
 };
 

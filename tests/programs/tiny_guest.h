@@ -73,14 +73,14 @@ static inline void tiny_create_vm(struct tiny_guest *guest, size_t memory_size) 
     tiny_add_memory(guest, 0, 0, guest->memory, memory_size);
 }
 
-// Adds its CPU, as reset leaves it and with all the CPUID the system supports.
-static inline void tiny_create_vcpu(struct tiny_guest *guest) {
+// Adds a CPU, as reset leaves it and with all the CPUID the system supports.
+static inline void tiny_create_vcpu_with_id(struct tiny_guest *guest, unsigned id) {
     static struct {
         struct kvm_cpuid2 header;
         struct kvm_cpuid_entry2 entries[256];
     } cpuid;
 
-    guest->vcpu_fd = ioctl(guest->vm_fd, KVM_CREATE_VCPU, 0);
+    guest->vcpu_fd = ioctl(guest->vm_fd, KVM_CREATE_VCPU, id);
     tiny_check(guest->vcpu_fd >= 0, "KVM_CREATE_VCPU");
     guest->run_size = (size_t)ioctl(guest->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     guest->run = mmap(NULL, guest->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, guest->vcpu_fd, 0);
@@ -89,6 +89,10 @@ static inline void tiny_create_vcpu(struct tiny_guest *guest) {
     tiny_check(ioctl(guest->kvm_fd, KVM_GET_SUPPORTED_CPUID, &cpuid) == 0,
                "KVM_GET_SUPPORTED_CPUID");
     tiny_check(ioctl(guest->vcpu_fd, KVM_SET_CPUID2, &cpuid) == 0, "KVM_SET_CPUID2");
+}
+
+static inline void tiny_create_vcpu(struct tiny_guest *guest) {
+    tiny_create_vcpu_with_id(guest, 0);
 }
 
 static inline void tiny_create(struct tiny_guest *guest, size_t memory_size) {
