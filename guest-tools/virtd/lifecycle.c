@@ -209,10 +209,10 @@ void lifecycle_ended(struct domain *domain, const struct vmm *vmm) {
     // The domain and its id stay over a restart.
     if (again && run(domain, NULL, false, false)) {
         event_reboot(domain);
-    } else if (vmm->starting) {
-        settle(domain, SHUTOFF_FAILED, STOPPED_FAILED);
     } else if (vmm->destroyed) {
         settle(domain, SHUTOFF_DESTROYED, STOPPED_DESTROYED);
+    } else if (vmm->starting) {
+        settle(domain, SHUTOFF_FAILED, STOPPED_FAILED);
     } else if (off) {
         settle(domain, SHUTOFF_SHUTDOWN, STOPPED_SHUTDOWN);
     } else {

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""virtd with Debian's unmodified clients of libvirt: on Linux with a stand-in for vmm, and on Ashlar through COM2."""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+from harness import Failure, case
+from management import Management
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MONITOR = os.path.join(HERE, "../fake_monitor.py")
+INSTALL = os.path.join(HERE, "../install-packages.sh")
+PYTHON = "/usr/bin/python3"  # Debian's, which has python3-libvirt
+COMMAND_TIMEOUT = 120
+CMDLINE = ("console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off tsc=reliable "
+           "initcall_blacklist=load_system_certificate_list,init_kprobe_trace")
+
+TUTORIAL = """
+import sys
+import libvirt
+conn = libvirt.open(sys.argv[1])
+for domain in conn.listAllDomains(0):
+    print(domain.name(), domain.state())
+"""
+
+
+def definition(name, extra="", devices="", memory=128, kernel="/guest/vmlinuz"):
+    return (f"<domain type='kvm'>\n  <name>{name}</name>\n  <memory unit='MiB'>{memory}</memory>\n  <vcpu>2</vcpu>\n"
+            f"  <os>\n    <type>hvm</type>\n    <kernel>{kernel}</kernel>\n    <initrd>/guest/initrd.img</initrd>\n"
+            f"    <cmdline>{CMDLINE}</cmdline>\n  </os>\n{extra}  <devices>\n    <console type='pty'/>\n{devices}"
+            "  </devices>\n</domain>\n")
+
+
+class Client:
+    """Commands of virsh and others at one address."""
+
+    def __init__(self, test, uri):
+        self.test = test
+        self.uri = uri
+
+    def run(self, *command, status=0, text=None):
+        done = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=COMMAND_TIMEOUT, cwd=self.test.directory, check=False,
+                              env=dict(os.environ, LC_ALL="C", HOME=self.test.directory))
+        shown = " ".join(command)
+        self.test.check(done.returncode == status, f"{shown}: status {done.returncode}: {done.stdout}")
+        return done.stdout
+
+    def virsh(self, *words, status=0):
+        return self.run("virsh", "-q", "-c", self.uri, *words, status=status)
+
+    def expect(self, pattern, *words, status=0):
+        output = self.virsh(*words, status=status)
+        found = re.search(pattern, output, re.MULTILINE)
+        self.test.check(found, f"virsh {' '.join(words)}: no /{pattern}/ in: {output}")
+        return found
+
+    def wait_for_state(self, name, state, seconds=COMMAND_TIMEOUT):
+        deadline = time.monotonic() + seconds
+        while True:
+            now = self.virsh("domstate", name).strip()
+            if now == state:
+                return
+            self.test.check(time.monotonic() < deadline, f"{name} is {now}, not {state}")
+            time.sleep(0.1)
+
+    def define(self, name, **parts):
+        path = os.path.join(self.test.directory, name + ".xml")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(definition(name, **parts))
+        return self.virsh("define", path)
+
+    def edit(self, name, expression):
+        """virsh edit, with sed as the editor."""
+        return self.run("env", f"EDITOR=sed -i {expression}", "virsh", "-q", "-c", self.uri, "edit", name)
+
+
+class Events:
+    """`virsh event --all` in the background."""
+
+    def __init__(self, client):
+        self.client = client
+        self.path = os.path.join(client.test.directory, "events")
+        with open(self.path, "wb") as log:
+            # A terminal would make it line-buffered; stdbuf does.
+            self.process = subprocess.Popen(
+                ["stdbuf", "-oL", "virsh", "-q", "-c", client.uri, "event", "--all", "--loop"],
+                stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ, LC_ALL="C"))
+
+    def expect(self, *names):
+        deadline = time.monotonic() + COMMAND_TIMEOUT
+        while True:
+            with open(self.path, encoding="ascii") as log:
+                text = log.read()
+            at = 0
+            for name in names:  # in this order
+                at = text.find(name, at) + 1
+                if not at:
+                    break
+            if at:
+                return
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise Failure(f"events {names} did not come: {text}")
+            time.sleep(0.1)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def connected_events(client, domain):
+    """Events, once they come."""
+    events = Events(client)
+    deadline = time.monotonic() + COMMAND_TIMEOUT
+    while "balloon-change" not in open(events.path, encoding="ascii").read():
+        if time.monotonic() > deadline:
+            raise Failure("no event comes")
+        client.virsh("setmem", domain, "120M")
+        time.sleep(0.2)
+    return events
+
+
+# --- on Linux ---------------------------------------------------------------------------------------------------------
+
+class Daemon:
+    """virtd on this host, in the test's directory."""
+
+    def __init__(self, test):
+        self.test = test
+        self.socket = os.path.join(test.directory, "s")
+        self.process = None
+        self.start()
+
+    def start(self):
+        path = os.path.abspath(os.path.join(self.test.out, "bin/virtd"))
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        with open(os.path.join(self.test.directory, "virtd.log"), "ab") as log:
+            self.process = subprocess.Popen(
+                [path, "--socket", self.socket, "--vmm", os.path.realpath(MONITOR), "--state", "state", "--run",
+                 os.path.join(self.test.directory, "run")], cwd=self.test.directory, stderr=log)
+        deadline = time.monotonic() + 20
+        while not os.path.exists(self.socket):
+            self.test.check(time.monotonic() < deadline, "virtd does not listen")
+            time.sleep(0.02)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def ask_monitor(self, line):
+        """A request to the one monitor that runs."""
+        run = os.path.join(self.test.directory, "run")
+        path, = [name for name in os.listdir(run) if name.endswith(".sock")]
+        subprocess.run([PYTHON, "-c", "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+                                      "s.sendall(sys.argv[2].encode() + b'\\n'); s.recv(100)",
+                        os.path.join(run, path), line], check=True)
+
+
+def with_daemon(body):
+    def run(test):
+        subprocess.run([INSTALL, "libvirt-clients", "python3-libvirt", "virtinst", "coreutils"], check=True)
+        daemon = Daemon(test)
+        client = Client(test, f"qemu+unix:///system?socket={daemon.socket}")
+        try:
+            body(test, daemon, client)
+        finally:
+            for name in client.run("virsh", "-q", "-c", client.uri, "list", "--name").split():
+                client.virsh("destroy", name)
+            daemon.kill()
+
+    return run
+
+
+@case("virtd: it is killed and finds its domains again", "linux")
+@with_daemon
+def restart(test, daemon, client):
+    for name in ("runs", "paused", "off"):
+        client.define(name)
+    client.virsh("start", "runs")
+    client.virsh("start", "--paused", "paused")
+    client.virsh("autostart", "off")
+    before = client.virsh("list", "--all"), client.virsh("dumpxml", "runs")
+    for _ in range(3):
+        daemon.kill()
+        daemon.start()
+        test.check((client.virsh("list", "--all"), client.virsh("dumpxml", "runs")) == before,
+                   "the domains are not what they were")
+    client.expect(r"^Autostart: +enable$", "dominfo", "off")  # and it was not started anew
+    client.virsh("suspend", "runs")
+    client.virsh("resume", "paused")
+    client.expect("^paused", "domstate", "runs")
+    client.virsh("destroy", "runs")
+    client.expect("shut off", "domstate", "runs")
+    # One whose monitor has ended while no virtd was there.
+    daemon.kill()
+    daemon.ask_monitor("kill")
+    daemon.start()
+    client.wait_for_state("paused", "shut off")
+
+
+@case("virtd: policies of a domain that ends", "linux")
+@with_daemon
+def policies(test, daemon, client):
+    rows = (  # policy, how it ends, state and reason then
+        ("", "end powered-off", "shut off (shutdown)"),
+        ("<on_poweroff>restart</on_poweroff>", "end powered-off", "running (booted)"),
+        ("", "end crashed", "shut off (crashed)"),
+        ("", "die", "shut off (crashed)"),
+        ("<on_crash>restart</on_crash>", "die", "running (booted)"),
+        ("", "reset", "running (booted)"),
+        ("<on_reboot>destroy</on_reboot>", "reset", "shut off (shutdown)"),
+        ("", "kill", "shut off (destroyed)"),
+    )
+    for number, (policy, end, state) in enumerate(rows):
+        name = f"d{number}"
+        client.define(name, extra=policy)
+        client.virsh("start", name)
+        pid = client.virsh("vcpuinfo", name)
+        daemon.ask_monitor(end)
+        deadline = time.monotonic() + 20
+        while client.virsh("domstate", "--reason", name).strip() != state:
+            test.check(time.monotonic() < deadline, f"{policy} {end}: {client.virsh('domstate', '--reason', name)}")
+            time.sleep(0.05)
+        test.check(pid, "no vCPUs")
+        if state.startswith("running"):
+            client.virsh("destroy", name)
+        client.virsh("undefine", name)
+
+
+@case("virtd: what is refused, and how it is said", "linux")
+@with_daemon
+def refusals(test, daemon, client):
+    test.check(daemon.process.poll() is None, "virtd has ended")
+    client.define("missing", kernel="/missing")
+    client.expect("cannot open /missing: No such file", "start", "missing", status=1)
+    client.expect("shut off", "domstate", "missing")
+    client.define("good")
+    client.virsh("start", "good")
+    client.expect("already active", "start", "good", status=1)
+    client.expect("not running", "shutdown", "missing", status=1)
+    client.expect("cannot be plugged", "attach-disk", "good", "/tmp/x", "vdb", status=1)
+    client.expect("no keyboard", "send-key", "good", "1", status=1)
+    client.expect("cannot be plugged", "setvcpus", "good", "1", status=1)
+    client.expect("more than the maximum", "setmem", "good", "1G", status=1)
+    client.expect("unknown procedure|not supported", "snapshot-create", "good", status=1)
+    client.expect("no domain with matching name 'none'|failed to get domain", "dominfo", "none", status=1)
+    path = os.path.join(test.directory, "bad.xml")
+    with open(path, "w", encoding="ascii") as file:
+        file.write(definition("bad", devices="    <graphics type='vnc'/>\n"))
+    client.expect(r"line 13: the element <graphics> is not supported", "define", path, status=1)
+    client.virsh("destroy", "good")
+
+
+# --- on Ashlar --------------------------------------------------------------------------------------------------------
+
+class Machine:
+    """A boot with virtd on COM2, whose console is read in the background."""
+
+    def __init__(self, test, packages, **options):
+        subprocess.run([INSTALL, "libvirt-clients", "python3-libvirt", "virtinst", "coreutils", *packages], check=True)
+        self.test = test
+        test.boot(os.path.join(test.out, "bin/virtd"), "--serial /dev/ttyS1", guest=True, memory=768, **options)
+        test.expect("^init: started virtd")
+        self.management = Management(0)
+        self.management.start(test.emulator.management)
+        self.client = Client(test, self.management.uri)
+        self.stopping = False
+        self.thread = threading.Thread(target=self._pump)
+        self.thread.start()
+
+    def _pump(self):
+        while not self.stopping and not self.test.session.ended():
+            self.test.session.step(0.1)
+
+    def __enter__(self):
+        return self.client
+
+    def __exit__(self, *_):
+        self.stopping = True
+        self.thread.join()
+
+
+CONSOLE = r"""
+import os, pty, select, sys, time
+uri, name, typed, wanted = sys.argv[1:]
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp("virsh", ["virsh", "-q", "-c", uri, "console", name])
+seen, sent, deadline = "", False, time.monotonic() + 100
+while wanted not in seen and time.monotonic() < deadline:
+    if select.select([fd], [], [], 0.5)[0]:
+        seen += os.read(fd, 4096).decode(errors="replace")
+    if not sent and "guest:~#" in seen:
+        os.write(fd, typed.encode() + b"\n")
+        sent = True
+os.write(fd, b"\x1d")
+print(seen)
+sys.exit(0 if wanted in seen else 1)
+"""
+
+
+def type_at_console(client, name, typed, wanted):
+    client.run(PYTHON, "-c", CONSOLE, client.uri, name, typed, wanted)
+
+
+def check_host(client):
+    client.expect("Running hypervisor: QEMU", "version")
+    client.expect("qemu", "uri")
+    client.expect("^ashlar$", "hostname")
+    client.expect(r"^CPU\(s\): +2$", "nodeinfo")
+    client.expect("<domain type='kvm'/>", "capabilities")
+
+
+def check_inspection(client, name):
+    client.expect(rf"\b{name}\b +running", "list", "--all")
+    client.expect(r"^CPU\(s\): +2$", "dominfo", name)
+    client.expect("^running", "domstate", name)
+    client.expect("<on_crash>destroy</on_crash>", "dumpxml", name)
+    client.expect(r"^State: +running$", "vcpuinfo", name)
+    client.virsh("vcpupin", name, "0", "1")
+    client.expect(r"^ *0 +1$", "vcpupin", name)
+    client.virsh("vcpupin", name, "0", "0-1")
+    client.virsh("schedinfo", name, "--set", "cpu_shares=200", "vcpu_quota=90000")
+    client.expect(r"^cpu_shares *: 200$", "schedinfo", name)
+    client.expect(r"^vcpu_quota *: 90000$", "schedinfo", name)
+    client.virsh("schedinfo", name, "--set", "vcpu_quota=-1")
+    client.expect(r"^  vcpu\.0\.time=[1-9]", "domstats", name)
+    client.expect(r"^actual ", "dommemstat", name)
+    client.virsh("domblklist", name)
+    client.virsh("domiflist", name)
+    output = client.run(PYTHON, "-c", TUTORIAL, client.uri)
+    client.test.check(f"{name} [1, " in output, f"the tutorial's program: {output}")
+
+
+@case("libvirt: virsh and python-libvirt on Ashlar through COM2", "tcg")
+def virsh_on_ashlar(test):
+    with Machine(test, ()) as client:
+        check_host(client)
+        client.define("guest", memory=160)
+        client.virsh("start", "guest")
+        events = connected_events(client, "guest")
+        try:
+            type_at_console(client, "guest", "echo typed$((6*7))", "typed42")
+            type_at_console(client, "guest", "", "typed42")  # attached again: what it showed before
+            check_inspection(client, "guest")
+            client.virsh("suspend", "guest")
+            client.expect("^paused", "domstate", "guest")
+            client.virsh("resume", "guest")
+            events.expect("Suspended", "Resumed")
+            client.virsh("reset", "guest")
+            events.expect("'reboot'")
+            type_at_console(client, "guest", "echo again$((6*7))", "again42")
+            client.virsh("reboot", "guest")
+            type_at_console(client, "guest", "poweroff", "guest:~#")
+            client.virsh("autostart", "guest")
+            client.expect(r"^Autostart: +enable$", "dominfo", "guest")
+            client.virsh("destroy", "guest")
+            events.expect("Stopped")
+            client.edit("guest", "s/120/96/")
+            client.virsh("start", "guest")
+            events.expect("Stopped", "Started")
+            client.virsh("destroy", "guest")
+            client.virsh("undefine", "guest")
+            events.expect("Undefined")
+        finally:
+            events.stop()
+        test.check(not client.virsh("list", "--all", "--name").strip(), "a domain is left")
+
+
+@case("libvirt: virt-install on Ashlar through COM2", "tcg")
+def virt_install(test):
+    with Machine(test, ()) as client:
+        client.run("virt-install", "--connect", client.uri, "--name", "installed", "--memory", "128", "--import",
+                   "--osinfo", "detect=off,require=off", "--boot",
+                   f"kernel=/guest/vmlinuz,initrd=/guest/initrd.img,kernel_args={CMDLINE}", "--disk", "none",
+                   "--network", "none", "--graphics", "none", "--controller", "usb,model=none", "--noautoconsole")
+        client.expect(r"^Persistent: +yes$", "dominfo", "installed")
+        type_at_console(client, "installed", "echo typed$((6*7))", "typed42")
+        client.virsh("destroy", "installed")
+
+
+@case("libvirt: virsh on Ashlar through COM2", "bochs")
+def virsh_on_vt_x(test):
+    with Machine(test, ()) as client:
+        client.define("guest")
+        client.virsh("start", "guest")
+        client.expect(r"guest +running", "list", "--all")
+        client.virsh("suspend", "guest")
+        client.virsh("resume", "guest")
+        client.expect(r"^  vcpu\.0\.time=[1-9]", "domstats", "guest")
+        client.virsh("destroy", "guest")

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Stands in for vmm where there is no /dev/kvm: its control socket (guest-tools/vmm/control.h), and a console that echoes.
+
+A kernel named `missing` cannot be opened; the request `end EVENT` ends the machine with that event, `die` without one."""
+
+import os
+import selectors
+import socket
+import sys
+
+SCROLL_BACK = b"the guest's first line\r\n"
+
+
+class Monitor:
+    def __init__(self, arguments):
+        self.options = {arguments[i]: arguments[i + 1] for i in range(len(arguments) - 1) if arguments[i].startswith("--")}
+        self.state = "paused" if "--paused" in arguments else "running"
+        self.cpus = int(self.options["--cpus"])
+        self.memory = self.balloon = int(self.options["--memory"].removesuffix("K")) * 1024
+        self.received, self.listening, self.consoles = {}, [], set()
+        self.selector = selectors.DefaultSelector()
+
+    def event(self, name):
+        for client in self.listening:
+            client.sendall(f"event {name}\n".encode())
+
+    def end(self, name):
+        if name:
+            self.event(name)
+        sys.exit(0)
+
+    def obey(self, client, line):
+        """Returns the answer's lines, or None where the request is refused."""
+        verb, _, argument = line.partition(" ")
+        if verb == "info":
+            return [f"state={self.state}", f"cpus={self.cpus}", f"memory={self.memory}"] + [
+                f"vcpu.{i}.tid={os.getpid()}" for i in range(self.cpus)]
+        if verb == "statistics":
+            return [f"vcpu.{i}.time={(i + 1) * 1000000000}\nvcpu.{i}.wait=5" for i in range(self.cpus)] + [
+                f"balloon.current={self.balloon}", f"balloon.maximum={self.memory}"]
+        if verb == "balloon":
+            self.balloon = int(argument)
+        elif verb == "events":
+            self.listening.append(client)
+        elif verb == "console":
+            self.consoles.add(client)
+        elif verb in ("pause", "resume"):
+            self.state = {"pause": "paused", "resume": "running"}[verb]
+            self.event(self.state.replace("running", "resumed"))
+        elif verb == "reset":
+            self.event("reboot")
+        elif verb not in ("power-button", "kill", "end", "die"):
+            return None
+        return []
+
+    def serve_line(self, client, line):
+        answer = self.obey(client, line)
+        text = "error: unknown request\n" if answer is None else "".join(f"{row}\n" for row in answer + ["ok"])
+        client.sendall(text.encode())
+        verb, _, argument = line.partition(" ")
+        if verb == "console":
+            client.sendall(SCROLL_BACK)
+        ends = {"power-button": "powered-off", "kill": "killed", "end": argument, "die": None}
+        if verb in ends:
+            self.end(ends[verb])
+
+    def receive(self, client):
+        data = client.recv(4096)
+        if not data:
+            self.selector.unregister(client)
+            self.listening = [other for other in self.listening if other is not client]
+            client.close()
+        elif client in self.consoles:
+            client.sendall(b"echo: " + data)
+        else:
+            self.received[client] = self.received.get(client, b"") + data
+            while client not in self.consoles and b"\n" in self.received[client]:
+                line, self.received[client] = self.received[client].split(b"\n", 1)
+                self.serve_line(client, line.decode())
+
+    def run(self):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self.options["--api-socket"])
+        listener.listen()
+        self.selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj is listener:
+                    self.selector.register(listener.accept()[0], selectors.EVENT_READ)
+                else:
+                    self.receive(key.fileobj)
+
+
+if __name__ == "__main__":
+    print("vmm: " + " ".join(sys.argv[1:]), flush=True)
+    if "/missing" in sys.argv:
+        sys.exit("vmm: cannot open /missing: No such file or directory")
+    Monitor(sys.argv[1:]).run()
