@@ -49,6 +49,8 @@ static void line_mask(struct vfio_device *device) {
         uint32_t command = config_read(device, PCI_COMMAND) & ~(uint32_t)PCI_COMMAND_INTX_DISABLE;
         pci_write(device->pci->function, PCI_COMMAND, 2,
                   command | (masked ? PCI_COMMAND_INTX_DISABLE : 0));
+        if (!masked && iommu_remaps_interrupts())
+            irq_line_mask(line->gsi[0], false); // where an EOI may be missing
     } else {
         irq_line_mask(line->gsi[0], masked);
     }

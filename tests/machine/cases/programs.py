@@ -26,7 +26,7 @@ CONFIG = {"restart": {"drivers": "--disk socket=/run/drivers/disk,path=/work/dis
 ONLY_VT_X = ("fuzz_kvm",)
 
 # Machines with the devices that a program drives; the best one otherwise.
-MACHINES = {"vfio": ("devices", "bochs")}
+MACHINES = {"vfio": ("devices", "bochs", "vtd", "amdvi")}
 # Those that need another machine have cases of their own.
 ELSEWHERE = ("cores",)
 
