@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "arch/x86/cpu/acpi.h"
+#include "arch/x86/iommu/dma_table.h"
 
 #define RSDP   16u
 #define MEMORY 4096u
@@ -32,10 +33,15 @@ static void fix_sum(size_t at, size_t size, size_t sum_at) {
     memory[sum_at] = (uint8_t)(memory[sum_at] - sum);
 }
 
+static uint8_t pci(uint16_t id, unsigned offset) {
+    return (uint8_t)(id * 7 + offset);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char *const names[] = {"XSDT", "RSDT", "APIC", "FACP", "HPET",
-                                        "SRAT", "SLIT", "DSDT", "MCFG"};
+    static const char *const names[] = {"XSDT", "RSDT", "APIC", "FACP", "HPET", "SRAT",
+                                        "SLIT", "DSDT", "MCFG", "DMAR", "IVRS"};
     static struct acpi_machine machine;
+    static struct dma_table table;
 
     // A table a record: its name, its length, then its bytes. They lie 256 bytes apart.
     memset(memory, 0, sizeof memory);
@@ -47,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t at = 256; at < MEMORY && size >= 2; at += 256) {
         size_t length = data[1] < size - 2 ? data[1] : size - 2;
         memcpy(memory + at + 8, data + 2, length < 248 ? length : 248);
-        memcpy(memory + at, names[data[0] % 9], 4);
+        memcpy(memory + at, names[data[0] % 11], 4);
         memory[at + 4] = data[1] < 8 ? 8 : data[1];
         data += 2 + length;
         size -= 2 + length;
@@ -55,10 +61,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     fix_sum(RSDP, 20, RSDP + 8);
     fix_sum(RSDP, 36, RSDP + 32);
+    machine.dma_table = NULL;
     acpi_read(&machine, RSDP, map);
+    if (machine.dma_table)
+        dma_table_read(&table, machine.dma_table, machine.dma_table_size, pci);
     if (machine.cpu_count > ACPI_MAX_CPUS || machine.io_apic_count > ACPI_MAX_IO_APICS ||
         machine.override_count > ACPI_MAX_OVERRIDES ||
-        machine.node_range_count > ACPI_MAX_NODE_RANGES || machine.cpu_domain_count > ACPI_MAX_CPUS)
+        machine.node_range_count > ACPI_MAX_NODE_RANGES ||
+        machine.cpu_domain_count > ACPI_MAX_CPUS || table.units > DMA_TABLE_UNITS ||
+        table.scopes > DMA_TABLE_SCOPES)
         abort();
     while (mapped_count)
         free(mapped[--mapped_count]);

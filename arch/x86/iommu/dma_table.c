@@ -28,9 +28,13 @@ static uint64_t field(const uint8_t *at, size_t size) {
 
 // An IVRS says most things once for each revision of its format.
 static void add_scope(struct dma_table *table, struct dma_scope scope) {
-    for (unsigned i = 0; i < table->scopes; i++)
-        if (memcmp(&table->scope[i], &scope, sizeof scope) == 0)
+    for (unsigned i = 0; i < table->scopes; i++) {
+        const struct dma_scope *other = &table->scope[i];
+        if (other->kind == scope.kind && other->unit == scope.unit &&
+            other->io_apic == scope.io_apic && other->segment == scope.segment &&
+            other->first == scope.first && other->last == scope.last && other->base == scope.base)
             return;
+    }
     if (table->scopes < DMA_TABLE_SCOPES)
         table->scope[table->scopes++] = scope;
 }
