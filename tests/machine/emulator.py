@@ -319,6 +319,40 @@ class QemuAmdVi(QemuDevices):
         return ("-device", "amd-iommu,intremap=on", *super().more())
 
 
+class WithDisks:
+    """Disk controllers of each kind, whose disks cannot read sector BAD_SECTOR."""
+
+    BAD_SECTOR = 20000
+    DISKS = {"nvme": "0000:00:10.0,1", "virtio": "0000:00:11.0,0", "ahci": "0000:00:12.0,2", "ide": "0000:00:13.0,3"}
+
+    def more(self):
+        yield from super().more()
+        for name in self.DISKS:
+            image = self.path(f"{name}.img")
+            with open(image, "wb") as file:
+                file.truncate(32 << 20)
+            yield from ("-blockdev", f"driver=raw,node-name={name},discard=unmap,file.driver=blkdebug,file.discard=unmap,"
+                        f"file.inject-error.0.event=read_aio,file.inject-error.0.sector={self.BAD_SECTOR},"
+                        f"file.image.driver=file,file.image.discard=unmap,file.image.filename={image}")
+        for device in ("nvme,addr=10,drive=nvme,serial=nvme",
+                       "virtio-blk-pci,addr=11,drive=virtio,serial=virtio,disable-legacy=on,iommu_platform=on",
+                       "ahci,addr=12,id=ahci", "ide-hd,bus=ahci.2,drive=ahci,serial=ahci",
+                       "piix3-ide,addr=13,id=ide", "ide-hd,bus=ide.1,unit=1,drive=ide,serial=ide"):
+            yield from ("-device", device)
+
+
+class QemuDisks(WithDisks, QemuTcg):
+    name = "QEMU TCG with disk controllers"
+
+
+class QemuDisksVtd(WithDisks, QemuVtd):
+    name = "QEMU TCG with disk controllers behind VT-d"
+
+
+class QemuDisksAmdVi(WithDisks, QemuAmdVi):
+    name = "QEMU TCG with disk controllers behind AMD-Vi"
+
+
 class QemuSkip(QemuTcg):
     name = "QEMU TCG that skips idle time"
 
@@ -334,7 +368,8 @@ class QemuThreads(QemuTcg):
 
 
 MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare, "numa": QemuNuma,
-            "devices": QemuDevices, "vtd": QemuVtd, "amdvi": QemuAmdVi, "skip": QemuSkip, "threads": QemuThreads}
+            "devices": QemuDevices, "vtd": QemuVtd, "amdvi": QemuAmdVi,
+            "disks": QemuDisks, "disks-vtd": QemuDisksVtd, "disks-amdvi": QemuDisksAmdVi, "skip": QemuSkip, "threads": QemuThreads}
 
 
 def with_vmx():
