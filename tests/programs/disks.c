@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The drivers of disk controllers at the machine's controllers: `disks ADDRESS...` writes over the
-// beginning of each disk behind them. Several processes one after the other take the device over,
-// one of which is killed at work.
+// The drivers of disk controllers at the machine's controllers: `disks ADDRESS[,UNIT[,BAD]]...`
+// writes over the beginning of each disk; sector BAD cannot be read. Several processes one after
+// the other take the device over, one of which is killed at work.
 #define _GNU_SOURCE // memfd_create
 #include <pthread.h>
 #include <signal.h>
@@ -46,6 +46,7 @@ struct lane {
 };
 
 static struct ledger *ledger;
+static uint32_t bad_sector; // 0: none
 static struct block_device *disk;
 static struct lane lanes[LANES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -198,6 +199,21 @@ static void verify(void) {
     CHECK(bad == 0, "%u sectors are wrong", bad);
 }
 
+// Only the request that touches the bad sector fails, whatever is under way beside it.
+static void read_bad_sector(void) {
+    for (struct lane *lane = lanes; lane < lanes + LANES; lane++) {
+        choose_sectors(lane);
+        if (lane == &lanes[5])
+            lane->sector = bad_sector - lane->sectors / 2;
+        submit(lane, BLOCK_READ);
+    }
+    for (struct lane *lane = lanes; lane < lanes + LANES; lane++) {
+        wait_for(lane);
+        CHECK_EQUAL(lane->error, lane == &lanes[5] ? -EIO : 0);
+        lane->sectors = 0;
+    }
+}
+
 static void flush(void) {
     lanes[0].sectors = 0;
     submit(&lanes[0], BLOCK_FLUSH);
@@ -280,6 +296,11 @@ static void write_and_verify(void) {
     flush();
     discard();
     verify();
+    if (bad_sector) {
+        read_bad_sector();
+        write_all(LANES);
+        verify();
+    }
 }
 
 static void write_for_ever(void) {
@@ -327,11 +348,11 @@ int main(int argc, char **argv) {
     printf("1..%d\n", 2 * (argc - 1));
     ledger = mmap(NULL, sizeof(*ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (int i = 1; i < argc; i++) {
-        char *comma = strchr(argv[i], ','); // ADDRESS,UNIT
-        unsigned unit = comma ? (unsigned)strtoul(comma + 1, NULL, 10) : 0;
+        char *rest = strchr(argv[i], ',');
+        unsigned unit = rest ? (unsigned)strtoul(rest + 1, &rest, 10) : 0;
 
-        if (comma)
-            *comma = 0;
+        bad_sector = rest && *rest == ',' ? (uint32_t)strtoul(rest + 1, NULL, 10) : 0;
+        argv[i][strcspn(argv[i], ",")] = 0;
         memset(ledger, 0, sizeof(*ledger));
         good &= test_disk(argv[i], unit);
     }
