@@ -145,6 +145,10 @@ FAKE struct file *console_open(void *object, int flags, int *error) {
     return NULL;
 }
 
+FAKE struct file *serial_open(void *object, int flags, int *error) {
+    return console_open(object, flags, error);
+}
+
 FAKE void log_line(const char *format, ...) {
     (void)format;
 }
