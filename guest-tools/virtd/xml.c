@@ -37,19 +37,12 @@ static void free_attribute(struct xml_attribute **at) {
     free(attribute);
 }
 
-void xml_free(struct xml *node) {
-    if (!node) {
-        return;
-    }
-    if (node->parent) {
-        struct xml **at = &node->parent->children;
-        while (*at != node) {
-            at = &(*at)->next;
-        }
-        *at = node->next;
-    }
-    while (node->children) {
-        xml_free(node->children);
+static void free_tree(struct xml *node) {
+    struct xml *next;
+
+    for (struct xml *child = node->children; child; child = next) {
+        next = child->next;
+        free_tree(child);
     }
     while (node->attributes) {
         free_attribute(&node->attributes);
@@ -57,6 +50,19 @@ void xml_free(struct xml *node) {
     free(node->name);
     free(node->text);
     free(node);
+}
+
+void xml_free(struct xml *node) {
+    if (node && node->parent) {
+        struct xml **at = &node->parent->children;
+        while (*at != node) {
+            at = &(*at)->next;
+        }
+        *at = node->next;
+    }
+    if (node) {
+        free_tree(node);
+    }
 }
 
 static void set_attribute(struct xml *node, const char *name, const char *value) {

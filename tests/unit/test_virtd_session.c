@@ -100,12 +100,15 @@ static void send_bytes(const void *data, size_t length) {
 
 // A call of `procedure`, in `to`.
 static void make_call(struct buffer *to, uint32_t procedure, const struct buffer *arguments) {
-    const struct packet packet = {
-        .program = PROGRAM_REMOTE, .procedure = procedure, .type = PACKET_CALL, .serial = ++serial};
+    const struct packet packet = {.program = PROGRAM_REMOTE,
+                                  .procedure = procedure,
+                                  .type = PACKET_CALL,
+                                  .serial = serial + 1};
     size_t begin = packet_begin(to, &packet);
     if (arguments)
         buffer_append(to, arguments->data, arguments->length);
     packet_end(to, begin);
+    serial++;
 }
 
 // Calls, and waits for the reply to this call, whatever else comes. The packet, and its payload at
@@ -251,13 +254,13 @@ static void random_arguments(struct buffer *to, const char *letters) {
 }
 
 static const struct procedure *random_procedure(void) {
-    static const struct procedure *const tables[] = {connect_calls,   node_calls,  domain_calls,
-                                                     lifecycle_calls, event_calls, resource_calls};
-    const struct procedure *table = tables[random_u32() % (sizeof tables / sizeof *tables)];
-    unsigned rows = 0;
-    while (table[rows].handler)
-        rows++;
-    return &table[random_u32() % rows];
+    const struct procedure *const tables[] = {connect_calls,   node_calls,      domain_calls,
+                                              lifecycle_calls, event_calls,     resource_calls,
+                                              console_calls,   statistics_calls};
+    const struct procedure *table = tables[random_u32() % 8], *row = table;
+    for (uint32_t skip = random_u32() % 64; skip; skip--)
+        row = row[1].handler ? row + 1 : table;
+    return row;
 }
 
 static void random_message(struct buffer *to) {
