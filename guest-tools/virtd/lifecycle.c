@@ -35,22 +35,22 @@ static void change(struct domain *domain, enum domain_state state, unsigned reas
     }
 }
 
-// The last line that the monitor has written: it says why it could not start.
+// The last message that the monitor has written: it says why it could not start.
 static void read_complaint(const struct domain *domain, char *line, size_t size) {
-    char *path = vmm_log_path(domain), text[512] = "";
+    char *path = vmm_log_path(domain), text[1024] = "", *last = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 0;
 
     if (fd >= 0) {
         lseek(fd, -(off_t)(sizeof(text) - 1), SEEK_END); // or, in a short one, the beginning
-        n = read(fd, text, sizeof(text) - 1);
+        ssize_t n = read(fd, text, sizeof(text) - 1);
+        text[n > 0 ? n : 0] = '\0';
         close(fd);
     }
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r')) {
-        text[--n] = '\0';
+    for (char *at = text; (at = strstr(at, "vmm: ")); at++) {
+        last = at;
     }
-    const char *last = strrchr(text, '\n');
-    snprintf(line, size, "%s", *text ? (last ? last + 1 : text) : "the monitor ended");
+    snprintf(line, size, "%.*s", last ? (int)strcspn(last, "\r\n") : 64,
+             last ? last : "the monitor ended");
     free(path);
 }
 
