@@ -22,6 +22,7 @@ static const struct config_rule rules[CONFIG_KEY_COUNT] = {
     [CONFIG_GUEST_CMDLINE] = {.name = "guest.cmdline"},
     [CONFIG_GUEST_DEVICES] = {.name = "guest.devices"},
     [CONFIG_DRIVERS] = {.name = "drivers"},
+    [CONFIG_VIRTD] = {.name = "virtd"},
     [CONFIG_AUTOSTART] = {.name = "autostart", .words = {"yes", "no"}},
     [CONFIG_LOG] = {.name = "log", .words = {"quiet", "normal"}},
     [CONFIG_DMA] = {.name = "dma", .words = {"trusted", "isolated"}},

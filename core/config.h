@@ -15,6 +15,7 @@ enum config_key {
     CONFIG_GUEST_CMDLINE,
     CONFIG_GUEST_DEVICES, // further options of vmm, split as a shell would
     CONFIG_DRIVERS,       // options of the driver domain, likewise
+    CONFIG_VIRTD,         // options of virtd, likewise: its transports and what each may do
     CONFIG_AUTOSTART,     // start the guest at boot
     CONFIG_LOG,           // quiet: warnings and errors only
     CONFIG_DMA,           // trusted: devices without an IOMMU are given out too; isolated: not

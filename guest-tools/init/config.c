@@ -35,6 +35,7 @@ static void set(struct config *config, const char *key, const char *value) {
         {"guest.cmdline", &config->guest_cmdline},
         {"guest.devices", &config->guest_devices},
         {"drivers", &config->drivers},
+        {"virtd", &config->virtd},
     };
 
     if (strcmp(key, "autostart") == 0) {

@@ -14,6 +14,7 @@ struct config {
     char *guest_cmdline; // the guest kernel's whole command line
     char *guest_devices; // further options of vmm, as a shell command line; NULL: none
     char *drivers;       // options of the driver domain, likewise; NULL: it is not started
+    char *virtd;         // options of virtd, likewise
     bool autostart;      // start the guest where no program is named
 };
 

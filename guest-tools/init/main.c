@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// init, process 1: starts the services and the program or guest that the configuration names, and
-// powers off when the latter has ended.
+// init, process 1: starts the services and the program that the configuration names, or vsh with
+// the demonstration guest, and powers off when the latter has ended.
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,9 +10,14 @@
 
 #include "child.h"
 #include "config.h"
+#include "definition.h"
 #include "words.h"
 
-#define WORDS_MAX 256
+#define WORDS_MAX   256
+#define DEFINITIONS "/var/lib/virtd"
+
+static const char *const directories[] = {"/run",     "/run/drivers", "/var",
+                                          "/var/lib", "/var/log",     DEFINITIONS};
 
 // Puts the words of a configuration key's value behind the count that argv has, and NULL. -1 after
 // a message.
@@ -31,11 +36,19 @@ static int append_words(char **argv, int count, const char *key, const char *val
 static void start_services(struct child_table *table, const struct config *config) {
     static char *drivers[WORDS_MAX + 1] = {"/bin/drivers", "--landlock", "--statistics",
                                            "/run/drivers/statistics"};
+    static char *virtd[WORDS_MAX + 1] = {"/bin/virtd", "--audit", "/var/log/virtd.log"};
 
-    mkdir("/run", 0755);
-    mkdir("/run/drivers", 0755);
+    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+        mkdir(directories[i], 0755);
+    }
     if (config->drivers && append_words(drivers, 4, "drivers", config->drivers) == 0) {
         child_start(table, drivers, NULL, true);
+    }
+    if (config->virtd && append_words(virtd, 3, "virtd", config->virtd) == 0) {
+        if (config->autostart) {
+            definition_write(config, DEFINITIONS);
+        }
+        child_start(table, virtd, NULL, true);
     }
 }
 
@@ -50,21 +63,12 @@ static void start_program(struct child_table *table, const struct config *config
     child_start(table, argv, "/work", false);
 }
 
-static void start_guest(struct child_table *table, const struct config *config) {
-    static char memory[32];
-    static char *argv[WORDS_MAX + 1] = {
-        "/bin/vmm", "--kernel",   "/guest/vmlinuz", "--initrd", "/guest/initrd.img", "--serial",
-        "tty",      "--landlock", "--memory",       memory,     "--cmdline"};
+// The host's own console: attached to the guest's, until that is left or ends.
+static void start_console(struct child_table *table, const struct config *config) {
+    static char *const guest[] = {"/bin/vsh", "--prompt", "start", GUEST_NAME, "--console", NULL},
+                       *const prompt[] = {"/bin/vsh", NULL};
 
-    snprintf(memory, sizeof(memory), "%sM", config->guest_memory);
-    argv[11] = config->guest_cmdline;
-    argv[12] = "--cpus";
-    argv[13] = config->guest_cpus;
-    if (append_words(argv, 14, "guest.devices", config->guest_devices) < 0) {
-        printf("init: vmm exited with %d\n", 2);
-        return;
-    }
-    child_start(table, argv, NULL, false);
+    child_start(table, config->autostart ? guest : prompt, NULL, false);
 }
 
 int main(void) {
@@ -73,13 +77,14 @@ int main(void) {
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     config_read(&config, CONFIG_PATH);
+    if (!config.program && !config.virtd) {
+        config.virtd = "--serial /dev/ttyS1";
+    }
     start_services(&table, &config);
     if (config.program) {
         start_program(&table, &config);
-    } else if (config.autostart) {
-        start_guest(&table, &config);
     } else {
-        printf("init: %s starts nothing\n", CONFIG_PATH);
+        start_console(&table, &config);
     }
     child_wait_all(&table);
     fflush(stdout);

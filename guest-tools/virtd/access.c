@@ -1,11 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The audit log, on standard error.
+// The audit log: a file, or standard error.
 #include "access.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "session.h"
+
+static FILE *log_file; // NULL: standard error
+
+void audit_open(const char *path) {
+    log_file = path ? fopen(path, "ae") : NULL;
+    if (path && !log_file) {
+        fprintf(stderr, "virtd: cannot write %s: %s\n", path, strerror(errno));
+        exit(1);
+    }
+    if (log_file) {
+        setvbuf(log_file, NULL, _IOLBF, 0);
+    }
+}
 
 void audit(const struct transport *transport, const struct call *call, enum error_code code) {
     char stamp[32];
@@ -13,7 +29,7 @@ void audit(const struct transport *transport, const struct call *call, enum erro
     time_t now = time(NULL);
 
     strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-    fprintf(stderr, "virtd: audit %s transport=%s call=%s domain=%s result=%d\n", stamp,
-            transport ? transport->name : "-", call->procedure->name,
-            call->subject ? call->subject : "-", code);
+    fprintf(log_file ? log_file : stderr, "%s%s transport=%s call=%s domain=%s result=%d\n",
+            log_file ? "" : "virtd: audit ", stamp, transport ? transport->name : "-",
+            call->procedure->name, call->subject ? call->subject : "-", code);
 }

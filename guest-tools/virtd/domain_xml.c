@@ -72,8 +72,8 @@ static const struct rule rules[] = {
     {"domain/devices/serial", "type=pty"},
     {"domain/devices/serial/target", "type=isa-serial port=0"},
     {"domain/devices/serial/target/model", "name=isa-serial"},
-    {"domain/devices/console", "type=pty"},
-    {"domain/devices/console/target", "type=serial|virtio port=0"},
+    {"domain/devices/console", "type=pty|null"},
+    {"domain/devices/console/target", "type=serial|virtio port=0|1"},
     {"domain/devices/rng", "model=virtio"},
     {"domain/devices/rng/backend", "= model=random"},
     {"domain/devices/memballoon", "model=virtio|none autodeflate=on|off freePageReporting=on|off"},
@@ -434,11 +434,13 @@ static bool need(const struct xml *node, const char *path, struct refusal *refus
 
 static bool check_disk(struct xml *disk, struct refusal *refusal) {
     const char *type = xml_get(disk, "@type");
-    const char *source = !type                        ? "@type"
-                         : strcmp(type, "file") == 0  ? "source@file"
+
+    if (!type) {
+        return need(disk, "@type", refusal);
+    }
+    const char *source = strcmp(type, "file") == 0    ? "source@file"
                          : strcmp(type, "block") == 0 ? "source@dev"
                                                       : "source@path";
-
     if (!need(disk, source, refusal) || !need(disk, "target@dev", refusal)) {
         return false;
     }
@@ -507,15 +509,26 @@ static bool check_rng(struct xml *rng, struct refusal *refusal) {
     return need(rng, "backend", refusal);
 }
 
+static bool has(const struct xml *node, const char *path, const char *value) {
+    const char *actual = xml_get(node, path);
+
+    return actual && strcmp(actual, value) == 0;
+}
+
 // A serial port is the console too; a console of type serial is a serial port.
 static bool check_consoles(struct xml *devices, struct refusal *refusal) {
     struct xml *serial = xml_find(devices, "serial"), *console = xml_find(devices, "console");
     const char *type = console ? xml_get(console, "target@type") : NULL;
     bool virtio = type && strcmp(type, "virtio") == 0;
+    struct xml *second = console ? xml_next(console) : NULL;
+    bool fits = !second || (has(second, "@type", "null") && has(second, "target@type", "virtio") &&
+                            !virtio && !xml_next(second));
 
-    if ((serial && xml_next(serial)) || (console && xml_next(console)) || (serial && virtio)) {
+    if ((serial && xml_next(serial)) || !fits || (serial && virtio) ||
+        (console && has(console, "@type", "null"))) {
         return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
-                      "line %u: a domain has one console, a serial port or a virtio one",
+                      "line %u: a domain has one console, a serial port or a virtio one, and "
+                      "perhaps a virtio one of type null behind it",
                       (serial ? serial : console)->line);
     }
     if (serial || (console && !virtio)) {

@@ -2,12 +2,16 @@
 // The command line.
 #pragma once
 
+#include "call.h"
+
 struct options {
     const char *socket; // where clients connect
     const char *serial; // a terminal with clients; NULL: none
-    const char *vmm;    // the monitor's program
-    const char *state;  // directory of the definitions
-    const char *run;    // directory of what runs; gone after a boot of the host
+    const char *audit;  // file of the audit log; NULL: standard error
+    enum role socket_role, serial_role;
+    const char *vmm;   // the monitor's program
+    const char *state; // directory of the definitions
+    const char *run;   // directory of what runs; gone after a boot of the host
 };
 
 extern struct options options;

@@ -82,6 +82,8 @@ static void add_devices(struct arguments *arguments, const struct xml *xml) {
     add_option(arguments, "--serial", copy_string(xml_find(devices, "serial") ? "api" : "null"));
     if (is(devices, "console/target@type", "virtio")) {
         add_option(arguments, "--console", copy_string("api"));
+    } else if (xml_find(devices, "console") && xml_next(xml_find(devices, "console"))) {
+        add_option(arguments, "--console", copy_string("null"));
     }
 }
 
@@ -89,6 +91,7 @@ char **monitor_arguments(const struct xml *xml, const char *socket_path, bool pa
     struct arguments arguments = {0};
 
     add(&arguments, copy_string(options.vmm));
+    add(&arguments, copy_string("--landlock"));
     add_option(&arguments, "--api-socket", copy_string(socket_path));
     add_option(&arguments, "--kernel", copy_string(xml_get(xml, "os/kernel")));
     add_option(&arguments, "--initrd", copy_string(xml_get(xml, "os/initrd")));

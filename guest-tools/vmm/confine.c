@@ -37,6 +37,7 @@ void confine(const struct options *options) {
     }
     if (options->api_socket) {
         sandbox_allow_place(&sandbox, options->api_socket, SANDBOX_MAKE);
+        sandbox_allow(&sandbox, "/proc", SANDBOX_READ); // the times of vCPUs
     }
     if (options->serial_path) {
         sandbox_allow_place(&sandbox, options->serial_path, SANDBOX_WRITE | SANDBOX_MAKE);

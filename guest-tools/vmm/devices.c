@@ -15,7 +15,7 @@ void devices_create(struct vm *vm, const struct options *options) {
     struct devices *devices = &vm->devices;
 
     if (options->console != SERIAL_OFF) {
-        devices->console = virtio_console_create(vm);
+        devices->console = virtio_console_create(vm, options->console != SERIAL_NULL);
     }
     for (unsigned i = 0; i < options->disk_count; i++) {
         const struct disk_options *disk = &options->disks[i];

@@ -20,6 +20,7 @@ enum { RECEIVE, TRANSMIT };
 struct virtio_console {
     struct virtio_device device;
     struct virtio_worker worker;
+    bool connected; // to the terminal; else to nothing
     uint8_t input[INPUT_MAX];
     uint32_t input_length;
 };
@@ -59,7 +60,7 @@ static int64_t transmit(const struct virtqueue_buffer *buffer) {
 }
 
 static void listen_to_terminal(struct virtio_console *console) {
-    console->worker.extra_fd = console->input_length ? -1 : terminal_input();
+    console->worker.extra_fd = console->input_length || !console->connected ? -1 : terminal_input();
 }
 
 static int64_t serve(struct virtio_worker *worker, unsigned queue,
@@ -67,7 +68,7 @@ static int64_t serve(struct virtio_worker *worker, unsigned queue,
     struct virtio_console *console = (struct virtio_console *)worker->device;
 
     if (queue == TRANSMIT) {
-        return transmit(buffer);
+        return console->connected ? transmit(buffer) : 0;
     }
     int64_t written = receive(console, buffer);
     listen_to_terminal(console);
@@ -104,12 +105,13 @@ static const struct virtio_class class = {.name = "virtio-console",
                                           .start = start,
                                           .stop = stop};
 
-struct virtio_console *virtio_console_create(struct vm *vm) {
+struct virtio_console *virtio_console_create(struct vm *vm, bool connected) {
     struct virtio_console *console = calloc(1, sizeof(*console));
 
     if (!console) {
         fatal("out of memory");
     }
+    console->connected = connected;
     console->worker = (struct virtio_worker){.serve = serve, .extra = take_input, .extra_fd = -1};
     console->device = (struct virtio_device){
         .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 2};

@@ -2,9 +2,11 @@
 // hvc0 of a Linux guest: a console without an emulated port. virtio 1.2, 5.3, one port.
 #pragma once
 
+#include <stdbool.h>
+
 struct vm;
 struct virtio_console;
 
-// Adds the device; it takes the terminal (terminal.h) as it was opened.
-struct virtio_console *virtio_console_create(struct vm *vm);
+// Adds the device; connected, it takes the terminal (terminal.h) as it was opened.
+struct virtio_console *virtio_console_create(struct vm *vm, bool connected);
 void virtio_console_destroy(struct virtio_console *console);

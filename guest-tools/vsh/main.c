@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <ashlar_version.h>
 
@@ -79,6 +80,10 @@ int main(int argc, char **argv) {
         }
     }
     signal(SIGPIPE, SIG_IGN);
+    // Ctrl-C on a terminal nobody has claimed would be for all that runs there.
+    signal(SIGTTOU, SIG_IGN);
+    setpgid(0, 0);
+    tcsetpgrp(STDIN_FILENO, getpgrp());
     if (!client_open(&client, path)) {
         fprintf(stderr, "vsh: %s\n", client.error);
         return 1;

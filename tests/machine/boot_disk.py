@@ -14,7 +14,7 @@ CONFIG = "ashlar/ashlar.conf"
 GUEST_DEVICES = {
     "drivers": "--disk socket=/run/drivers/disk,partition=guest --nic switch=lan --net socket=/run/drivers/net,switch=lan",
     "guest.devices": "--disk vhost_user=true,socket=/run/drivers/disk --net vhost_user=true,socket=/run/drivers/net "
-                     "--console null",
+                     "--console null --rng src=/dev/urandom",
 }
 
 
