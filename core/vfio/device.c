@@ -113,13 +113,14 @@ static int64_t set_irqs(struct vfio_device *device, uint64_t argument) {
                     : type == VFIO_IRQ_SET_DATA_BOOL  ? sizeof(uint8_t)
                                                       : 0;
     if (set.flags & ~(uint32_t)(VFIO_IRQ_SET_DATA_TYPE_MASK | VFIO_IRQ_SET_ACTION_TYPE_MASK) ||
-        !type || type & (type - 1) || !action || action & (action - 1) ||
-        set.index >= VFIO_PCI_NUM_IRQS)
+        !type || type & (type - 1) || set.index >= VFIO_PCI_NUM_IRQS)
         return -EINVAL;
     uint32_t count = vfio_irq_count(device, set.index);
     if (set.start >= count || set.count > count - set.start ||
         (unit && (!set.count || set.argsz - least < set.count * unit)))
         return -EINVAL;
+    if (!action || action & (action - 1))
+        return -ENOTTY;
     vfio_lock(&device->changing);
     error = vfio_irq_set(device, &set, argument + least);
     vfio_unlock(&device->changing);

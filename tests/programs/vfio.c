@@ -30,6 +30,7 @@ struct device {
     int container, group, fd;
     bool iommu;
     uint64_t offset[VFIO_PCI_NUM_REGIONS], size[VFIO_PCI_NUM_REGIONS];
+    void *mapped[2]; // pages of BARs, which on Linux keep the device
 };
 
 struct memory { // that a device reaches
@@ -122,6 +123,9 @@ static bool open_device(struct device *device) {
 }
 
 static void close_device(struct device *device) {
+    for (unsigned i = 0; i < 2; i++)
+        if (device->mapped[i])
+            munmap(device->mapped[i], PAGE);
     close(device->fd);
     close(device->group);
     close(device->container);
@@ -144,12 +148,15 @@ static void allow_dma(const struct device *device) {
     config_write(device, PCI_COMMAND, 2, config_read(device, PCI_COMMAND, 2) | PCI_COMMAND_MASTER);
 }
 
-static volatile uint8_t *map_bar(const struct device *device, unsigned bar, uint64_t at,
-                                 size_t size) {
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, device->fd,
-                        (off_t)(device->offset[bar] + at));
+// A page of BAR 0.
+static volatile uint8_t *map_bar(struct device *device, uint64_t at) {
+    void *memory = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, device->fd,
+                        (off_t)(device->offset[0] + at));
 
-    return CHECK(memory != MAP_FAILED, "BAR %u", bar) ? memory : NULL;
+    if (!CHECK(memory != MAP_FAILED))
+        return NULL;
+    device->mapped[device->mapped[0] != NULL] = memory;
+    return memory;
 }
 
 static uint32_t get(volatile uint8_t *registers, unsigned at) {
@@ -334,7 +341,7 @@ static void test_bad_irqs(void) {
         {VFIO_PCI_INTX_IRQ_INDEX, trigger, 0, 1, not_event, EINVAL},
         {VFIO_PCI_INTX_IRQ_INDEX, trigger, 1, 1, event, EINVAL},
         {VFIO_PCI_INTX_IRQ_INDEX, trigger | VFIO_IRQ_SET_DATA_BOOL, 0, 1, event, EINVAL},
-        {VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_DATA_EVENTFD, 0, 1, event, EINVAL},
+        {VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_DATA_EVENTFD, 0, 1, event, ENOTTY},
         {VFIO_PCI_NUM_IRQS, trigger, 0, 1, event, EINVAL},
         {VFIO_PCI_INTX_IRQ_INDEX, trigger, 0, 2, event, EINVAL},
         {VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, event,
@@ -371,7 +378,7 @@ enum {
 static bool open_edu(struct device *device, volatile uint8_t **registers) {
     if (!find_edu(device->address) || !open_device(device))
         return false;
-    *registers = map_bar(device, 0, 0, PAGE);
+    *registers = map_bar(device, 0);
     return *registers;
 }
 
@@ -659,8 +666,8 @@ static void test_nvme(void) {
 
     if (!find_nvme(device.address) || !open_device(&device))
         return;
-    volatile uint8_t *registers = map_bar(&device, 0, 0, PAGE);
-    volatile uint8_t *doorbells = map_bar(&device, 0, NVME_DOORBELL, PAGE);
+    volatile uint8_t *registers = map_bar(&device, 0);
+    volatile uint8_t *doorbells = map_bar(&device, NVME_DOORBELL);
     allow_dma(&device);
     int event = irq_event(&device, VFIO_PCI_MSIX_IRQ_INDEX);
     check_table(&device);
@@ -686,7 +693,7 @@ static void test_e1000(void) {
 
     if (!find_e1000(device.address) || !open_device(&device))
         return;
-    volatile uint8_t *registers = map_bar(&device, 0, 0, PAGE);
+    volatile uint8_t *registers = map_bar(&device, 0);
     int event = irq_event(&device, VFIO_PCI_INTX_IRQ_INDEX);
     set(registers, IMC, UINT32_MAX);
     (void)get(registers, ICR);
@@ -706,17 +713,19 @@ static void test_e1000(void) {
     close_device(&device);
 }
 
-// A BAR that is mapped shows nothing any more when its device is closed, in no process.
+// A BAR that is mapped shows nothing any more when its device is closed, in no process. On Linux
+// the mapping keeps the device.
 static void test_revoked(void) {
     struct device device = {0};
     int status;
 
-    if (!any(device.address) || !open_device(&device))
+    if (access("/etc/ashlar.conf", F_OK) != 0 || !any(device.address) || !open_device(&device))
         return;
-    volatile uint8_t *registers = map_bar(&device, 0, 0, PAGE);
+    volatile uint8_t *registers = map_bar(&device, 0);
     if (!registers)
         return;
     (void)get(registers, 0);
+    device.mapped[0] = NULL;
     pid_t child = fork();
     if (child == 0) {
         (void)get(registers, 0);
