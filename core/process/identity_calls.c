@@ -141,11 +141,12 @@ static int64_t set_name(uint64_t address) {
 }
 
 int64_t sys_prctl(const uint64_t *a) {
+    struct thread *thread = thread_current();
     switch ((int)a[0]) {
     case PR_SET_NAME:
         return set_name(a[1]);
     case PR_GET_NAME:
-        return copy_to_user(a[1], thread_current()->name, sizeof thread_current()->name);
+        return copy_to_user(a[1], thread->name, sizeof thread->name);
     case PR_GET_DUMPABLE: // there are no core dumps
         return 0;
     case PR_SET_DUMPABLE:
@@ -155,8 +156,12 @@ int64_t sys_prctl(const uint64_t *a) {
     case PR_SET_NO_NEW_PRIVS:
         return a[1] == 1 && !a[2] && !a[3] && !a[4] ? 0 : -EINVAL;
     case PR_SET_TIMERSLACK:
+        thread->timer_slack = (int64_t)a[1] > 0 ? a[1] : thread->timer_slack_default;
+        return 0;
+    case PR_GET_TIMERSLACK:
+        return (int64_t)thread->timer_slack;
     case PR_MCE_KILL:
-        return 0; // timers have no slack; a machine check ends who used the memory
+        return 0; // a machine check ends who used the memory
     case PR_SCHED_CORE:
         return core_scheduling_control(a);
     default:

@@ -432,6 +432,7 @@ int scheduler_cpu_init(struct cpu *cpu) {
     idle->references = 1;
     run_entity_init(&idle->entity);
     idle->entity.cpu = cpu->index;
+    idle->timer_slack = TIMER_SLACK;
     timer_init(&idle->wait_timer, thread_wait_expired);
     run_queue_init(&here->queue, cpu->index);
     timer_init(&here->timer, timer_expired);

@@ -37,6 +37,7 @@ struct thread *thread_create(void) {
     thread->entity.cpu = this_cpu()->index;
     timer_init(&thread->wait_timer, thread_wait_expired);
     thread->memory_policy = thread_current()->memory_policy;
+    thread->timer_slack = thread->timer_slack_default = thread_current()->timer_slack;
     list_init(&thread->process_node);
     list_init(&thread->table_node);
     signal_state_init(&thread->signals);

@@ -13,6 +13,8 @@
 #include "core/process/signal.h"
 
 struct landlock_layer;
+#define TIMER_SLACK 50000u // ns, of the first thread, as in Linux
+
 struct process;
 struct address_space;
 
@@ -47,6 +49,7 @@ struct thread {
     struct run_entity entity;  // place in a run queue
     uint64_t affinity[4];      // bit per CPU that the user wishes; entity.allowed is what holds
     struct timer wait_timer;
+    uint64_t timer_slack, timer_slack_default; // PR_SET_TIMERSLACK, ns
     enum wake_reason wake_reason; // of the last wake-up, written under the run-queue lock
     bool uninterruptible;         // waits for an event that only SIGKILL may cut short
     atomic_uint references;       // one is the running thread's own

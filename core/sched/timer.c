@@ -100,7 +100,7 @@ void timer_interrupt(void) {
     for (unsigned batch = 0; batch < EXPIRY_BATCH; batch++) {
         spin_lock(&queue->lock);
         struct timer *timer = queue->root;
-        if (!timer || timer->deadline > time_now()) {
+        if (!timer || timer->deadline - timer->slack > time_now()) {
             spin_unlock(&queue->lock);
             break;
         }

@@ -11,6 +11,7 @@ struct cpu;
 
 struct timer {
     uint64_t deadline;                    // ns, time_now() scale
+    uint64_t slack;                       // ns it may expire before that, if an interrupt comes
     void (*expired)(struct timer *timer); // may start the timer again or free it
     _Atomic int cpu;                      // the queue it is on, -1: none
     struct spinlock lock;                 // between those who start and stop it

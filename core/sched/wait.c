@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Wait queues, and a thread's way to sleep and back.
 #include <asm/errno.h>
+#include <linux/sched.h>
 #include <stddef.h>
 #include "arch/x86/cpu.h"
 #include "core/sched/scheduler.h"
@@ -83,6 +84,18 @@ static bool cancel_was_woken(struct thread *thread) {
     return atomic_exchange(&thread->state, THREAD_RUNNING) == THREAD_READY;
 }
 
+// An ordinary thread may be woken later, together with others: so short sleeps in turn leave time
+// to others, and interrupts are fewer (PR_SET_TIMERSLACK, prctl(2)).
+static void start_timer(struct thread *thread, uint64_t deadline) {
+    const struct run_policy *policy = &thread->entity.policy;
+    bool urgent = policy->priority || policy->policy == SCHED_DEADLINE;
+    uint64_t slack = urgent ? 0 : thread->timer_slack;
+    if (slack > TIME_NEVER - deadline)
+        slack = TIME_NEVER - deadline;
+    thread->wait_timer.slack = slack;
+    timer_start(&thread->wait_timer, deadline + slack);
+}
+
 static int wait_marked(uint64_t deadline, bool interruptible) {
     static const int results[] = {
         [WAKE_EVENT] = 0, [WAKE_TIMEOUT] = -ETIMEDOUT, [WAKE_INTERRUPT] = -EINTR};
@@ -94,7 +107,7 @@ static int wait_marked(uint64_t deadline, bool interruptible) {
     if (deadline != TIME_NEVER) {
         if (deadline <= time_now())
             return cancel_was_woken(thread) ? results[thread->wake_reason] : -ETIMEDOUT;
-        timer_start(&thread->wait_timer, deadline);
+        start_timer(thread, deadline);
     }
     int result = 0;
     if (atomic_load(&thread->state) == THREAD_WAITING) {

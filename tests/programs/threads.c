@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -92,6 +93,20 @@ static void test_timed_wait(void) {
     CHECK_EQUAL(pthread_cond_timedwait(&condition, &lock, &deadline), ETIMEDOUT);
     pthread_mutex_unlock(&lock);
     CHECK(now_ms() - start >= 49, "%lld ms", (long long)(now_ms() - start));
+}
+
+static void test_timer_slack(void) {
+    struct timespec short_time = {.tv_nsec = 1000}, before, after;
+
+    CHECK_EQUAL(prctl(PR_GET_TIMERSLACK), 50000);
+    CHECK_EQUAL(prctl(PR_SET_TIMERSLACK, 20000000), 0);
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    nanosleep(&short_time, NULL); // may end with another timer's interrupt, but never sooner
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    CHECK((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >= 1000);
+    CHECK_EQUAL(prctl(PR_GET_TIMERSLACK), 20000000);
+    CHECK_EQUAL(prctl(PR_SET_TIMERSLACK, 0), 0); // the thread's first
+    CHECK_EQUAL(prctl(PR_GET_TIMERSLACK), 50000);
 }
 
 static long futex(void *word, int operation, uint32_t value, const struct timespec *timeout,
@@ -415,6 +430,7 @@ int main(int argc, char **argv) {
         {"mutex and thread-local storage", test_mutex},
         {"condition variable", test_condition},
         {"timed wait", test_timed_wait},
+        {"timer slack", test_timer_slack},
         {"futex", test_futex},
         {"signal handler", test_handler},
         {"registers across a handler", test_handler_registers},
