@@ -20,11 +20,29 @@ static bool is_online(const struct run_domain *domain, unsigned cpu) {
     return atomic_load_explicit(&domain->online[cpu / 64], memory_order_relaxed) >> cpu % 64 & 1;
 }
 
-void run_domain_join(struct run_domain *domain, struct run_queue *queue) {
+// Into the ring of those of its core that have joined.
+static void join_core(struct run_domain *domain, unsigned cpu, unsigned core) {
+    unsigned other = 0;
+    while (other < domain->count && !(is_online(domain, other) && domain->core[other] == core))
+        other++;
+    bool found = other < domain->count;
+    domain->core[cpu] = core;
+    domain->sibling[cpu] = found ? domain->sibling[other] : cpu;
+    if (found)
+        domain->sibling[other] = cpu;
+}
+
+void run_domain_join(struct run_domain *domain, struct run_queue *queue, unsigned core,
+                     unsigned node) {
+    unsigned cpu = queue->cpu;
     spin_lock(&domain->admission);
-    domain->queues[queue->cpu] = queue;
-    if (domain->count <= queue->cpu)
-        domain->count = queue->cpu + 1;
+    domain->queues[cpu] = queue;
+    join_core(domain, cpu, core);
+    domain->node[cpu] = node;
+    domain->node_cpus[node][cpu / 64] |= 1ull << cpu % 64;
+    domain->several_nodes |= node != 0;
+    if (domain->count <= cpu)
+        domain->count = cpu + 1;
     spin_unlock(&domain->admission);
     atomic_fetch_or(&domain->online[queue->cpu / 64], 1ull << queue->cpu % 64);
     run_domain_set_idle(domain, queue->cpu, true);
@@ -38,17 +56,40 @@ void run_domain_set_idle(struct run_domain *domain, unsigned cpu, bool idle) {
         atomic_fetch_and(&domain->idle[cpu / 64], ~bit);
 }
 
-// An idle CPU of the mask, near `from` if there is one, which no longer counts as idle; NULL: none.
+static bool counts_as_idle(const struct run_domain *domain, unsigned cpu) {
+    return atomic_load_explicit(&domain->idle[cpu / 64], memory_order_relaxed) >> cpu % 64 & 1;
+}
+
+// One of a word's CPUs, all idle: the first whose whole core idles, if there is one among a few.
+static unsigned choose_idle(const struct run_domain *domain, uint64_t cpus, unsigned word) {
+    unsigned first = word * 64 + (unsigned)__builtin_ctzll(cpus);
+    for (unsigned looks = LOOKS; cpus && looks; looks--, cpus &= cpus - 1) {
+        unsigned cpu = word * 64 + (unsigned)__builtin_ctzll(cpus), other = domain->sibling[cpu];
+        run_step();
+        while (other != cpu && counts_as_idle(domain, other))
+            other = domain->sibling[other];
+        if (other == cpu)
+            return cpu;
+    }
+    return first;
+}
+
+// An idle CPU of the mask, of the node of `from` if there is one, which no longer counts as idle;
+// NULL: none.
 static struct run_queue *claim_idle(struct run_domain *domain, const uint64_t mask[RUN_CPU_WORDS],
                                     unsigned from) {
-    for (unsigned i = 0; i < RUN_CPU_WORDS; i++) {
+    const uint64_t *near = domain->node_cpus[domain->node[from]];
+    for (unsigned i = 0; i < RUN_CPU_WORDS * (domain->several_nodes ? 2 : 1); i++) {
         unsigned word = (from / 64 + i) % RUN_CPU_WORDS;
+        uint64_t cpus = mask[word] & (i < RUN_CPU_WORDS ? near[word] : ~near[word]);
         run_step();
-        uint64_t idle =
-            atomic_load_explicit(&domain->idle[word], memory_order_relaxed) & mask[word];
-        uint64_t bit = idle & -idle;
-        if (idle && (atomic_fetch_and(&domain->idle[word], ~bit) & bit))
-            return domain->queues[word * 64 + (unsigned)__builtin_ctzll(idle)];
+        cpus &= atomic_load_explicit(&domain->idle[word], memory_order_relaxed);
+        if (!cpus)
+            continue;
+        unsigned cpu = choose_idle(domain, cpus, word);
+        uint64_t bit = 1ull << cpu % 64;
+        if (atomic_fetch_and(&domain->idle[word], ~bit) & bit)
+            return domain->queues[cpu];
     }
     return NULL;
 }
@@ -92,7 +133,7 @@ struct run_queue *run_domain_place(struct run_domain *domain, struct run_entity 
     unsigned last = entity->cpu;
     bool allowed = has(entity->allowed, last) && is_online(domain, last);
     struct run_queue *best = allowed ? domain->queues[last] : NULL;
-    if (best && is_idle(best))
+    if (best && is_idle(best) && !created) // a new one's cache is cold
         return best;
     struct run_queue *idle = claim_idle(domain, entity->allowed, last);
     if (idle)

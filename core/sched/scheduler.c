@@ -33,6 +33,7 @@ struct scheduler_cpu {
 };
 
 _Static_assert(RUN_CPUS == CPU_MAX, "a bit for each CPU");
+_Static_assert(RUN_NODES >= NUMA_NODES, "a mask for each node");
 
 static struct run_domain domain;
 
@@ -499,7 +500,7 @@ _Noreturn void scheduler_idle(void) {
     struct cpu *cpu = this_cpu(); // an idle thread never moves
     struct scheduler_cpu *here = scheduler_of(cpu);
     here->idle_since = time_now();
-    run_domain_join(&domain, &here->queue);
+    run_domain_join(&domain, &here->queue, cpu->apic_id >> cpu_thread_bits(), cpu->node);
     for (;;) {
         bool waits = __atomic_load_n(&here->queue.queued, __ATOMIC_RELAXED) && !here->queue.held;
         if (cpu->reschedule || waits)

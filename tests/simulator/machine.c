@@ -325,6 +325,10 @@ uint64_t machine_idle(void) {
 // -- start --
 
 void machine_make(unsigned count, unsigned actors) {
+    machine_make_of(count, actors, 1, 1);
+}
+
+void machine_make_of(unsigned count, unsigned actors, unsigned threads, unsigned nodes) {
     free(machine.actor);
     machine = (struct machine){.cpus = count, .actors = actors};
     machine.actor = calloc(actors, sizeof *machine.actor);
@@ -336,7 +340,7 @@ void machine_make(unsigned count, unsigned actors) {
     for (unsigned i = 0; i < count; i++) {
         cpus[i] = (struct cpu){.armed = RUN_NEVER};
         run_queue_init(&cpus[i].queue, i);
-        run_domain_join(&domain, &cpus[i].queue);
+        run_domain_join(&domain, &cpus[i].queue, i / threads, i * nodes / count);
     }
     for (unsigned i = 0; i < actors; i++) {
         run_entity_init(&machine.actor[i].entity);
@@ -358,7 +362,7 @@ void machine_pair_cores(void) {
 void machine_start_actor(struct actor *actor, unsigned cpu) {
     actor->asleep = false;
     actor->left = actor->random ? 1 + machine_random() % (2 * actor->work) : actor->work;
-    actor->ran_on = cpu;
+    actor->ran_on = actor->entity.cpu = cpu;
     enqueue(actor, &cpus[cpu].queue, true);
 }
 

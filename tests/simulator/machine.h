@@ -45,6 +45,8 @@ extern struct run_domain domain;
 uint32_t machine_random(void);
 // A machine at time 0 with actors that are hogs of the default policy, not started.
 void machine_make(unsigned cpus, unsigned actors);
+// The same with cores of `threads` CPUs and so many NUMA nodes.
+void machine_make_of(unsigned cpus, unsigned actors, unsigned threads, unsigned nodes);
 // CPUs 0 and 1, 2 and 3 ... are hyper-threads that only threads of one cookie share.
 void machine_pair_cores(void);
 void machine_start_actor(struct actor *actor, unsigned cpu); // created by a thread on that CPU

@@ -50,6 +50,7 @@ int main(int argc, char **argv) {
     check_latency(latency);
     check_adversaries();
     check_cores();
+    check_topology();
     check_silence();
     for (unsigned seed = 1; seed <= seeds; seed++)
         check_storm(1 + seed * 7 % 16, 20 * (seed % 40 + 1), seed);

@@ -523,6 +523,32 @@ void check_cores(void) {
     check_cores_of(8, 60, 5, true);
 }
 
+// -- topology --
+
+void check_topology(void) {
+    unsigned shared = 0;
+    machine_make_of(16, 8, 2, 1);
+    machine_start();
+    machine_run(1 * S);
+    for (unsigned cpu = 0; cpu < 16; cpu += 2)
+        shared += domain.queues[cpu]->current && domain.queues[cpu + 1]->current;
+    expect(!shared, "8 hogs on 8 cores of two hyper-threads: %u cores have two", shared);
+    expect_invariants("topology");
+    // CPU 6 is busy: the rest of its node first, an idle core before the busy one's other thread.
+    static const unsigned order[] = {4, 5, 7, 0, 2, 1, 3};
+    bool good = true;
+    machine_make_of(8, 2, 2, 2);
+    domain.queues[6]->current = &machine.actor[1].entity;
+    run_domain_set_idle(&domain, 6, false);
+    for (unsigned i = 0; i < sizeof order / sizeof *order; i++) {
+        machine.actor[0].entity.cpu = 6;
+        good &= run_domain_place(&domain, &machine.actor[0].entity, domain.queues[0], false)->cpu ==
+                order[i];
+    }
+    expect(good,
+           "threads that wake beside each other go to idle CPUs of their node and idle cores");
+}
+
 // -- silence --
 
 void check_silence(void) {

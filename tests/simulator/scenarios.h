@@ -22,6 +22,7 @@ void check_latency(FILE *rows);
 void check_adversaries(void);
 // Two hyper-threads of a core never run two cookies, and all get on.
 void check_cores(void);
+void check_topology(void);
 // A single thread, and nobody: no timer.
 void check_silence(void);
 // Everything at once, many seeds.
