@@ -69,7 +69,8 @@ class Test:
             config = boot_disk.make_config(settings)
         if initrd is None:
             initrd = boot_disk.make_initrd(self.out, program, files, guest)
-        image = boot_disk.make_image(self.directory, self.out, initrd, config, replace)
+        root = os.path.join(self.out, "guest/root")
+        image = boot_disk.make_image(self.directory, self.out, initrd, config, replace, root if guest else None)
         self.emulator = emulator.choose(self.machine_name)(self.directory, image, cpus, memory)
         self.emulator.start()
         self.session = session.Session(self.emulator)
