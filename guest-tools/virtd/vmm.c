@@ -229,7 +229,10 @@ bool vmm_spawn(struct domain *domain, bool paused) {
     char *socket_path = vmm_socket_path(domain), *log_path = vmm_log_path(domain);
 
     unlink(socket_path); // of the monitor before
-    pid_t pid = spawn_monitor(domain->live, socket_path, log_path, paused);
+    errno = ENAMETOOLONG;
+    pid_t pid = strlen(socket_path) < sizeof(((struct sockaddr_un *)0)->sun_path)
+                    ? spawn_monitor(domain->live, socket_path, log_path, paused)
+                    : -1;
     free(socket_path);
     free(log_path);
     if (pid < 0) {

@@ -3,10 +3,14 @@
 
 import os
 import re
+import shutil
 import signal
+import struct
 import subprocess
+import tempfile
 import threading
 import time
+import zlib
 
 from harness import Failure, case
 from management import Management
@@ -131,7 +135,8 @@ class Daemon:
 
     def __init__(self, test):
         self.test = test
-        self.socket = os.path.join(test.directory, "s")
+        self.directory = tempfile.mkdtemp()  # a socket's path is short
+        self.socket = os.path.join(self.directory, "s")
         self.process = None
         self.start()
 
@@ -142,7 +147,7 @@ class Daemon:
         with open(os.path.join(self.test.directory, "virtd.log"), "ab") as log:
             self.process = subprocess.Popen(
                 [path, "--socket", self.socket, "--vmm", os.path.realpath(MONITOR), "--state", "state", "--run",
-                 os.path.join(self.test.directory, "run")], cwd=self.test.directory, stderr=log)
+                 os.path.join(self.directory, "run")], cwd=self.test.directory, stderr=log)
         deadline = time.monotonic() + 20
         while not os.path.exists(self.socket):
             self.test.check(time.monotonic() < deadline, "virtd does not listen")
@@ -154,7 +159,7 @@ class Daemon:
 
     def ask_monitor(self, line):
         """A request to the one monitor that runs."""
-        run = os.path.join(self.test.directory, "run")
+        run = os.path.join(self.directory, "run")
         path, = [name for name in os.listdir(run) if name.endswith(".sock")]
         subprocess.run([PYTHON, "-c", "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
                                       "s.sendall(sys.argv[2].encode() + b'\\n'); s.recv(100)",
@@ -172,6 +177,7 @@ def with_daemon(body):
             for name in client.run("virsh", "-q", "-c", client.uri, "list", "--name").split():
                 client.virsh("destroy", name)
             daemon.kill()
+            shutil.rmtree(daemon.directory)
 
     return run
 
@@ -382,6 +388,117 @@ def virt_install(test):
         client.expect(r"^Persistent: +yes$", "dominfo", "installed")
         type_at_console(client, "installed", "echo typed$((6*7))", "typed42")
         client.virsh("destroy", "installed")
+
+
+class Screen:
+    """virt-manager on an X server of its own, on whose framebuffer we look."""
+
+    WIDTH, HEIGHT = 1024, 768
+    START_BUTTON = 124, 45  # in the window of a domain, which fills a screen without a window manager
+
+    def __init__(self, client, name):
+        self.directory = client.test.directory
+        self.log = os.path.join(self.directory, "virt-manager.log")
+        self.processes = []
+        read, write = os.pipe()
+        self._start("Xvfb", "-displayfd", str(write), "-screen", "0", f"{self.WIDTH}x{self.HEIGHT}x24", "-fbdir",
+                    self.directory, pass_fds=[write])
+        with os.fdopen(read) as pipe:
+            os.close(write)
+            display = ":" + pipe.readline().strip()
+        self.environment = dict(os.environ, DISPLAY=display, HOME=self.directory, NO_AT_BRIDGE="1", LC_ALL="C.UTF-8")
+        self._start("dbus-run-session", "--", "virt-manager", "--connect", client.uri, "--no-fork", "--debug",
+                    "--show-domain-console", name, env=self.environment)
+
+    def _start(self, *command, **options):
+        with open(self.log, "ab") as log:
+            self.processes.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **options))
+
+    def expect(self, pattern):
+        deadline = time.monotonic() + COMMAND_TIMEOUT
+        while True:
+            with open(self.log, errors="replace") as log:
+                text = log.read()
+            if re.search(pattern, text):
+                return
+            if time.monotonic() > deadline:
+                raise Failure(f"virt-manager does not say /{pattern}/: {text[-1000:]}")
+            time.sleep(0.2)
+
+    def click(self, x, y):
+        subprocess.run(["xdotool", "mousemove", str(x), str(y), "click", "1"], env=self.environment, check=True)
+
+    def rows(self):
+        """The screen's lines of 4-byte pixels, blue first, out of the X window dump that Xvfb keeps."""
+        with open(os.path.join(self.directory, "Xvfb_screen0"), "rb") as dump:
+            data = dump.read()
+        header = struct.unpack_from(">25I", data)
+        start, stride = header[0] + 12 * header[19], header[12]
+        return [data[start + y * stride:start + y * stride + 4 * self.WIDTH] for y in range(self.HEIGHT)]
+
+    def save(self, name):
+        """Keeps the screen as a PNG image (RFC 2083)."""
+        def chunk(kind, body):
+            return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        lines = b"".join(b"\0" + b"".join(row[i + 2:i + 3] + row[i + 1:i + 2] + row[i:i + 1]
+                                          for i in range(0, len(row), 4)) for row in self.rows())
+        with open(os.path.join(self.directory, name), "wb") as image:
+            image.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", self.WIDTH, self.HEIGHT, 8, 2, 0, 0, 0))
+                        + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
+
+    def wait_for_text(self):
+        """Waits until the terminal, which is black below the tool bar, has bright characters on it."""
+        deadline = time.monotonic() + COMMAND_TIMEOUT
+        while True:
+            below = b"".join(self.rows()[72:])
+            black = below.count(b"\0\0\0")
+            bright = sum(1 for at in range(0, len(below), 4) if min(below[at:at + 3]) > 160)
+            if black > len(below) // 16 and 20 < bright < len(below) // 16:
+                return
+            if time.monotonic() > deadline:
+                raise Failure("virt-manager shows no text console")
+            time.sleep(1)
+
+    def stop(self):
+        for process in reversed(self.processes):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def show_virt_manager(client, name):
+    """Starts the domain by virt-manager's button and waits for its console."""
+    screen = Screen(client, name)
+    try:
+        screen.expect("changed to state=Active")
+        screen.expect("Showing VM details")
+        time.sleep(3)
+        screen.click(*Screen.START_BUTTON)
+        client.wait_for_state(name, "running")
+        screen.expect("Opening console stream")
+        screen.wait_for_text()
+    finally:
+        screen.save("virt-manager.png")
+        screen.stop()
+
+
+GRAPHICAL = ("virt-manager", "xvfb", "dbus", "xdotool")
+
+
+@case("virtd: virt-manager starts a domain and shows its console", "linux")
+@with_daemon
+def virt_manager_on_linux(test, daemon, client):
+    subprocess.run([INSTALL, *GRAPHICAL], check=True)
+    client.define("guest")
+    show_virt_manager(client, "guest")
+    test.check(daemon.process.poll() is None, "virtd has ended")
+
+
+@case("libvirt: virt-manager on Ashlar through COM2", "tcg")
+def virt_manager(test):
+    with Machine(test, GRAPHICAL) as client:
+        client.define("guest")
+        show_virt_manager(client, "guest")
+        client.virsh("destroy", "guest")
 
 
 @case("libvirt: virsh on Ashlar through COM2", "bochs")
