@@ -11,12 +11,14 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "metrics.h"
 
 enum {
     READ_CHUNK = 65536,
     SILENCE_MS = 250,      // no client pauses that long within a message
     OUTPUT_ROOM = 1 << 18, // beyond this streams wait
     OUTPUT_MAX = 16 << 20, // a client that leaves that much unread is given up
+    METRICS_REQUEST_MAX = 8192,
     AUTH_LIST = 66,
 };
 
@@ -108,16 +110,8 @@ static void flush(struct session *session) {
     }
 }
 
-void session_send(struct session *session, const struct packet *packet, const void *payload,
-                  size_t length) {
-    bool idle = session->out.length == 0;
-
-    if (session->broken) {
-        return;
-    }
-    size_t begin = packet_begin(&session->out, packet);
-    buffer_append(&session->out, payload, length);
-    packet_end(&session->out, begin);
+// More waits now; nothing did before where `idle` says so.
+static void appended(struct session *session, bool idle) {
     if (session->out.length > OUTPUT_MAX) {
         // Nobody reads: what comes next on a serial line is a new client's AUTH_LIST.
         buffer_free(&session->out);
@@ -125,6 +119,27 @@ void session_send(struct session *session, const struct packet *packet, const vo
         shutdown(session->watch.fd, SHUT_RDWR);
     } else if (idle) {
         loop_change(&session->watch, EPOLLIN | EPOLLOUT);
+    }
+}
+
+void session_send(struct session *session, const struct packet *packet, const void *payload,
+                  size_t length) {
+    bool idle = session->out.length == 0;
+
+    if (!session->broken) {
+        size_t begin = packet_begin(&session->out, packet);
+        buffer_append(&session->out, payload, length);
+        packet_end(&session->out, begin);
+        appended(session, idle);
+    }
+}
+
+void session_write(struct session *session, const void *data, size_t length) {
+    bool idle = session->out.length == 0;
+
+    if (!session->broken) {
+        buffer_append(&session->out, data, length);
+        appended(session, idle);
     }
 }
 
@@ -245,7 +260,15 @@ static void serve_input(struct session *session) {
     struct packet packet;
 
     while (session->in.length && !session->broken) {
-        if (!packet_parse(&packet, session->in.data, session->in.length)) {
+        if (metrics_is_request(session->in.data, session->in.length) &&
+            session->in.length < METRICS_REQUEST_MAX) {
+            size_t length = metrics_request_length(session->in.data, session->in.length);
+            if (!length) {
+                break;
+            }
+            buffer_consume(&session->in, length);
+            metrics_answer(session);
+        } else if (!packet_parse(&packet, session->in.data, session->in.length)) {
             resynchronize(session);
         } else if (drop_half_message(session, packet.length)) {
             continue;

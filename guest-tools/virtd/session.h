@@ -59,6 +59,8 @@ void session_each(void (*visit)(struct session *session, void *context), void *c
 // Sends a message. The payload may be NULL with length 0.
 void session_send(struct session *session, const struct packet *packet, const void *payload,
                   size_t length);
+// Bytes that are no message.
+void session_write(struct session *session, const void *data, size_t length);
 // False while much waits for the client: a stream stops reading its source until `room`.
 bool session_has_room(const struct session *session);
 
