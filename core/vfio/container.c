@@ -11,7 +11,7 @@
 #include "core/sched/thread.h"
 #include "core/vfio/device.h"
 
-bool vfio_without_iommu;
+bool vfio_trusted;
 
 void vfio_lock(atomic_bool *lock) {
     while (atomic_exchange(lock, true)) {
@@ -86,13 +86,15 @@ static int64_t check_extension(uint64_t extension) {
     case VFIO_UNMAP_ALL:
         return iommu_present();
     case VFIO_NOIOMMU_IOMMU:
-        return vfio_without_iommu;
+        return !iommu_present() && vfio_trusted;
     default:
         return 0;
     }
 }
 
 static int make_domain(struct vfio_container *container) {
+    if (!iommu_remaps_interrupts() && !vfio_trusted)
+        return -EPERM;
     int error = -ENOMEM;
     container->domain = iommu_domain_create();
     container->pages = heap_alloc(PAGE_SIZE);

@@ -28,8 +28,9 @@ struct vfio_group {
 };
 extern atomic_bool vfio_groups_lock; // taken before a container's `changing`
 
-// Whether the kernel hands out devices without an IOMMU.
-extern bool vfio_without_iommu;
+// dma = trusted: devices are handed out without an IOMMU, or with one that lets them raise any
+// interrupt.
+extern bool vfio_trusted;
 
 device_open vfio_container_open;
 // NULL: the file is no container.

@@ -51,8 +51,10 @@ static int show_driver(void *object, char *to, size_t size) {
 
 static int show_config(void *object, char *to, size_t size) {
     const struct pci_device *pci = object;
-    for (unsigned at = 0; at < pci->reach && at + 4 <= size; at += 4)
-        memcpy(to + at, &(uint32_t){pci_read(pci->function, at, 4)}, 4);
+    for (unsigned at = 0; at < pci->reach && at + 4 <= size; at += 4) {
+        uint32_t value = pci_read(pci->function, at, 4);
+        memcpy(to + at, &value, sizeof value);
+    }
     return pci->reach;
 }
 
@@ -150,7 +152,7 @@ static int add_device(struct pci_device *pci, bool groups) {
 void vfio_register(bool trusted) {
     int error = 0;
     bool groups = iommu_present() || trusted;
-    vfio_without_iommu = !iommu_present() && trusted;
+    vfio_trusted = trusted;
     unsigned count = pci_group(iommu_present());
     for (unsigned number = 0; groups && number < count; number++)
         add_group(number);

@@ -3,6 +3,6 @@
 #pragma once
 #include <stdbool.h>
 
-// Registers /dev/vfio, /sys/bus/pci and /sys/kernel/iommu_groups. `trusted`: without an IOMMU
-// devices are given out all the same. After root_init.
+// Registers /dev/vfio, /sys/bus/pci and /sys/kernel/iommu_groups. `trusted`: devices are given out
+// even where no IOMMU keeps them in bounds. After root_init.
 void vfio_register(bool trusted);

@@ -668,19 +668,19 @@ static void test_nvme(void) {
         return;
     volatile uint8_t *registers = map_bar(&device, 0);
     volatile uint8_t *doorbells = map_bar(&device, NVME_DOORBELL);
+    if (!registers || !doorbells)
+        return;
     allow_dma(&device);
     int event = irq_event(&device, VFIO_PCI_MSIX_IRQ_INDEX);
     check_table(&device);
-    if (registers && doorbells)
-        identify(&device, registers, doorbells, event);
+    identify(&device, registers, doorbells, event);
     // After a reset it is as new, but its interrupts are still ours.
     CHECK(ioctl(device.fd, VFIO_DEVICE_RESET) == 0);
     CHECK_EQUAL(get(registers, NVME_CC), 0);
     struct vfio_iommu_type1_dma_unmap all = {.argsz = sizeof(all),
                                              .flags = VFIO_DMA_UNMAP_FLAG_ALL};
     CHECK(!device.iommu || ioctl(device.container, VFIO_IOMMU_UNMAP_DMA, &all) == 0);
-    if (registers && doorbells)
-        identify(&device, registers, doorbells, event);
+    identify(&device, registers, doorbells, event);
     close(event);
     close_device(&device);
 }
@@ -694,6 +694,8 @@ static void test_e1000(void) {
     if (!find_e1000(device.address) || !open_device(&device))
         return;
     volatile uint8_t *registers = map_bar(&device, 0);
+    if (!registers)
+        return;
     int event = irq_event(&device, VFIO_PCI_INTX_IRQ_INDEX);
     set(registers, IMC, UINT32_MAX);
     (void)get(registers, ICR);

@@ -160,10 +160,12 @@ static void find_requester(struct pci_device *device) {
     }
 }
 
-static struct pci_device *read_device(pci_function function, bool multiple) {
+static void read_device(pci_function function, bool multiple) {
     struct pci_device *device = heap_new(struct pci_device);
-    if (!device)
-        panic("no memory for the PCI devices");
+    if (!device) {
+        log_line("warning: no memory for PCI device %x", function);
+        return;
+    }
     device->function = function;
     device->multiple = multiple;
     device->reach = (uint16_t)pci_config_reach(function);
@@ -187,7 +189,6 @@ static struct pci_device *read_device(pci_function function, bool multiple) {
     device->above = bridge_to(function >> 8);
     find_requester(device);
     list_push_back(&pci_devices, &device->node);
-    return device;
 }
 
 static bool exists(pci_function function) {
