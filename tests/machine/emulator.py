@@ -122,6 +122,10 @@ class Bochs(Emulator):
     cpu_model = "corei7_icelake_u"
     ips = 50000000
 
+    def more(self):
+        """Further lines."""
+        return ()
+
     def _configuration(self, ports):
         sectors = os.path.getsize(self.image) // 512
         return "\n".join((
@@ -136,6 +140,7 @@ class Bochs(Emulator):
             "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
             f"ata0-master: type=disk, path={self.image}, mode=flat, cylinders={sectors // (16 * 63)},"
             " heads=16, spt=63",
+            *self.more(),
             "boot: disk",
             *(f"com{number}: enabled=1, mode=socket-client, dev=127.0.0.1:{port}"
               for number, port in enumerate(ports, 1)),
@@ -341,6 +346,16 @@ class WithDisks:
             yield from ("-device", device)
 
 
+class BochsDisks(Bochs):
+    name = "Bochs with a second disk"
+
+    def more(self):
+        image = self.path("ide.img")
+        with open(image, "wb") as file:
+            file.truncate(64 * 16 * 63 * 512)
+        return (f"ata0-slave: type=disk, path={image}, mode=flat, cylinders=64, heads=16, spt=63",)
+
+
 class QemuDisks(WithDisks, QemuTcg):
     name = "QEMU TCG with disk controllers"
 
@@ -351,6 +366,27 @@ class QemuDisksVtd(WithDisks, QemuVtd):
 
 class QemuDisksAmdVi(WithDisks, QemuAmdVi):
     name = "QEMU TCG with disk controllers behind AMD-Vi"
+
+
+class WithNics:
+    """Network interfaces of each kind, each on a network of its own, 10.0.N.0, where 10.0.N.2 is this host."""
+
+    NICS = {5: ("0000:00:15.0", "e1000e"), 6: ("0000:00:16.0", "virtio-net-pci,disable-legacy=on,iommu_platform=on"),
+            7: ("0000:00:17.0", "e1000")}
+
+    def more(self):
+        yield from super().more()
+        for network, (address, model) in self.NICS.items():
+            yield from ("-netdev", f"user,id=net{network},net=10.0.{network}.0/24",
+                        "-device", f"{model},netdev=net{network},addr={address[8:]},romfile=")
+
+
+class QemuNicsVtd(WithNics, QemuVtd):
+    name = "QEMU TCG with network interfaces behind VT-d"
+
+
+class QemuNicsAmdVi(WithNics, QemuAmdVi):
+    name = "QEMU TCG with network interfaces behind AMD-Vi"
 
 
 class QemuSkip(QemuTcg):
@@ -369,7 +405,8 @@ class QemuThreads(QemuTcg):
 
 MACHINES = {"kvm": QemuKvm, "bochs": Bochs, "tcg": QemuTcg, "bare": QemuBare, "numa": QemuNuma,
             "devices": QemuDevices, "vtd": QemuVtd, "amdvi": QemuAmdVi,
-            "disks": QemuDisks, "disks-vtd": QemuDisksVtd, "disks-amdvi": QemuDisksAmdVi, "skip": QemuSkip, "threads": QemuThreads}
+            "bochs-disks": BochsDisks, "disks": QemuDisks, "disks-vtd": QemuDisksVtd, "disks-amdvi": QemuDisksAmdVi,
+            "nics-vtd": QemuNicsVtd, "nics-amdvi": QemuNicsAmdVi, "skip": QemuSkip, "threads": QemuThreads}
 
 
 def with_vmx():
