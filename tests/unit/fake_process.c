@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "arch/x86/cpu.h"
 #include "core/file/fd_table.h"
+#include "core/file/landlock.h"
 #include "core/log.h"
 #include "core/mm/address_space.h"
 #include "core/mm/user_copy.h"
@@ -136,6 +137,16 @@ FAKE int signal_send_thread(struct thread *to, int signal, int code, uint64_t va
 
 FAKE void signal_mask_set_temporarily(uint64_t blocked) {
     (void)blocked;
+}
+
+FAKE int landlock_check(struct node *node, struct node *directory, uint64_t access) {
+    (void)node, (void)directory, (void)access;
+    return 0;
+}
+
+FAKE int landlock_check_refer(struct node *from, struct node *to) {
+    (void)from, (void)to;
+    return 0;
 }
 
 FAKE struct file *console_open(void *object, int flags, int *error) {
