@@ -28,7 +28,7 @@ ONLY_VT_X = ("fuzz_kvm",)
 # Machines with the devices that a program drives; the best one otherwise.
 MACHINES = {"vfio": ("devices", "bochs", "vtd", "amdvi")}
 # Those that need another machine have cases of their own.
-ELSEWHERE = ("cores",)
+ELSEWHERE = ("cores", "disks")
 
 
 def add(program, machine):
