@@ -3,7 +3,7 @@
 // client is served.
 #include <check.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +41,7 @@ static void start(void) {
     ck_assert_ptr_nonnull(mkdtemp(directory));
     options.state = options.run = directory;
     options.vmm = "/bin/false";
+    signal(SIGPIPE, SIG_IGN); // as in main
     vmm_reap_on_signal();
     dispatch_start();
     stderr = fopen("/dev/null", "we"); // the audit log of this many calls
