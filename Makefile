@@ -119,7 +119,7 @@ PROGRAM_CFLAGS := $(C_COMMON)
 GUEST_TOOLS := $(sort $(patsubst guest-tools/%/,%,$(dir $(wildcard guest-tools/*/*.c))))
 BINARIES := $(GUEST_TOOLS:%=$(OUT)/bin/%) $(OUT)/bin/drivers
 TEST_PROGRAMS := $(patsubst tests/programs/%.c,$(OUT)/tests/%,$(wildcard tests/programs/*.c))
-BENCH := $(if $(wildcard tests/bench/*.c),$(OUT)/tests/bench)
+BENCH := $(OUT)/tests/bench $(OUT)/tests/bench_io $(OUT)/tests/guest_io
 
 $(OUT)/program-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
 	@mkdir -p $(@D)
@@ -147,7 +147,9 @@ $(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(progr
 	$(if $(filter %/disks,$(program)),$(DISK_SOURCES)))))
 SUITE := $(OUT)/tests/suite
 $(eval $(call program_rule,$(SUITE),tests/selftests/suite.c))
-$(if $(BENCH),$(eval $(call program_rule,$(BENCH),$(wildcard tests/bench/*.c))))
+$(eval $(call program_rule,$(OUT)/tests/bench,tests/bench/bench.c))
+$(eval $(call program_rule,$(OUT)/tests/bench_io,tests/bench/io/host.c))
+$(eval $(call program_rule,$(OUT)/tests/guest_io,tests/bench/io/guest.c))
 
 GUEST_IMAGE := $(if $(wildcard guest-tools/guest-image.sh),$(OUT)/guest/guest.stamp)
 $(OUT)/guest/guest.stamp: guest-tools/guest-image.sh | $(DEPS)
@@ -212,8 +214,8 @@ run: run-machine
 image: $(SYSTEM) $(GUEST_IMAGE)
 	$(PYTHON) tests/machine/image.py $(OUT)/ashlar.img
 
-bench: $(SYSTEM) $(BENCH)
-	@COUNT_INSTRUCTIONS=yes PROGRAM=$(BENCH) $(PYTHON) tests/machine/run.py
+bench: $(SYSTEM) $(BENCH) $(GUEST_IMAGE) $(if $(filter linux,$(HOST)),$(LINUX_HOST))
+	@$(PYTHON) tests/machine/bench.py
 
 # --- tests -----------------------------------------------------------------------------------------------------------
 

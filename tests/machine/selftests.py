@@ -13,9 +13,8 @@ import tempfile
 import time
 
 import boot_disk
-import cpio
-import disk
 import emulator
+import linux_host
 import run
 import session
 
@@ -37,11 +36,6 @@ BOOT = 300  # seconds until the first row's test may have begun
 # Seconds of ours for one of the machine's, at most: an emulator beside others is slow.
 SLOWNESS = 4
 ROW = re.compile(r"^(\w+) +(pass|skip|fail|time-out) +(\d+) *(.*)$")
-LINUX_COMMAND_LINE = ("console=ttyS0 rdinit=/work/suite tsc=reliable no5lvl nokaslr mitigations=off cryptomgr.notests=1"
-                      " panic=-1 initcall_blacklist=load_system_certificate_list,init_kprobe_trace")
-# Linux hangs with FSRM there, and does without XSAVE where it finds the size of compacted state wrong; CPUID claims
-# another frequency.
-LINUX_IN_BOCHS = f" clearcpuid=fsrm,pku,xsavec,xsaves tsc_early_khz={emulator.Bochs.ips // 1000}"
 
 
 def available(directory):
@@ -63,28 +57,12 @@ class Ashlar:
 
 
 class Linux:
-    """Debian's kernel, its KVM as modules, and the suite as its first process. Booted by BIOS: OVMF in Bochs has no ACPI
-    tables, without which Linux finds one CPU."""
+    """Debian's kernel with the suite as its first process."""
     name = "linux"
 
     @staticmethod
     def image(directory, kind, out, words, files):
-        host = os.path.join(out, "linux-host")
-        archive = cpio.Archive()
-        modules = [os.path.join(host, name) for name in sorted(os.listdir(host)) if name.endswith(".ko")]
-        for source in [os.path.join(out, "tests", "suite"), *modules, *files]:
-            archive.file_from(f"work/{os.path.basename(source)}", source)
-        archive.file("work/words", "\n".join(words).encode())
-        command_line = LINUX_COMMAND_LINE + (LINUX_IN_BOCHS if kind is emulator.Bochs else "")
-        parts = {"initrd": archive.bytes(),
-                 "syslinux.cfg": f"default a\nlabel a\nlinux vmlinuz\ninitrd initrd\nappend {command_line}\n".encode()}
-        for name, content in parts.items():
-            with open(os.path.join(directory, name), "wb") as target:
-                target.write(content)
-        image = os.path.join(directory, "disk.img")
-        disk.make_for_bios(image, {"vmlinuz": os.path.join(host, "vmlinuz"),
-                                   **{name: os.path.join(directory, name) for name in parts}})
-        return image
+        return linux_host.make_image(directory, kind, out, os.path.join(out, "tests", "suite"), files, words)
 
 
 HOSTS = {host.name: host for host in (Ashlar, Linux)}

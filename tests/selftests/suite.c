@@ -13,14 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/io.h>
-#include <sys/mount.h>
-#include <sys/reboot.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "first_process.h"
 
 #define SKIP_STATUS  4 // KSFT_SKIP of Linux's selftests
 #define OUTPUT_LIMIT 65536
@@ -186,43 +184,6 @@ static void provide_sysfs(void) {
     close(fd);
 }
 
-// -- as Linux's first process, with the tests and the modules of KVM beside us --
-
-static void load_module(const char *name, const char *parameters) {
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 ||
-        (syscall(SYS_finit_module, fd, parameters, 0) && errno != EOPNOTSUPP && errno != EEXIST))
-        perror(name);
-    close(fd);
-}
-
-static void become_init(void) {
-    static const char *const mounts[][2] = {
-        {"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}};
-
-    for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
-        mkdir(mounts[i][1], 0755);
-        mount(mounts[i][0], mounts[i][1], mounts[i][0], 0, NULL);
-    }
-    mkdir("/dev/shm", 0777);
-    if (chdir("/work"))
-        perror("/work");
-    load_module("irqbypass.ko", "");
-    load_module("kvm.ko", "");
-    // One of them has its processor; the other gets EOPNOTSUPP or EEXIST. Nested virtualization is
-    // off, as Ashlar has none.
-    load_module("kvm-intel.ko", "nested=0");
-    load_module("kvm-amd.ko", "nested=0");
-}
-
-// Bochs ends where its port is told so; other machines have ACPI.
-static void power_off(void) {
-    if (iopl(3) == 0)
-        for (const char *c = "Shutdown"; *c; c++)
-            outb((unsigned char)*c, 0x8900);
-    reboot(RB_POWER_OFF);
-}
-
 // SECONDS and the tests, a word a line; the kernel's command line would be too short.
 static int read_words(const char *path, char **words, int most) {
     static char text[OUTPUT_LIMIT];
@@ -244,7 +205,7 @@ int main(int argc, char **argv) {
     unsigned counts[RESULT_COUNT] = {0};
 
     if (first) {
-        become_init();
+        first_process_begin();
         argv = words;
         argc = read_words("words", words, 256);
     }
@@ -264,6 +225,6 @@ int main(int argc, char **argv) {
     printf("%u pass, %u skip, %u fail, %u time-out\n", counts[PASS], counts[SKIP], counts[FAIL],
            counts[TIME_OUT]);
     if (first)
-        power_off();
+        first_process_end();
     return counts[FAIL] + counts[TIME_OUT] ? 1 : 0;
 }
