@@ -26,8 +26,6 @@ enum {
     TDBAL = 0x3800,
     TIDV = 0x3820,
     MTA = 0x5200,
-    RAL0 = 0x5400,
-    RAH0 = 0x5404,
     // From a ring's base on
     RING_HIGH = 4,
     RING_LENGTH = 8,
@@ -164,7 +162,7 @@ static void reset(struct e1000 *e1000) {
     set(e1000, RCTL, 0);
     set(e1000, TCTL, 0);
     set(e1000, CTRL, get(e1000, CTRL) | CTRL_RST);
-    // 14.3: no register may be touched for a microsecond, and the address comes from the EEPROM.
+    // 14.3: no register may be touched for a microsecond.
     for (int i = 0; i < RESET_MS; i++)
         nanosleep(&pause, NULL);
     set(e1000, IMC, UINT32_MAX);
@@ -232,7 +230,5 @@ struct nic *e1000_open(struct pci_device *pci) {
         free(e1000);
         return NULL;
     }
-    const uint32_t address[2] = {get(e1000, RAL0), get(e1000, RAH0)};
-    memcpy(e1000->nic.mac, address, ETH_ALEN);
     return &e1000->nic;
 }

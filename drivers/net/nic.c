@@ -167,7 +167,5 @@ void nic_start(const char *address, struct net_switch *bridge, struct net_counte
         pci_close(nic->pci);
         return;
     }
-    printf("drivers: network interface %s, %02x:%02x:%02x:%02x:%02x:%02x\n",
-           nic->pci->identity.address, nic->mac[0], nic->mac[1], nic->mac[2], nic->mac[3],
-           nic->mac[4], nic->mac[5]);
+    printf("drivers: network interface %s\n", nic->pci->identity.address);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A network interface of the machine, joined to a switch. Its driver copies frames into memory of
-// its own and out of it: the device reaches no other. All of it runs on one thread.
+// its own and out of it: the device reaches no other. All of it runs on one thread. The interface's
+// own address is nobody's: those behind the switch have theirs.
 #pragma once
 
 #include "drivers/net/switch.h"
@@ -11,7 +12,6 @@
 
 struct nic {
     struct pci_device *pci;
-    uint8_t mac[ETH_ALEN];
     // The frame received next; NULL: none, or no memory for it.
     struct net_frame *(*receive)(struct nic *nic);
     // Copies a frame of at most NIC_FRAME_MAX bytes to the device; false where it has no room

@@ -88,16 +88,12 @@ static bool set_up(struct virtio_net *net) {
     net->receive_buffers = nic_buffers(pci, SLOTS, net->receive_addresses);
     net->send_buffers = nic_buffers(pci, SLOTS, net->send_addresses);
     if (!net->receive_buffers || !net->send_buffers || pci_enable_interrupts(pci, 1) < 1 ||
-        virtio_pci_open(&net->virtio, pci) ||
-        virtio_pci_negotiate(&net->virtio, 1ull << VIRTIO_NET_F_MAC))
+        virtio_pci_open(&net->virtio, pci) || virtio_pci_negotiate(&net->virtio, 0))
         return false;
     vector = pci->intx ? -1 : 0;
     if (virtio_pci_add_ring(&net->virtio, &net->receive, RECEIVE_QUEUE, SLOTS, 1, vector) ||
         virtio_pci_add_ring(&net->virtio, &net->send, SEND_QUEUE, SLOTS, 1, vector))
         return false;
-    if (net->virtio.features & 1ull << VIRTIO_NET_F_MAC)
-        virtio_pci_read_config(&net->virtio, offsetof(struct virtio_net_config, mac), net->nic.mac,
-                               ETH_ALEN);
     virtio_pci_start(&net->virtio);
     for (unsigned slot = 0; slot < net->receive.slots; slot++)
         give(net, slot);
