@@ -3,6 +3,7 @@
 #include "drivers/vhost_user/block_server.h"
 
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -187,7 +188,7 @@ void block_server_run(struct block_device *disk, unsigned queues, int socket) {
     struct server server = {.disk = disk, .queues = queues};
     const struct vhost_user_device device = {
         .name = "vhost-user-blk",
-        .features = virtio_block_features(disk, queues),
+        .features = virtio_block_features(disk, queues) | 1ull << VIRTIO_F_RING_PACKED,
         .queues = queues,
         .device = &server,
         .read_config = read_config,

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "drivers/vhost_user/record.h"
 #include "drivers/vhost_user/shared_mapping.h"
 
 #define BIT(number) (1ull << (number))
@@ -61,11 +62,7 @@ void vhost_user_complete(struct vhost_user_session *session, unsigned index,
                          const struct virtqueue_buffer *buffer, uint32_t written) {
     struct vhost_user_queue *queue = &session->queues[index];
 
-    if (queue->inflight)
-        inflight_commit(queue->inflight, buffer->id);
-    virtqueue_push(&queue->ring, buffer, written);
-    if (queue->inflight)
-        inflight_end(queue->inflight, buffer->id, queue->ring.next_used);
+    record_push(queue, buffer, written);
     vhost_user_signal(session, index);
 }
 
@@ -81,26 +78,22 @@ void vhost_user_break(struct vhost_user_session *session, unsigned index) {
 
 static int queue_next(struct vhost_user_session *session, struct vhost_user_queue *queue) {
     if (queue->replay_next < queue->replay_count)
-        return virtqueue_take(&queue->ring, queue->replay[queue->replay_next], &session->buffer);
+        return record_next(session, queue);
     return virtqueue_pop(&queue->ring, &session->buffer);
 }
 
 static int queue_serve_one(struct vhost_user_session *session, unsigned index) {
     struct vhost_user_queue *queue = &session->queues[index];
     bool replayed = queue->replay_next < queue->replay_count;
+    int error = replayed ? 0 : record_begin(session, queue);
 
-    if (replayed)
-        queue->replay_next++;
-    else if (queue->inflight)
-        inflight_begin(queue->inflight, session->buffer.id, queue->next_number++);
-    int error = session->device->serve(session->state, index, &session->buffer);
-    if (error != -EAGAIN)
-        return error;
-    if (replayed) {
+    queue->replay_next += replayed;
+    if (!error)
+        error = session->device->serve(session->state, index, &session->buffer);
+    if (error == -EAGAIN && replayed) {
         queue->replay_next--;
-    } else {
-        if (queue->inflight)
-            inflight_cancel(queue->inflight, session->buffer.id);
+    } else if (error == -EAGAIN) {
+        record_cancel(session, queue);
         virtqueue_unpop(&queue->ring, session->buffer.descriptors);
     }
     return error;
@@ -141,23 +134,10 @@ static int queue_start(struct vhost_user_session *session, unsigned index) {
     virtqueue_set_base(&queue->ring, queue->base);
     if (!(session->features & BIT(VHOST_USER_F_PROTOCOL_FEATURES)))
         queue->enabled = true;
-    queue->inflight = NULL;
-    if (session->inflight && index < session->inflight_queues &&
-        queue->size <= session->inflight_queue_size) {
-        queue->inflight = (void *)((uint8_t *)session->inflight +
-                                   index * inflight_ring_size(session->inflight_queue_size));
-        error = inflight_open(queue->inflight, queue->size, queue->ring.next_used);
-        if (error)
-            return error;
-        queue->next_number = inflight_next_number(queue->inflight, queue->size);
-    }
+    error = record_open(session, index);
+    if (error)
+        return error;
     queue->started = true;
-    queue->replay_next = queue->replay_count = 0;
-    if (queue->inflight) {
-        // Reads and writes may be repeated.
-        queue->replay_count = inflight_list(queue->inflight, queue->size, queue->replay);
-        virtqueue_set_base(&queue->ring, (uint16_t)(queue->ring.next_used + queue->replay_count));
-    }
     signal_fd(queue->kick); // what came before the first kick
     return 0;
 }
@@ -480,7 +460,7 @@ static bool inflight_fits(const struct vhost_user_session *session,
 
 static int get_inflight_fd(struct vhost_user_session *session, struct vhost_user_message *message) {
     struct vhost_user_inflight request = message->inflight;
-    uint64_t size = (uint64_t)request.queues * inflight_ring_size(request.queue_size);
+    uint64_t size = request.queues * record_size(session->features, request.queue_size);
 
     if (!inflight_fits(session, &request))
         return -EINVAL;
@@ -498,7 +478,7 @@ static int get_inflight_fd(struct vhost_user_session *session, struct vhost_user
 
 static int set_inflight_fd(struct vhost_user_session *session, struct vhost_user_message *message) {
     struct vhost_user_inflight request = message->inflight;
-    uint64_t size = (uint64_t)request.queues * inflight_ring_size(request.queue_size);
+    uint64_t size = request.queues * record_size(session->features, request.queue_size);
 
     if (!inflight_fits(session, &request) || request.mmap_offset || request.mmap_size != size ||
         message->fd_count != 1)

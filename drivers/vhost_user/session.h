@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "drivers/vhost_user/inflight.h"
+#include "drivers/vhost_user/inflight_packed.h"
 #include "drivers/vhost_user/message.h"
 #include "drivers/virtio/virtqueue.h"
 
@@ -54,9 +55,11 @@ struct vhost_user_queue {
     uint32_t base;
     int kick, call, error;
     bool has_addresses, started, enabled;
-    bool busy;                                 // there is more to serve
-    struct vhost_user_inflight_ring *inflight; // NULL: not recorded
-    uint64_t next_number;                      // of the record
+    bool busy; // there is more to serve
+    // The record: one of them, for a ring of that kind; both NULL: there is none.
+    struct vhost_user_inflight_ring *inflight;
+    struct inflight_packed_ring *packed;
+    uint64_t next_number; // of the record
     // Requests that a back end before this one had taken, to be served again before others.
     unsigned replay_count, replay_next;
     uint16_t replay[VIRTQUEUE_SIZE_MAX];
@@ -80,7 +83,8 @@ struct vhost_user_session {
     size_t inflight_size;
     uint16_t inflight_queues, inflight_queue_size;
     struct vhost_user_queue queues[VHOST_USER_QUEUES_MAX];
-    struct virtqueue_buffer buffer; // the one being served
+    struct virtqueue_buffer buffer;                     // the one being served
+    struct vring_packed_desc chain[VIRTQUEUE_SIZE_MAX]; // its descriptors
 };
 
 // Serves a connected front end until it goes or breaks the protocol; closes the socket.

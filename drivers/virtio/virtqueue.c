@@ -188,37 +188,61 @@ static void advance(const struct virtqueue *queue, uint16_t *index, bool *wrap, 
     }
 }
 
+// One more descriptor of a chain. Returns 1 where others follow, 0 where it is the last.
+static int add_packed(const struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                      const struct vring_packed_desc *entry) {
+    int error;
+
+    buffer->descriptors++;
+    buffer->id = entry->id; // the last one's counts (2.8.6)
+    if (entry->flags & VRING_DESC_F_INDIRECT) {
+        if (entry->flags & VRING_DESC_F_NEXT)
+            return -EPROTO;
+        error = add_indirect(queue, buffer, entry->addr, entry->len);
+    } else {
+        error =
+            add_segments(queue, buffer, entry->addr, entry->len, entry->flags & VRING_DESC_F_WRITE);
+    }
+    return error ? error : (entry->flags & VRING_DESC_F_NEXT) != 0;
+}
+
 static int pop_packed(struct virtqueue *queue, struct virtqueue_buffer *buffer) {
     const struct vring_packed_desc *ring = queue->descriptors;
-    uint16_t index = queue->next_available;
+    int more = 1;
 
     if (!packed_is_available(queue))
         return 0;
-    for (;;) {
+    while (more) {
         struct vring_packed_desc entry;
-        int error;
 
         if (buffer->descriptors == queue->size)
             return -EPROTO;
-        copy_descriptor(&entry, &ring[index]);
-        buffer->descriptors++;
-        buffer->id = entry.id; // the last one's counts (2.8.6)
-        if (entry.flags & VRING_DESC_F_INDIRECT) {
-            if (entry.flags & VRING_DESC_F_NEXT)
-                return -EPROTO;
-            error = add_indirect(queue, buffer, entry.addr, entry.len);
-        } else {
-            error = add_segments(queue, buffer, entry.addr, entry.len,
-                                 entry.flags & VRING_DESC_F_WRITE);
-        }
-        if (error)
-            return error;
-        if (!(entry.flags & VRING_DESC_F_NEXT))
-            break;
-        index = (uint16_t)((index + 1u) % queue->size);
+        copy_descriptor(&entry, &ring[(queue->next_available + buffer->descriptors) % queue->size]);
+        more = add_packed(queue, buffer, &entry);
+        if (more < 0)
+            return more;
     }
     advance(queue, &queue->next_available, &queue->available_wrap, buffer->descriptors);
     return 1;
+}
+
+int virtqueue_take_packed(struct virtqueue *queue, const struct vring_packed_desc *chain,
+                          uint16_t count, struct virtqueue_buffer *buffer) {
+    int more = 1;
+
+    *buffer = (struct virtqueue_buffer){0};
+    while (more == 1 && buffer->descriptors < count)
+        more = add_packed(queue, buffer, &chain[buffer->descriptors]);
+    return more < 0 ? more : more || buffer->descriptors != count ? -EPROTO : 1;
+}
+
+void virtqueue_copy_packed(const struct virtqueue *queue, const struct virtqueue_buffer *buffer,
+                           struct vring_packed_desc *chain) {
+    const struct vring_packed_desc *ring = queue->descriptors;
+    unsigned first = queue->next_available + queue->size - buffer->descriptors;
+
+    for (unsigned i = 0; i < buffer->descriptors; i++)
+        copy_descriptor(&chain[i], &ring[(first + i) % queue->size]);
 }
 
 int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer *buffer) {
@@ -253,6 +277,14 @@ void virtqueue_set_base(struct virtqueue *queue, uint32_t base) {
         queue->next_used =
             __atomic_load_n(&((struct split_ring *)queue->device)->index, __ATOMIC_RELAXED);
     }
+}
+
+uint16_t virtqueue_used_after(const struct virtqueue *queue, uint16_t descriptors) {
+    uint16_t index = queue->next_used;
+    bool wrap = queue->used_wrap;
+
+    advance(queue, &index, &wrap, descriptors);
+    return (uint16_t)(index | wrap << 15);
 }
 
 void virtqueue_unpop(struct virtqueue *queue, uint16_t descriptors) {

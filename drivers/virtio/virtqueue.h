@@ -3,6 +3,7 @@
 // guest that may write anything at any time: every descriptor is copied once, then checked.
 #pragma once
 
+#include <linux/virtio_ring.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -36,6 +37,7 @@ struct virtqueue {
 struct virtqueue_buffer {
     uint16_t id;          // of the chain, for virtqueue_push
     uint16_t descriptors; // ring slots it takes
+    uint16_t record;      // for who keeps one of what is in flight
     uint16_t readable, writable;
     uint32_t readable_bytes, writable_bytes;
     struct iovec segments[VIRTQUEUE_SEGMENTS_MAX]; // the readable ones first
@@ -60,10 +62,22 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 // the device's program died. As virtqueue_pop otherwise.
 int virtqueue_take(struct virtqueue *queue, uint16_t head, struct virtqueue_buffer *buffer);
 
+// As virtqueue_take for a packed ring: the chain is one that was copied.
+int virtqueue_take_packed(struct virtqueue *queue, const struct vring_packed_desc *chain,
+                          uint16_t count, struct virtqueue_buffer *buffer);
+
+// Copies the descriptors of the buffer popped last, of a packed ring.
+void virtqueue_copy_packed(const struct virtqueue *queue, const struct virtqueue_buffer *buffer,
+                           struct vring_packed_desc *chain);
+
 // Where the queue stands, as vhost-user's vring base has it, and going on from there. A split
 // ring's used index is the one in the ring.
 uint32_t virtqueue_base(const struct virtqueue *queue);
 void virtqueue_set_base(struct virtqueue *queue, uint32_t base);
+
+// Of a packed ring: its index, with the wrap counter in bit 15, when that many more descriptors are
+// given back.
+uint16_t virtqueue_used_after(const struct virtqueue *queue, uint16_t descriptors);
 
 // Makes the buffer popped last available again. Of several, the last one first.
 void virtqueue_unpop(struct virtqueue *queue, uint16_t descriptors);

@@ -2,7 +2,8 @@
 // The disk's vhost-user server with a front end that may be wrong, unfair or gone, above a disk
 // that ends requests when it is told to.
 // Sources: drivers/block/virtio_block.c drivers/vhost_user/inflight.c drivers/vhost_user/session.c
-// Sources: drivers/virtio/virtqueue.c
+// Sources: drivers/vhost_user/inflight_packed.c drivers/vhost_user/record.c
+// drivers/virtio/virtqueue.c
 #define _GNU_SOURCE // memfd_create
 #include <check.h>
 #include <errno.h>
@@ -362,22 +363,49 @@ START_TEST(test_malformed) {
 }
 END_TEST
 
-START_TEST(test_replay) {
-    struct vhost_user_message inflight = {.request = VHOST_USER_GET_INFLIGHT_FD,
-                                          .flags = VHOST_USER_VERSION,
-                                          .size = 20,
-                                          .inflight = {.queues = 2, .queue_size = SIZE}};
-    uint8_t *guest = malloc(MEMORY_SIZE);
+// What a death leaves behind: the guest's memory and the record, as they are at that moment.
+static struct vhost_user_message inflight;
+static uint8_t *record, *guest_then, *record_then;
 
-    start();
+static void share_record(void) {
+    inflight = (struct vhost_user_message){.request = VHOST_USER_GET_INFLIGHT_FD,
+                                           .flags = VHOST_USER_VERSION,
+                                           .size = 20,
+                                           .inflight = {.queues = 2, .queue_size = SIZE}};
     ck_assert_int_eq(vhost_user_send(front, &inflight), 0);
     ck_assert_int_eq(vhost_user_receive(front, &inflight), 1);
-    int record_fd = inflight.fds[0];
-    uint64_t size = inflight.inflight.mmap_size;
-    uint8_t *record = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, record_fd, 0);
-    uint8_t *death = malloc(size);
+    record = mmap(NULL, inflight.inflight.mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  inflight.fds[0], 0);
+    ck_assert_ptr_ne(record, MAP_FAILED);
     inflight.request = VHOST_USER_SET_INFLIGHT_FD;
     tell(inflight);
+    guest_then = malloc(MEMORY_SIZE);
+    record_then = malloc(inflight.inflight.mmap_size);
+}
+
+static void note_death(void) {
+    memcpy(guest_then, ram, MEMORY_SIZE);
+    memcpy(record_then, record, inflight.inflight.mmap_size);
+}
+
+// The session ends in peace, but nothing of that is left when the next one begins.
+static void die(uint64_t features) {
+    release(false);
+    disconnect_front();
+    memset(disk.bytes, 0, sizeof(disk.bytes));
+    memcpy(ram, guest_then, MEMORY_SIZE);
+    memcpy(record, record_then, inflight.inflight.mmap_size);
+    connect_front();
+    tell_value(VHOST_USER_SET_FEATURES, features, -1);
+    share_memory(USER);
+    tell(inflight);
+    free(guest_then);
+    free(record_then);
+}
+
+START_TEST(test_replay) {
+    start();
+    share_record();
     tell_ring(VHOST_USER_SET_VRING_ENABLE, 0, 1);
     start_ring(0, 0); // the record is of rings that begin after it
     check_served(0, 1);
@@ -389,19 +417,8 @@ START_TEST(test_replay) {
     }
     kick(0);
     AWAIT(submitted() == before + 4);
-    // What a death leaves behind at this moment.
-    memcpy(guest, ram, MEMORY_SIZE);
-    memcpy(death, record, size);
-    release(false);
-    disconnect_front();
-    memset(disk.bytes, 0, sizeof(disk.bytes));
-    memcpy(ram, guest, MEMORY_SIZE);
-    memcpy(record, death, size);
-
-    connect_front();
-    tell_value(VHOST_USER_SET_FEATURES, FEATURES, -1);
-    share_memory(USER);
-    tell(inflight);
+    note_death();
+    die(FEATURES);
     before = submitted();
     start_ring(0, used(0));
     AWAIT(used(0) == 6);
@@ -410,9 +427,83 @@ START_TEST(test_replay) {
         ck_assert_uint_eq(disk.bytes[i * 512], i);
     check_served(0, 1); // and nothing twice
     disconnect_front();
-    munmap(record, size);
-    free(guest);
-    free(death);
+}
+END_TEST
+
+// The driver's side of a packed ring: three descriptors a request.
+static uint16_t packed_next;
+static bool packed_wrap;
+
+static void add_packed(unsigned number) {
+    struct vring_packed_desc *ring = (struct vring_packed_desc *)ram;
+    uint32_t header = HEADERS + number * 32;
+    const uint32_t at[] = {header, DATA + number * 512, header + 16}, length[] = {16, 512, 1};
+    struct virtio_blk_outhdr fields = {.type = VIRTIO_BLK_T_OUT, .sector = number};
+    struct vring_packed_desc *first = &ring[packed_next];
+    uint16_t first_flags = 0;
+
+    memcpy(ram + header, &fields, sizeof(fields));
+    ram[header + 16] = 0xff;
+    memset(ram + DATA + number * 512, (int)number, 512);
+    for (unsigned i = 0; i < 3; i++) {
+        uint16_t flags = (uint16_t)((packed_wrap ? 1u << VRING_PACKED_DESC_F_AVAIL
+                                                 : 1u << VRING_PACKED_DESC_F_USED) |
+                                    (i < 2 ? VRING_DESC_F_NEXT : VRING_DESC_F_WRITE));
+
+        ring[packed_next].addr = at[i];
+        ring[packed_next].len = length[i];
+        ring[packed_next].id = (uint16_t)number;
+        if (i)
+            ring[packed_next].flags = flags;
+        else
+            first_flags = flags;
+        packed_next = (uint16_t)((packed_next + 1) % SIZE);
+        packed_wrap ^= packed_next == 0;
+    }
+    __atomic_store_n(&first->flags, first_flags, __ATOMIC_RELEASE);
+}
+
+// Over again and again, past the ring's end, out of order, and dying at the end of each round.
+START_TEST(test_packed_replay) {
+    const uint64_t features = FEATURES | 1ull << VIRTIO_F_RING_PACKED;
+
+    start();
+    disconnect_front();
+    memset(ram, 0, MEMORY_SIZE);
+    packed_next = 0;
+    packed_wrap = true;
+    connect_front();
+    tell_value(VHOST_USER_SET_FEATURES, features, -1);
+    share_memory(USER);
+    share_record();
+    start_ring(0, 0x80008000);
+    for (unsigned i = 0; i < 340; i++) { // as good as once around
+        add_packed(i % 60);
+        kick(0);
+        AWAIT(status(i % 60) == 0);
+    }
+    disk.holds = true;
+    unsigned before = submitted();
+    for (unsigned i = 1; i < 7; i++)
+        add_packed(i);
+    kick(0);
+    AWAIT(submitted() == before + 6);
+    note_death();
+    die(features);
+    before = submitted();
+    start_ring(0, 0); // what the front end says does not count
+    for (unsigned i = 1; i < 7; i++) {
+        AWAIT(status(i) == 0);
+        ck_assert_uint_eq(disk.bytes[i * 512], i);
+    }
+    ck_assert_uint_eq(submitted(), before + 6);
+    for (unsigned i = 7; i < 60; i++) {
+        add_packed(i);
+        kick(0);
+        AWAIT(status(i) == 0);
+    }
+    ck_assert_uint_eq(submitted(), before + 59);
+    disconnect_front();
 }
 END_TEST
 
@@ -428,6 +519,7 @@ Suite *vhost_user_suite(void) {
     tcase_add_test(tests, test_more_than_fit);
     tcase_add_test(tests, test_malformed);
     tcase_add_test(tests, test_replay);
+    tcase_add_test(tests, test_packed_replay);
     suite_add_tcase(suite, tests);
     return suite;
 }
