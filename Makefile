@@ -188,7 +188,8 @@ help:
 	@echo 'make model            spin checks how threads sleep and are woken; make docs plots docs/scheduler.png'
 	@echo 'make selftests-table  docs/kvm-selftests.md from the rows of both hosts on MACHINE=bochs and MACHINE=tcg'
 	@echo 'make fuzz             each fuzzer for FUZZ_SECONDS=600, then the KVM API in the machine, from FUZZ_SEED=1 on'
-	@echo 'make test             lint, unit tests, fuzzers, machine tests; make bench, make count, make clean'
+	@echo "make bench            what exits, disk requests and frames cost; HOST=linux on Linux's own KVM"
+	@echo 'make test             lint, unit tests, fuzzers, machine tests; make count, make clean'
 
 deps: $(DEPS)
 

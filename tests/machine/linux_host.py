@@ -7,7 +7,7 @@ import cpio
 import disk
 import emulator
 
-COMMAND_LINE = ("console=ttyS0 tsc=reliable no5lvl nokaslr cryptomgr.notests=1 panic=-1"
+COMMAND_LINE = ("console=ttyS0 quiet tsc=reliable no5lvl nokaslr cryptomgr.notests=1 panic=-1"
                 " initcall_blacklist=load_system_certificate_list,init_kprobe_trace")
 # Linux hangs with FSRM there, and does without XSAVE where it finds the size of compacted state wrong; CPUID claims
 # another frequency.
