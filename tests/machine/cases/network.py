@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The driver domain's network: its switch on Linux between two of Debian's QEMUs, peers that nobody here wrote."""
+"""The driver domain's network: its switch on Linux between two of Debian's QEMUs, peers that nobody here wrote, and its
+drivers on Ashlar, below a guest that talks to a server on this host."""
 
+import contextlib
+import hashlib
+import http.server
 import os
+import random
 import signal
 import subprocess
+import threading
 import time
 
+import emulator
 from harness import Failure, case
 
 TIMEOUT = 240
@@ -83,3 +90,58 @@ def switch_between_qemus(test):
     check_ping(test, logs)
     digests = [[word for word in log.split() if len(word) == 64] for log in logs]
     test.check(digests[0] and digests[0] == digests[1], f"one guest sent {digests[0]}, the other received {digests[1]}")
+
+
+FILE = random.Random(2).randbytes(1 << 20)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """FILE, whatever is asked for."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(FILE)))
+        self.end_headers()
+        self.wfile.write(FILE)
+
+    def log_message(self, *_):  # the test says what matters
+        pass
+
+
+@contextlib.contextmanager
+def web_server():
+    """Yields the port of a server that emulators' user networks reach as their host."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def fetch_by_each(test, nics):
+    """A guest with an interface for each of NICS, {network: address}, fetches FILE by each of them."""
+    drivers = " ".join(f"--nic switch=n{network},device={address} --net socket=/run/drivers/n{network},switch=n{network}"
+                       for network, address in nics.items())
+    devices = " ".join(f"--net vhost_user=true,socket=/run/drivers/n{network}" for network in nics)
+    with web_server() as port:
+        script = "; ".join(f"udhcpc -n -q -i eth{number} && wget -q -O - http://10.0.{network}.2:{port}/ | sha256sum | "
+                           f"sed 's/^/{network} /'" for number, network in enumerate(nics))
+        test.boot(guest=True, config={"drivers": drivers, "guest.devices": devices,
+                                      "guest.cmdline": f'{QUIET} nokaslr mitigations=off RUN="{script}"'})
+        for network in nics:
+            test.expect(rf"lease of 10\.0\.{network}\.\d+ obtained")
+            test.expect(rf"^{network} {hashlib.sha256(FILE).hexdigest()}")
+        test.check(test.wait_end() == 0, "the run did not end with 0")
+
+
+def add(name, machine, nics):
+    @case(f"a guest's network through {name}", machine)
+    def fetch(test):
+        fetch_by_each(test, nics)
+
+
+NICS = {network: address for network, (address, _) in emulator.WithNics.NICS.items()}
+add("e1000, Bochs", "bochs", {2: "0000:00:02.0"})
+add("e1000e, virtio-net and e1000 behind VT-d", "nics-vtd", NICS)
+add("e1000e, virtio-net and e1000 behind AMD-Vi", "nics-amdvi", NICS)
