@@ -45,8 +45,9 @@ static void check_socket(const char *option, bool vhost_user, const char *socket
 }
 
 void parse_disk(struct options *options, char *argument) {
-    enum { PATH, READONLY, VHOST_USER, SOCKET, NUM_QUEUES };
-    static char *const keys[] = {"path", "readonly", "vhost_user", "socket", "num_queues", NULL};
+    enum { PATH, READONLY, VHOST_USER, SOCKET, NUM_QUEUES, PACKED };
+    static char *const keys[] = {"path",       "readonly", "vhost_user", "socket",
+                                 "num_queues", "packed",   NULL};
     struct disk_options disk = {.queues = 1};
     bool vhost_user = false;
     char *value;
@@ -67,6 +68,9 @@ void parse_disk(struct options *options, char *argument) {
             break;
         case NUM_QUEUES:
             disk.queues = parse_count("--disk", "num_queues", value, QUEUES_MAX);
+            break;
+        case PACKED:
+            disk.packed = parse_switch("--disk", "packed", value);
             break;
         default:
             usage_error("--disk: '%s' is not known", value);

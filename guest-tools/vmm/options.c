@@ -28,7 +28,7 @@ static const char usage_text[] =
     "                     off\n"
     "  --console MODE     virtio console, the same modes (default off)\n"
     "  --disk path=FILE[,readonly=on]\n"
-    "  --disk vhost_user=true,socket=PATH[,num_queues=N]\n"
+    "  --disk vhost_user=true,socket=PATH[,num_queues=N][,packed=on]\n"
     "                     virtio disk: a raw image, or one a vhost-user back end serves; "
     "repeatable\n"
     "  --net vhost_user=true,socket=PATH[,mac=MAC][,mtu=BYTES][,num_queues=N]\n"

@@ -21,6 +21,7 @@ struct disk_options {
     const char *socket; // of a vhost-user back end
     bool read_only;
     unsigned queues;
+    bool packed; // rings, of a back end
 };
 
 struct net_options {

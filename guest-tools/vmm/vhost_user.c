@@ -28,6 +28,7 @@
 #define CONNECT_PATIENCE_MS 10000
 #define RECONNECT_PAUSE_MS  10
 #define ANSWER_PATIENCE_S   10
+#define PACKED_START        0x80008000u // SET_VRING_BASE: both at 0, wrap counters 1
 
 #define PROTOCOL_FEATURES                                                                          \
     (BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |                        \
@@ -254,8 +255,12 @@ static int share_inflight(struct vhost_user *front) {
     return ask(front, &message, false);
 }
 
-// A back end's successor goes on behind what was given back (2.7.8: the used ring's index).
+// A back end's successor goes on behind what was given back (2.7.8: the used ring's index). Where a
+// packed ring stands only the record says.
 static uint32_t ring_base(const struct vhost_user *front, const struct virtio_queue *queue) {
+    if (front->device.driver_features & BIT(VIRTIO_F_RING_PACKED)) {
+        return PACKED_START;
+    }
     const uint16_t *used =
         guest_memory_whole(&front->device.vm->memory_map, queue->addresses.device, 4);
 
@@ -407,7 +412,8 @@ static void reconnect(struct vhost_user *front) {
     if (front->socket >= 0) {
         int error = introduce(front);
 
-        if (!error && front->device.driver_features & RING_FEATURES & ~front->back_end_features) {
+        if (!error && front->device.driver_features & (RING_FEATURES | BIT(VIRTIO_F_RING_PACKED)) &
+                          ~front->back_end_features) {
             error = -EOPNOTSUPP;
         }
         if (!error && front->started) {
@@ -582,11 +588,15 @@ struct vhost_user *vhost_user_block_create(struct vm *vm, const struct disk_opti
         BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_RO) |
         BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_TOPOLOGY) |
         BIT(VIRTIO_BLK_F_MQ) | BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES);
-    struct vhost_user *front = create(vm, &block_class, options->socket, options->queues, wanted);
+    struct vhost_user *front = create(vm, &block_class, options->socket, options->queues,
+                                      wanted | (options->packed ? BIT(VIRTIO_F_RING_PACKED) : 0));
     struct virtio_blk_config *config = (struct virtio_blk_config *)front->config;
 
     if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
         fatal("the back end at %s does not tell its disk's size", options->socket);
+    }
+    if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))) {
+        front->device.features &= ~BIT(VIRTIO_F_RING_PACKED); // its successor could not go on
     }
     config->num_queues = (uint16_t)options->queues;
     return finish(front);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A Linux guest's disk is served by the driver domain, which is killed again and again under 16
-// concurrent writers that read back what they wrote, while the disk ends requests late and in any
-// order. No acknowledged write may be lost or torn, and the guest may see no error. Argument: how
-// often to kill at least (default 200).
+// A Linux guest's disks, one with split and one with packed rings, are served by the driver domain,
+// which is killed again and again under 16 concurrent writers that read back what they wrote, while
+// the disk ends requests late and in any order. No acknowledged write may be lost or torn, and the
+// guest may see no error. Argument: how often to kill at least (default 200).
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -28,12 +28,12 @@ static char command_line[] =
     "clearcpuid=xsaves,xsavec,xsaveopt "
     "initcall_blacklist=load_system_certificate_list,init_kprobe_trace "
     "RUN=\"head -c 22 /dev/vda; echo; "
-    "job() { i=0; while [ $i -lt 7 ]; do i=$((i+1)); "
+    "job() { d=/dev/vda; [ $(($1%2)) = 0 ] || d=/dev/vdb; i=0; while [ $i -lt 7 ]; do i=$((i+1)); "
     "head -c 131072 /dev/urandom >/tmp/w$1; "
-    "dd if=/tmp/w$1 of=/dev/vda bs=16k seek=$(($1*8+8)) oflag=direct conv=notrunc,fsync "
+    "dd if=/tmp/w$1 of=$d bs=16k seek=$(($1*8+8)) oflag=direct conv=notrunc,fsync "
     "2>/dev/null "
     "|| echo write error; "
-    "dd if=/dev/vda of=/tmp/r$1 bs=16k skip=$(($1*8+8)) count=8 iflag=direct 2>/dev/null "
+    "dd if=$d of=/tmp/r$1 bs=16k skip=$(($1*8+8)) count=8 iflag=direct 2>/dev/null "
     "|| echo read error; "
     "cmp /tmp/w$1 /tmp/r$1 || echo differs; done; echo writer $1 done; }; "
     "for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do job $n & done; wait; dmesg | grep -iE "
@@ -55,8 +55,12 @@ static pid_t start(char *const *arguments, const char *path) {
 }
 
 static pid_t start_drivers(void) {
-    char *const arguments[] = {"drivers", "--disk",
-                               "socket=disk.sock,path=disk.img,num_queues=2,delay=25", NULL};
+    char *const arguments[] = {"drivers",
+                               "--disk",
+                               "socket=disk.sock,path=disk.img,num_queues=2,delay=25",
+                               "--disk",
+                               "socket=packed.sock,path=packed.img,num_queues=2,delay=25",
+                               NULL};
 
     return start(arguments, "/bin/drivers");
 }
@@ -76,6 +80,8 @@ static pid_t start_guest(void) {
                                serial,
                                "--disk",
                                "vhost_user=true,socket=disk.sock,num_queues=2",
+                               "--disk",
+                               "vhost_user=true,socket=packed.sock,num_queues=2,packed=on",
                                "--cmdline",
                                command_line,
                                NULL};
@@ -83,12 +89,12 @@ static pid_t start_guest(void) {
     return start(arguments, "/bin/vmm");
 }
 
-static void make_disk(void) {
-    int fd = open("disk.img", O_RDWR | O_CREAT | O_TRUNC, 0600);
+static void make_disk(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
 
     if (fd < 0 || ftruncate(fd, DISK_SIZE) < 0 ||
         write(fd, FIRST_WORD, strlen(FIRST_WORD)) != (ssize_t)strlen(FIRST_WORD)) {
-        perror("disk.img");
+        perror(path);
         _exit(1);
     }
     close(fd);
@@ -110,7 +116,7 @@ static int check_log(void) {
         const char *text;
         bool wanted;
     } lines[] = {{FIRST_WORD, true},      {"all done", true},      {"write error", false},
-                 {"read error", false},   {"differs", false},      {"I/O error, dev vda", false},
+                 {"read error", false},   {"differs", false},      {"I/O error, dev vd", false},
                  {"writer 1 done", true}, {"writer 15 done", true}};
     const char *log = read_log();
     int bad = 0;
@@ -132,7 +138,8 @@ int main(int argc, char **argv) {
     unsigned kills = 0;
     int status;
 
-    make_disk();
+    make_disk("disk.img");
+    make_disk("packed.img");
     pid_t drivers = start_drivers();
     pid_t guest = start_guest();
     srandom(1);
