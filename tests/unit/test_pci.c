@@ -9,8 +9,8 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/pci/pci.h"
 #include "core/log.h"
-#include "core/mm/heap.h"
 #include "core/vfio/config_space.h"
+#include "tests/unit/fake_memory.h"
 
 // A function of the fake machine: registers, and which of their bits can be written.
 struct fake {
@@ -128,16 +128,8 @@ static unsigned group_at(unsigned bus, unsigned slot, unsigned number) {
     return device_at(bus, slot, number)->group;
 }
 
-static void begin(void) {
-    fake_count = 0;
-    list_for_each_safe(node, &pci_devices) {
-        list_remove(node);
-        heap_free(container_of(node, struct pci_device, node));
-    }
-}
-
 START_TEST(measures) {
-    begin();
+    fake_memory_start();
     struct fake *fake = add(0, 3, 0, 0x010802);
     add_bar(fake, 0, 0x800000000ull, 1ull << 34, PCI_BASE_ADDRESS_MEM_TYPE_64);
     add_bar(fake, 2, 0xfebd0000, 4096, PCI_BASE_ADDRESS_MEM_PREFETCH);
@@ -164,7 +156,7 @@ START_TEST(measures) {
 END_TEST
 
 START_TEST(walks_capabilities) {
-    begin();
+    fake_memory_start();
     struct fake *fake = add(0, 3, 0, 0x020000);
     add_capability(fake, 0x40, PCI_CAP_ID_PM, 0x50);
     add_capability(fake, 0x50, PCI_CAP_ID_MSI, 0x70);
@@ -191,7 +183,7 @@ START_TEST(walks_capabilities) {
 END_TEST
 
 START_TEST(keeps_its_own) {
-    begin();
+    fake_memory_start();
     add(0, 0, 0, 0x060000);
     add_bridge(0, 1, 1, PCI_EXP_TYPE_ROOT_PORT, true);
     add_bar(add(0, 2, 0, 0x030000), 0, 0xc0000000, 1 << 24, PCI_BASE_ADDRESS_MEM_PREFETCH);
@@ -211,7 +203,7 @@ START_TEST(keeps_its_own) {
 END_TEST
 
 START_TEST(groups) {
-    begin();
+    fake_memory_start();
     // Functions without access control of one device; the same with it; ports that isolate and that
     // do not; a bridge to PCI.
     add(0, 3, 0, 0x020000);
@@ -258,7 +250,7 @@ static struct fake *nic;
 static struct config_space space;
 
 static void open_nic(bool line) {
-    begin();
+    fake_memory_start();
     nic = add(0, 3, 0, 0x020000);
     add_bar(nic, 0, 0x800000000ull, 0x20000, PCI_BASE_ADDRESS_MEM_TYPE_64);
     add_bar(nic, 2, 0xc000, 32, PCI_BASE_ADDRESS_SPACE_IO);
