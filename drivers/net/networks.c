@@ -64,12 +64,16 @@ int networks_start(const struct options *options) {
         if (start_net(&options->nets[i]) < 0)
             return -1;
     for (unsigned i = 0; i < options->nic_count; i++) {
-        const char *device = options->nics[i].device;
         struct net_switch *bridge = find_switch(options->nics[i].bridge);
 
         if (!bridge)
             return -1;
-        nic_start(device, bridge, count(device ? device : "nic"));
+        struct net_counters *counters = count(NULL);
+        const char *address = nic_start(options->nics[i].device, bridge, counters);
+        if (address)
+            ports[port_count - 1].name = address;
+        else
+            port_count--;
     }
     return 0;
 }

@@ -150,13 +150,14 @@ static struct nic *open_device(const char *address) {
     return nic;
 }
 
-void nic_start(const char *address, struct net_switch *bridge, struct net_counters *counters) {
+const char *nic_start(const char *address, struct net_switch *bridge,
+                      struct net_counters *counters) {
     struct nic_port *port = calloc(1, sizeof(*port));
     struct nic *nic = open_device(address);
     pthread_t thread;
 
     if (!port || !nic)
-        return; // and that is said
+        return NULL; // and that is said
     *port = (struct nic_port){.port = {.counters = counters}, .nic = nic};
     int error = net_port_attach(&port->port, bridge);
     if (!error)
@@ -165,7 +166,8 @@ void nic_start(const char *address, struct net_switch *bridge, struct net_counte
         fprintf(stderr, "drivers: network interface %s: %s\n", nic->pci->identity.address,
                 strerror(-error));
         pci_close(nic->pci);
-        return;
+        return NULL;
     }
     printf("drivers: network interface %s\n", nic->pci->identity.address);
+    return nic->pci->identity.address;
 }

@@ -29,6 +29,7 @@ struct nic {
 uint8_t *nic_buffers(struct pci_device *pci, unsigned count, uint64_t *addresses);
 
 // Takes the interface at a PCI address (NULL: the first that can be driven) over and joins it to a
-// switch, with a thread of its own. Where that fails it is said on standard error, and the others
-// of the switch do without.
-void nic_start(const char *address, struct net_switch *bridge, struct net_counters *counters);
+// switch, with a thread of its own. Returns its address, or NULL after a message on standard error:
+// the others of the switch do without.
+const char *nic_start(const char *address, struct net_switch *bridge,
+                      struct net_counters *counters);

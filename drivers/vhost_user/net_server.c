@@ -208,7 +208,8 @@ static void read_config(void *context, void *config) {
 void net_server_device(const struct net_server *server, struct vhost_user_device *device) {
     *device = (struct vhost_user_device){
         .name = "vhost-user-net",
-        .features = BIT(VIRTIO_NET_F_MRG_RXBUF) | (server->queues > 2 ? BIT(VIRTIO_NET_F_MQ) : 0),
+        .features = BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
+                    (server->queues > 2 ? BIT(VIRTIO_NET_F_MQ) : 0),
         .queues = server->queues,
         .device = (void *)(uintptr_t)server,
         .read_config = read_config,

@@ -38,7 +38,7 @@ def start_drivers(test, *ports):
     return process
 
 
-def start_guest(test, number, script, pairs=1):
+def start_guest(test, number, script, pairs=1, packed="off"):
     """Without MSI-X: QEMU 7.2 masks its vectors through an irqfd that TCG does not have, and dies."""
     guest = os.path.abspath(os.path.join(test.out, "guest"))
     return subprocess.Popen(
@@ -47,7 +47,7 @@ def start_guest(test, number, script, pairs=1):
          "-serial", f"file:guest{number}.log", "-no-reboot", "-kernel", os.path.join(guest, "vmlinuz"),
          "-initrd", os.path.join(guest, "initrd.img"), "-chardev", f"socket,id=net,path=net{number}.sock,reconnect=1",
          "-netdev", f"vhost-user,id=net,chardev=net,queues={pairs}",
-         "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:00:00:0{number},mq=on,vectors=0,romfile=", "-append", f'{QUIET} RUN="{script}"'], cwd=test.directory)
+         "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:00:00:0{number},mq=on,packed={packed},vectors=0,romfile=", "-append", f'{QUIET} RUN="{script}"'], cwd=test.directory)
 
 
 def read_log(test, number):
@@ -78,7 +78,7 @@ def switch_between_qemus(test):
                                "socket=net2.sock,switch=lan")]
     try:
         guests = [start_guest(test, 1, PING.format(me=1, other=2) + SEND, pairs=2),
-                  start_guest(test, 2, PING.format(me=2, other=1) + RECEIVE)]
+                  start_guest(test, 2, PING.format(me=2, other=1) + RECEIVE, packed="on")]
         processes += guests
         wait_for_guests(test, guests)
     finally:
