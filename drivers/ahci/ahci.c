@@ -171,10 +171,10 @@ static bool poll_queue(struct disk_queue *queue) {
     const struct ahci *ahci = (struct ahci *)queue->controller;
     unsigned port = ahci->ports[queue->index].number;
 
+    // A command that failed stays issued, and stops the port. The task file may show an error from
+    // before the reset; these bits were cleared since.
     uint32_t busy = *reg(ahci, port, PORT_SATA_ACTIVE) | *reg(ahci, port, PORT_ISSUE);
-    // A command that failed stays issued, and stops the port.
-    if (*reg(ahci, port, PORT_TASK_FILE) & (ATA_STATUS_ERROR | ATA_STATUS_FAULT) ||
-        *reg(ahci, port, PORT_INTERRUPTS) & INTERRUPTS_ERROR)
+    if (*reg(ahci, port, PORT_INTERRUPTS) & INTERRUPTS_ERROR)
         return false;
     for (unsigned slot = 0; slot < queue->slots; slot++)
         if (!(busy & 1u << slot) && disk_command_started(queue, slot))
@@ -308,6 +308,7 @@ static void take_from_firmware(const struct ahci *ahci) {
     (void)controller_wait(host(ahci, HOST_HANDOFF), HANDOFF_BIOS_OWNS, 0, HANDOFF_TIMEOUT);
 }
 
+// Returns the number of interrupt vectors or -errno.
 static int open_controller(struct ahci *ahci) {
     struct controller *controller = &ahci->controller;
 
@@ -335,7 +336,7 @@ static int open_controller(struct ahci *ahci) {
         return error;
     *host(ahci, HOST_INTERRUPTS) = ~0u;
     *host(ahci, HOST_CONTROL) = CONTROL_AHCI | CONTROL_INTERRUPTS;
-    return controller_run(controller, (unsigned)vectors);
+    return vectors;
 }
 
 struct controller *ahci_open(struct pci_device *pci) {
@@ -352,9 +353,5 @@ struct controller *ahci_open(struct pci_device *pci) {
         return NULL;
     ahci->controller =
         (struct controller){.pci = pci, .operations = &operations, .command_max = DISK_COMMAND_MAX};
-    int error = open_controller(ahci);
-    if (!error)
-        return &ahci->controller;
-    fprintf(stderr, "drivers: %s: AHCI: %s\n", pci->identity.address, strerror(-error));
-    return NULL;
+    return controller_run(&ahci->controller, "AHCI", open_controller(ahci));
 }

@@ -536,22 +536,27 @@ struct disk *controller_add_disk(struct controller *controller, unsigned unit, u
     return disk;
 }
 
-int controller_run(struct controller *controller, unsigned vectors) {
-    controller->vectors = vectors;
+struct controller *controller_run(struct controller *controller, const char *kind, int vectors) {
+    if (vectors < 0) {
+        fprintf(stderr, "drivers: %s: %s: %s\n", controller->pci->identity.address, kind,
+                strerror(-vectors));
+        free(controller);
+        return NULL;
+    }
+    controller->vectors = (unsigned)vectors;
     controller->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (controller->wake < 0)
-        return -errno;
-    for (unsigned i = 0; i < (vectors ? vectors : 1); i++) {
+    for (unsigned i = 0; i < (vectors ? controller->vectors : 1); i++) {
         struct watcher *watcher = malloc(sizeof(*watcher));
         pthread_t thread;
 
-        if (!watcher)
-            return -ENOMEM;
-        *watcher = (struct watcher){.controller = controller, .vector = i};
-        int error = pthread_create(&thread, NULL, watch_vector, watcher);
-        if (error)
-            return -error;
+        if (watcher)
+            *watcher = (struct watcher){.controller = controller, .vector = i};
+        if (controller->wake < 0 || !watcher ||
+            pthread_create(&thread, NULL, watch_vector, watcher)) {
+            fprintf(stderr, "drivers: no memory for threads\n");
+            exit(1); // who started this program may try again
+        }
         pthread_detach(thread);
     }
-    return 0;
+    return controller;
 }

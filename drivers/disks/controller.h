@@ -98,8 +98,10 @@ struct disk_queue *controller_add_queue(struct controller *controller, unsigned 
 struct disk *controller_add_disk(struct controller *controller, unsigned unit, unsigned first_queue,
                                  unsigned queues);
 
-// Begins to take interrupts; vectors: those that were enabled. 0 or -errno.
-int controller_run(struct controller *controller, unsigned vectors);
+// The end of the driver's opening. Begins to take interrupts; vectors: those that were enabled.
+// Returns the controller. On an error, one of the driver's own or -errno for vectors, says so,
+// frees the controller and returns NULL.
+struct controller *controller_run(struct controller *controller, const char *kind, int vectors);
 
 // A command is over, with the queue's lock held: 0, or -errno; -EAGAIN: try again.
 void disk_command_over(struct disk_queue *queue, unsigned slot, int error);

@@ -273,6 +273,7 @@ static int add_channel(struct ide *ide, unsigned index) {
     return 0;
 }
 
+// Returns the number of interrupt vectors or -errno.
 static int open_controller(struct ide *ide) {
     int error = 0;
 
@@ -282,8 +283,7 @@ static int open_controller(struct ide *ide) {
         error = add_channel(ide, i);
     if (error)
         return error;
-    int vectors = pci_enable_interrupts(ide->controller.pci, 1);
-    return vectors < 0 ? vectors : controller_run(&ide->controller, (unsigned)vectors);
+    return pci_enable_interrupts(ide->controller.pci, 1);
 }
 
 struct controller *ide_open(struct pci_device *pci) {
@@ -297,9 +297,5 @@ struct controller *ide_open(struct pci_device *pci) {
                                           .operations = &operations,
                                           .command_max = DISK_COMMAND_MAX,
                                           .address_mask = UINT32_MAX};
-    int error = open_controller(ide);
-    if (!error)
-        return &ide->controller;
-    fprintf(stderr, "drivers: %s: IDE: %s\n", pci->identity.address, strerror(-error));
-    return NULL;
+    return controller_run(&ide->controller, "IDE", open_controller(ide));
 }

@@ -394,6 +394,7 @@ static int find_namespaces(struct nvme *nvme) {
     return error;
 }
 
+// Returns the number of interrupt vectors or -errno.
 static int open_controller(struct nvme *nvme) {
     struct pci_device *pci = nvme->controller.pci;
 
@@ -423,7 +424,7 @@ static int open_controller(struct nvme *nvme) {
         error = controller_add_queue(&nvme->controller, DISK_SLOTS_MAX) ? 0 : -ENOMEM;
     if (!error)
         error = find_namespaces(nvme);
-    return error ? error : controller_run(&nvme->controller, nvme->vectors);
+    return error ? error : vectors;
 }
 
 struct controller *nvme_open(struct pci_device *pci) {
@@ -437,9 +438,5 @@ struct controller *nvme_open(struct pci_device *pci) {
                                            .operations = &operations,
                                            .address_mask = UINT64_MAX,
                                            .gap_mask = DMA_PAGE - 1};
-    int error = open_controller(nvme);
-    if (!error)
-        return &nvme->controller;
-    fprintf(stderr, "drivers: %s: NVMe: %s\n", pci->identity.address, strerror(-error));
-    return NULL;
+    return controller_run(&nvme->controller, "NVMe", open_controller(nvme));
 }

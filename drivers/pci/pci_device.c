@@ -88,7 +88,7 @@ static int group_number(const char *address, char number[16]) {
     const char *name = slash ? slash + 1 : target;
     if (strlen(name) >= 16)
         return -EINVAL;
-    strcpy(number, name);
+    memcpy(number, name, strlen(name) + 1);
     return 0;
 }
 
@@ -138,7 +138,7 @@ static struct pci_group *group_open(const char *number) {
     group = calloc(1, sizeof(*group));
     if (!group)
         return NULL;
-    strcpy(group->number, number);
+    memcpy(group->number, number, strlen(number) + 1);
     group->users = 1;
     snprintf(path, sizeof(path), "/dev/vfio/%s", number);
     group->fd = open(path, O_RDWR | O_CLOEXEC);

@@ -187,6 +187,7 @@ static int add_disk(struct virtio_disk *virtio_disk) {
     return 0;
 }
 
+// Returns the number of interrupt vectors or -errno.
 static int open_disk(struct virtio_disk *disk) {
     struct pci_device *pci = disk->controller.pci;
     unsigned cpus = (unsigned)get_nprocs();
@@ -217,7 +218,7 @@ static int open_disk(struct virtio_disk *disk) {
             error = -ENOMEM;
     if (!error)
         error = disk->controller.command_max ? add_disk(disk) : -ENODEV;
-    return error ? error : controller_run(&disk->controller, disk->vectors);
+    return error ? error : vectors;
 }
 
 struct controller *virtio_blk_open(struct pci_device *pci) {
@@ -234,9 +235,5 @@ struct controller *virtio_blk_open(struct pci_device *pci) {
                                            .operations = &operations,
                                            .command_max = DISK_COMMAND_MAX,
                                            .address_mask = UINT64_MAX};
-    int error = open_disk(disk);
-    if (!error)
-        return &disk->controller;
-    fprintf(stderr, "drivers: %s: virtio-blk: %s\n", pci->identity.address, strerror(-error));
-    return NULL;
+    return controller_run(&disk->controller, "virtio-blk", open_disk(disk));
 }
