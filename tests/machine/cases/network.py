@@ -27,6 +27,7 @@ PING = ("me={me}; other={other}; ip link set eth0 mtu 9000 up; ip address add 10
 SEND = ("head -c 1048576 /dev/urandom >/tmp/sent; sha256sum </tmp/sent; "
         "for i in $(seq 30); do nc 10.0.0.2 7 </tmp/sent && break; sleep 1; done")
 RECEIVE = "mkfifo /tmp/hold; sleep 1000 >/tmp/hold & nc -l -p 7 </tmp/hold >/tmp/got; sha256sum </tmp/got"
+PACKED = "cut -c 35 /sys/bus/virtio/devices/virtio0/features | sed 's/^/packed: /'; "  # VIRTIO_F_RING_PACKED
 QUIET = "console=ttyS0 quiet cryptomgr.notests=1 tsc=reliable"
 
 
@@ -78,7 +79,7 @@ def switch_between_qemus(test):
                                "socket=net2.sock,switch=lan")]
     try:
         guests = [start_guest(test, 1, PING.format(me=1, other=2) + SEND, pairs=2),
-                  start_guest(test, 2, PING.format(me=2, other=1) + RECEIVE, packed="on")]
+                  start_guest(test, 2, PING.format(me=2, other=1) + PACKED + RECEIVE, packed="on")]
         processes += guests
         wait_for_guests(test, guests)
     finally:
@@ -88,6 +89,7 @@ def switch_between_qemus(test):
                 process.wait()
     logs = [read_log(test, number) for number in (1, 2)]
     check_ping(test, logs)
+    test.check("packed: 1" in logs[1], "the second guest's rings are not packed")
     digests = [[word for word in log.split() if len(word) == 64] for log in logs]
     test.check(digests[0] and digests[0] == digests[1], f"one guest sent {digests[0]}, the other received {digests[1]}")
 
