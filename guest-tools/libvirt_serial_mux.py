@@ -27,6 +27,7 @@ OPEN, CLOSE, AUTH_LIST, OPEN_CONSOLE = 1, 2, 66, 201
 REGISTER_EVENT, DEREGISTER_EVENT, PING, PONG = 316, 317, 1, 2
 HEADER = struct.Struct(">7I")  # length, program, version, procedure, type, serial, status
 LENGTH_MAX = 33554436
+NOT_OPEN = b"the connection is not open"
 GREETING_RETRY = 1.0  # seconds until virtd is greeted anew
 CHUNK = 4096
 
@@ -135,6 +136,14 @@ class Mux:
             for client in self.clients:
                 if callback in client.events:
                     client.output += message
+            return
+        if kind == REPLY and status == ERROR and NOT_OPEN in message:
+            # virtd has been started anew, and knows nobody any more.
+            self.greeted = None
+            self.calls.clear()
+            for client in list(self.clients):
+                client.events.clear()
+                self.drop(client)
             return
         client, original, _ = self.calls.get(serial, (None, 0, 0))
         if client is None:

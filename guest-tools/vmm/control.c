@@ -41,6 +41,7 @@ static struct {
     int listener, event_fds[2]; // events come through a pipe
     int console_fd;             // -1: the console is not ours
     pthread_mutex_t lock;
+    struct options *options;
     struct vm *machine;
     struct console_log log;
     struct client clients[CLIENTS_MAX];
@@ -130,6 +131,7 @@ static const char *set_balloon(struct vm *vm, const char *argument, FILE *to) {
     if (rest == argument || *rest || bytes > vm->memory.size) {
         return "not a number of bytes up to the machine's memory";
     }
+    control.options->balloon.bytes = vm->memory.size - bytes; // after a reset too
     virtio_balloon_resize(vm->devices.balloon, vm->memory.size - bytes);
     return NULL;
 }
@@ -340,7 +342,7 @@ static void listen_at(const char *path) {
     }
 }
 
-void control_open(const struct options *options) {
+void control_open(struct options *options) {
     sigset_t all, before;
 
     if (!options->api_socket) {
@@ -349,6 +351,7 @@ void control_open(const struct options *options) {
     for (unsigned i = 0; i < CLIENTS_MAX; i++) {
         control.clients[i].fd = -1;
     }
+    control.options = options;
     control.console_fd = terminal_controller();
     listen_at(options->api_socket);
     if (pipe2(control.event_fds, O_CLOEXEC | O_NONBLOCK) < 0) {

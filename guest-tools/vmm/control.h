@@ -25,8 +25,9 @@
 
 struct vm;
 
-// Listens where the options say; nothing where they do not. Exits with a message where it cannot.
-void control_open(const struct options *options);
+// Listens where the options, which requests change, say; nothing where they do not. Exits with a
+// message where it cannot.
+void control_open(struct options *options);
 
 // Requests wait from one to the other, which names the machine they are about; NULL: it has ended.
 void control_hold(void);

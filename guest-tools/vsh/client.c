@@ -48,10 +48,8 @@ static struct packet header_of(const struct client *client) {
 
 int client_receive(struct client *client, bool wait, struct packet *packet,
                    struct xdr_reader *payload) {
-    static size_t taken; // of `in`, by the caller before
-
-    buffer_consume(&client->in, taken);
-    taken = 0;
+    buffer_consume(&client->in, client->taken);
+    client->taken = 0;
     for (;;) {
         if (client->in.length >= PACKET_HEADER) {
             *packet = header_of(client);
@@ -61,7 +59,7 @@ int client_receive(struct client *client, bool wait, struct packet *packet,
             if (client->in.length >= packet->length) {
                 *payload = (struct xdr_reader){.at = client->in.data + PACKET_HEADER,
                                                .end = client->in.data + packet->length};
-                taken = packet->length;
+                client->taken = packet->length;
                 return 1;
             }
         }
@@ -89,6 +87,7 @@ bool client_call(struct client *client, uint32_t procedure, struct buffer *argum
     do { // what is left of an earlier stream goes
         if (!sent || client_receive(client, true, &packet, reply) < 0) {
             snprintf(client->error, sizeof(client->error), "virtd has ended the connection");
+            client->lost = true;
             return false;
         }
     } while (packet.type != PACKET_REPLY || packet.serial != client->serial);
@@ -120,7 +119,7 @@ bool client_open(struct client *client, const char *path) {
     int waited = 0;
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    *client = (struct client){.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    *client = (struct client){.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .path = path};
     while (connect(client->fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         if ((errno != ENOENT && errno != ECONNREFUSED) || waited >= PATIENCE_MS) {
             snprintf(client->error, sizeof(client->error), "cannot connect to %s: %s", path,
@@ -133,6 +132,12 @@ bool client_open(struct client *client, const char *path) {
     xdr_put_optional_string(&arguments, "qemu:///system");
     xdr_put_u32(&arguments, 0);
     return client_call(client, CONNECT_OPEN, &arguments, &reply);
+}
+
+bool client_reopen(struct client *client) {
+    close(client->fd);
+    buffer_free(&client->in);
+    return client_open(client, client->path);
 }
 
 void put_domain_name(struct buffer *to, const struct domain_name *domain) {

@@ -11,9 +11,12 @@
 
 struct client {
     int fd;
-    uint32_t serial; // of the last call
+    const char *path; // virtd's socket
+    uint32_t serial;  // of the last call
     struct buffer in;
+    size_t taken;    // of `in`, by the caller of client_receive before
     char error[512]; // of the last call that failed
+    bool lost;       // because virtd has ended
 };
 
 // A domain as calls name it.
@@ -25,6 +28,9 @@ struct domain_name {
 
 // Connects and opens; waits some seconds for a virtd that is just starting. False: error says why.
 bool client_open(struct client *client, const char *path);
+
+// Connects again, to a virtd that has been started anew. False: error says why.
+bool client_reopen(struct client *client);
 
 // Makes a call and waits for its reply, whose payload `reply` reads until the next call. False: it
 // failed, error says why. `arguments` is emptied.

@@ -137,7 +137,13 @@ static enum command_end attach(struct client *client, const struct domain_name *
 
     printf("Connected to domain '%s'; Ctrl-] leaves it\n", domain->name);
     fflush(stdout);
-    switch (console_attach(client, domain)) {
+    enum console_end end = console_attach(client, domain);
+    // virtd is started anew, and the domain is still there.
+    while (end == CONSOLE_LOST && client_reopen(client)) {
+        end = console_attach(client, domain);
+    }
+    switch (end) {
+    case CONSOLE_LOST:
     case CONSOLE_FAILED:
         return failed(client);
     case CONSOLE_DETACHED:

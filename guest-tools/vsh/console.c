@@ -85,8 +85,7 @@ enum console_end console_attach(struct client *client, const struct domain_name 
     }
     terminal_raw(false);
     if (lost) {
-        snprintf(client->error, sizeof(client->error), "virtd has ended the connection");
-        return CONSOLE_FAILED;
+        return CONSOLE_LOST;
     }
     client_send_stream(client, OPEN_CONSOLE, serial, PACKET_OK, NULL, 0);
     return end;

@@ -8,6 +8,7 @@ enum console_end {
     CONSOLE_FAILED,   // client->error says why
     CONSOLE_DETACHED, // Ctrl-]
     CONSOLE_ENDED,    // the domain has ended
+    CONSOLE_LOST,     // virtd has ended
 };
 
 // Attaches the terminal until one of them ends it.

@@ -43,6 +43,9 @@ static int read_commands(struct client *client) {
         if (count) {
             end = command_obey(client, words, count);
         }
+        if (client->lost) {
+            client_reopen(client);
+        }
     }
     return 0;
 }
