@@ -11,7 +11,7 @@ SHELL := /bin/bash
 # Every Debian package that building, running and testing need.
 PACKAGES := gcc libc6-dev linux-libc-dev binutils nasm gnu-efi python3 mtools cpio xz-utils \
 	bochs bochs-term bochsbios vgabios ovmf qemu-system-x86 seabios syslinux \
-	check pkg-config libexpat1-dev libasan8 libubsan1 clang clang-format clang-tidy cppcheck libzydis-dev spin gnuplot-nox
+	check pkg-config libexpat1-dev libext2fs-dev comerr-dev e2fsprogs libasan8 libubsan1 clang clang-format clang-tidy cppcheck libzydis-dev spin gnuplot-nox
 
 CC := gcc
 NASM := nasm
@@ -139,7 +139,7 @@ VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c drivers/sandbox/*.c) drivers/blo
 	drivers/vhost_user/message.c
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
 	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)) $(if $(filter vsh,$(tool)),$(VSH_SOURCES)),$(if $(filter virtd,$(tool)),-lexpat))))
-$(eval $(call program_rule,$(OUT)/bin/drivers,$(wildcard drivers/*.c drivers/*/*.c)))
+$(eval $(call program_rule,$(OUT)/bin/drivers,$(wildcard drivers/*.c drivers/*/*.c),-lext2fs -lcom_err))
 # The drivers of disk controllers, which the program `disks` tests.
 DISK_SOURCES := $(wildcard $(patsubst %,drivers/%/*.c,pci disks nvme ata ahci ide virtio_pci virtio_blk)) \
 	drivers/machine_disks.c
@@ -253,7 +253,7 @@ $(OUT)/unit/kernel.a: $(UNIT_SOURCES:%.c=$(OUT)/unit-obj/%.o)
 
 $(OUT)/unit/unit: $(UNIT_OBJECTS) $(OUT)/unit/kernel.a
 	$(call say,CC,$@)
-	$(Q)$(CC) $(SANITIZE) $(UNIT_OBJECTS) $(OUT)/unit/kernel.a $$(pkg-config --libs check) -lexpat -pthread -o $@
+	$(Q)$(CC) $(SANITIZE) $(UNIT_OBJECTS) $(OUT)/unit/kernel.a $$(pkg-config --libs check) -lexpat -lext2fs -lcom_err -pthread -o $@
 
 unit: $(OUT)/unit/unit
 	$(OUT)/unit/unit

@@ -14,14 +14,16 @@ static const char usage_text[] =
     "Usage: drivers [option]...\n"
     "Serves disks and networks to virtual machines by vhost-user.\n"
     "\n"
-    "  --disk socket=PATH,DISK[,partition=PART][,readonly=on][,num_queues=N]\n"
+    "  --disk socket=PATH,DISK[,partition=PART][,file=PATH][,readonly=on][,num_queues=N]\n"
     "                 a disk to those who connect to the socket; repeatable. DISK: path=FILE, a "
     "raw\n"
     "                 image, or any of device=DDDD:BB:DD.F, unit=N (NVMe namespace, AHCI port, "
     "IDE\n"
     "                 drive), serial=TEXT: a disk of the machine; PART: number, label or GUID of "
     "a\n"
-    "                 GPT partition, looked for on all disks where none is named. delay=MS, for\n"
+    "                 GPT partition, looked for on all disks where none is named; file: a raw "
+    "image on\n"
+    "                 the ext4 file system there, which nobody else may use then. delay=MS, for\n"
     "                 tests: each request takes up to that long, and they end in any order\n"
     "  --net socket=PATH,switch=NAME[,mac=MAC][,num_queues=N]\n"
     "                 joins those who connect to the socket to a switch, with no other source\n"
@@ -63,9 +65,9 @@ static unsigned parse_queues(const char *option, const char *value) {
 }
 
 static void parse_disk(struct options *options, char *argument) {
-    enum { SOCKET, PATH, DEVICE, UNIT, SERIAL, PARTITION, READONLY, NUM_QUEUES, DELAY };
-    static char *const keys[] = {"socket",    "path",     "device",     "unit",  "serial",
-                                 "partition", "readonly", "num_queues", "delay", NULL};
+    enum { SOCKET, PATH, DEVICE, UNIT, SERIAL, PARTITION, FILE_PATH, READONLY, NUM_QUEUES, DELAY };
+    static char *const keys[] = {"socket", "path",     "device",     "unit",  "serial", "partition",
+                                 "file",   "readonly", "num_queues", "delay", NULL};
     struct disk_options disk = {.queues = 1};
     char *value;
 
@@ -89,6 +91,9 @@ static void parse_disk(struct options *options, char *argument) {
             break;
         case PARTITION:
             disk.partition = value;
+            break;
+        case FILE_PATH:
+            disk.file = value;
             break;
         case READONLY:
             if (!value || (strcmp(value, "on") != 0 && strcmp(value, "off") != 0))

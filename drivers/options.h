@@ -15,6 +15,7 @@ struct disk_options {
     const char *device;    // its controller's address on the PCI bus; NULL: any
     const char *serial;    // NULL: any
     const char *partition; // by number, label or GUID; NULL: the whole disk
+    const char *file;      // on the ext4 file system there; NULL: all of it
     bool has_unit;
     unsigned unit; // as struct machine_disk has it
     bool read_only;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// From a name to a disk: an image, or a disk of the machine, or a partition of either.
+// From a name to a disk: an image, or a disk of the machine, or a partition of either, or a file on
+// one of those.
 #include "drivers/served_disks.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "drivers/block/ext4_file.h"
 #include "drivers/block/gpt.h"
 #include "drivers/block/partition.h"
 #include "drivers/block/raw_file.h"
@@ -17,6 +19,7 @@
 static struct served {
     const struct disk_options *options;
     struct block_device *disk;
+    struct ext4 *fs; // that the disk is a file of
 } served[OPTIONS_DISKS_MAX];
 static unsigned served_count;
 
@@ -68,6 +71,38 @@ static struct block_device *open_image(const struct disk_options *options) {
     return image && options->partition ? open_part(image, options) : image;
 }
 
+static bool same(const char *one, const char *other) {
+    return one == other || (one && other && strcmp(one, other) == 0);
+}
+
+// One file system is mounted once for all files that name it with the same words.
+static struct ext4 *find_mounted(const struct disk_options *options) {
+    for (unsigned i = 0; i < served_count; i++) {
+        const struct disk_options *other = served[i].options;
+
+        if (served[i].fs && same(other->path, options->path) &&
+            same(other->device, options->device) && same(other->serial, options->serial) &&
+            same(other->partition, options->partition) && other->has_unit == options->has_unit &&
+            other->unit == options->unit)
+            return served[i].fs;
+    }
+    return NULL;
+}
+
+static struct block_device *open_disk(struct served *disk, const struct disk_options *options) {
+    struct block_device *whole = NULL;
+
+    if (options->file)
+        disk->fs = find_mounted(options);
+    if (!disk->fs)
+        whole = options->path ? open_image(options) : open_machine_disk(options);
+    if (!options->file)
+        return whole;
+    if (whole)
+        disk->fs = ext4_mount(whole, options->read_only);
+    return disk->fs ? ext4_file_open(disk->fs, options->file, options->read_only) : NULL;
+}
+
 static void serve(const void *server, int socket) {
     const struct served *disk = server;
 
@@ -82,7 +117,7 @@ static int start(const struct disk_options *options) {
                                             : options->serial;
 
     disk->options = options;
-    disk->disk = options->path ? open_image(options) : open_machine_disk(options);
+    disk->disk = open_disk(disk, options);
     if (disk->disk && options->delay)
         disk->disk = slow_disk_create(disk->disk, options->delay);
     if (!disk->disk) {

@@ -14,7 +14,7 @@ Suite *gpt_suite(void);
 
 static uint8_t bytes[BLOCKS * 4096];
 static uint32_t block; // bytes
-static struct block_device disk;
+static struct block_device disk, *part;
 
 static void submit(struct block_device *device, struct block_request *request) {
     (void)device;
@@ -163,7 +163,7 @@ START_TEST(test_part) {
 
     start(512);
     bytes[20 * 512] = 77;
-    struct block_device *part = partition_create(&disk, 20, 5, true);
+    part = partition_create(&disk, 20, 5, true);
     ck_assert_ptr_nonnull(part);
     ck_assert_uint_eq(part->sectors, 5);
     ck_assert(part->read_only);
