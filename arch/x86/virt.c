@@ -45,6 +45,7 @@ static void find_host(void) {
     virt_host = (struct cpuid_host){
         .read = cpuid_read,
         .xcr0 = fpu_host_xcr0(),
+        .compacts = cpuid_compacts(cpuid_read, fpu_host_xcr0()),
         .x2apic_emulated = true,
         .tsc_stable = true,
         .spec_ctrl = features.edx & CPUID_7_EDX_SPEC_CTRL,

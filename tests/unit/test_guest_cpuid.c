@@ -59,6 +59,7 @@ static struct cpuid_host rich_host(void) {
                                .rdtscp = true,
                                .invpcid = true,
                                .xsaves = true,
+                               .compacts = true,
                                .spec_ctrl = true,
                                .x2apic_emulated = true,
                                .tsc_stable = true};
@@ -133,6 +134,29 @@ START_TEST(features_follow_controls) {
     for (unsigned i = 0; i < sizeof gone / sizeof gone[0]; i++)
         ck_assert_msg(!guest_cpuid_has(&cpuid, gone[i]), "feature %u", i);
     ck_assert_uint_eq(cpuid.xcr0_allowed, 3);
+}
+END_TEST
+
+static uint32_t compacted_size;
+
+static void read_with_size(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
+    everything(leaf, subleaf, regs);
+    if (leaf == 0xd && subleaf == 1)
+        regs->ebx = compacted_size;
+}
+
+START_TEST(a_wrong_compacted_format_is_hidden) {
+    struct cpuid_host host = rich_host();
+    compacted_size = 576 + 256 + 64 + 512 + 1024;
+    ck_assert(cpuid_compacts(read_with_size, 0xe7));
+    compacted_size += 256; // Bochs
+    ck_assert(!cpuid_compacts(read_with_size, 0xe7));
+    host.compacts = false;
+    offer(host);
+    ck_assert(!guest_cpuid_has(&cpuid, CPUID_XSAVES));
+    ck_assert(!guest_cpuid_has(&cpuid, CPUID_FEATURE(0xd, 1, CPUID_EAX, 1)));
+    ck_assert(guest_cpuid_has(&cpuid, CPUID_FEATURE(0xd, 1, CPUID_EAX, 0))); // XSAVEOPT
+    ck_assert_uint_eq(cpuid.xss_allowed, 0);
 }
 END_TEST
 
@@ -289,6 +313,7 @@ Suite *guest_cpuid_suite(void) {
     tcase_add_test(tests, too_small_a_buffer);
     tcase_add_test(tests, hidden_features);
     tcase_add_test(tests, features_follow_controls);
+    tcase_add_test(tests, a_wrong_compacted_format_is_hidden);
     tcase_add_test(tests, xsave_leaf);
     tcase_add_test(tests, xcr0_rules);
     tcase_add_test(tests, dynamic_bits);

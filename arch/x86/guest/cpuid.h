@@ -19,11 +19,17 @@ struct cpuid_host {
     uint64_t xcr0;                         // XCR0 bits a guest may set
     uint64_t xss;                          // IA32_XSS bits a guest may set
     bool rdtscp, invpcid, xsaves, waitpkg; // the back end enables them
+    bool compacts;                         // cpuid_compacts
     bool spec_ctrl;                        // IA32_SPEC_CTRL is switched with the guest
     bool flush_l1d, arch_capabilities;     // MSRs the host has
     bool x2apic_emulated; // in-kernel local APIC: X2APIC and TSC_DEADLINE may be offered
     bool tsc_stable;      // KVM_FEATURE_CLOCKSOURCE_STABLE_BIT
 };
+
+// Whether XSAVEC's format is the architecture's. In Bochs 2.7 it is not: the AVX state is saved
+// where no XRSTOR looks for it, and the size that CPUID has for it counts the SSE state twice.
+// xcr0: what is enabled, and no bit of IA32_XSS is.
+bool cpuid_compacts(cpuid_reader read, uint64_t xcr0);
 
 #define CPUID_MAX_ENTRIES 256 // KVM_SET_CPUID2's limit, as KVM_MAX_CPUID_ENTRIES
 

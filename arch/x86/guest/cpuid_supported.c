@@ -185,6 +185,26 @@ static void emit_structured_features(const struct cpuid_host *host, struct outpu
     }
 }
 
+static void read_components(cpuid_reader read, uint64_t mask, struct xsave_component *components) {
+    struct cpuid_regs regs;
+    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
+        components[i] = (struct xsave_component){0};
+        if (!(mask >> i & 1))
+            continue;
+        read(0xd, i, &regs);
+        components[i] =
+            (struct xsave_component){.size = regs.eax, .offset = regs.ebx, .flags = regs.ecx & 3};
+    }
+}
+
+bool cpuid_compacts(cpuid_reader read, uint64_t xcr0) {
+    struct xsave_component components[XSAVE_COMPONENTS];
+    struct cpuid_regs regs;
+    read_components(read, xcr0, components);
+    read(0xd, 1, &regs);
+    return regs.ebx == xsave_compacted_size(components, xcr0);
+}
+
 static void emit_xsave(const struct cpuid_host *host, struct output *out) {
     uint64_t xcr0 = offered_xcr0(host), xss = 0;
     struct xsave_component components[XSAVE_COMPONENTS];
@@ -198,16 +218,11 @@ static void emit_xsave(const struct cpuid_host *host, struct output *out) {
     features.eax &= 0xf; // XSAVEOPT, XSAVEC, XGETBV1, XSAVES; no XFD
     if (!host->xsaves)
         features.eax &= ~BIT(3);
+    if (!host->compacts)
+        features.eax &= ~B2(1, 3);
     if (features.eax & BIT(3))
         xss = host->xss & features.ecx;
-    for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
-        components[i] = (struct xsave_component){0};
-        if (!((xcr0 | xss) >> i & 1))
-            continue;
-        host->read(0xd, i, &regs);
-        components[i] =
-            (struct xsave_component){.size = regs.eax, .offset = regs.ebx, .flags = regs.ecx & 3};
-    }
+    read_components(host->read, xcr0 | xss, components);
     regs = (struct cpuid_regs){.eax = (uint32_t)xcr0, .edx = (uint32_t)(xcr0 >> 32)};
     regs.ebx = regs.ecx = xsave_standard_size(components, xcr0);
     emit(out, 0xd, 0, true, &regs);
