@@ -17,6 +17,8 @@
 #include "resources.h"
 #include "vmm.h"
 
+enum { CRASH_DELAY_MS = 1000 };
+
 // A call that waits for its domain to have started.
 struct start {
     struct call *call;
@@ -115,12 +117,13 @@ static void started(struct domain *domain, const char *answer, const char *error
 }
 
 // Starts a monitor for what domain->live says.
-static bool run(struct domain *domain, struct call *call, bool paused, bool reply_domain) {
+static bool run(struct domain *domain, struct call *call, bool paused, bool reply_domain,
+                unsigned delay) {
     struct start *start;
 
     domain_set_state(domain, STATE_PAUSED, PAUSED_STARTING_UP);
     store_live(domain);
-    if (!vmm_spawn(domain, paused)) {
+    if (!vmm_spawn(domain, paused, delay)) {
         return false;
     }
     domain->vmm->starting = true;
@@ -134,7 +137,7 @@ void lifecycle_start(struct domain *domain, struct xml *xml, bool paused, struct
                      bool reply_domain) {
     domain->live = xml;
     set_id(domain, next_id());
-    if (!run(domain, call, paused, reply_domain)) {
+    if (!run(domain, call, paused, reply_domain, 0)) {
         if (call) {
             call_fail(call, ERROR_OPERATION_FAILED, "cannot start the domain '%s': %s",
                       domain->name, strerror(errno));
@@ -206,8 +209,8 @@ void lifecycle_ended(struct domain *domain, const struct vmm *vmm) {
         !vmm->starting && ((off && (vmm->restart || policy(domain, "on_poweroff", "restart"))) ||
                            (crashed && policy(domain, "on_crash", "restart")));
 
-    // The domain and its id stay over a restart.
-    if (again && run(domain, NULL, false, false)) {
+    // The domain and its id stay over a restart; one that crashes again and again does so slowly.
+    if (again && run(domain, NULL, false, false, crashed ? CRASH_DELAY_MS : 0)) {
         event_reboot(domain);
     } else if (vmm->destroyed) {
         settle(domain, SHUTOFF_DESTROYED, STOPPED_DESTROYED);

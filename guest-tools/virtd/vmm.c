@@ -22,6 +22,7 @@
 #include "spawn.h"
 
 enum { RETRY_MS = 10, LINE_MAX = 1 << 16 };
+#define FOUND_NS 5000000000ull
 
 static char *run_path(const struct domain *domain, const char *suffix) {
     char uuid[UUID_TEXT];
@@ -207,13 +208,7 @@ static bool connect_now(struct vmm *vmm) {
     return true;
 }
 
-static void retry(struct timer *timer) {
-    struct vmm *vmm = (struct vmm *)((char *)timer - offsetof(struct vmm, retry));
-
-    if (!connect_now(vmm)) {
-        timer_start(timer, RETRY_MS);
-    }
-}
+static void retry(struct timer *timer);
 
 static struct vmm *make(struct domain *domain) {
     struct vmm *vmm = allocate(sizeof(*vmm));
@@ -225,41 +220,84 @@ static struct vmm *make(struct domain *domain) {
     return vmm;
 }
 
-bool vmm_spawn(struct domain *domain, bool paused) {
-    char *socket_path = vmm_socket_path(domain), *log_path = vmm_log_path(domain);
+static bool spawn(struct vmm *vmm) {
+    char *socket_path = vmm_socket_path(vmm->domain), *log_path = vmm_log_path(vmm->domain);
 
     unlink(socket_path); // of the monitor before
     errno = ENAMETOOLONG;
     pid_t pid = strlen(socket_path) < sizeof(((struct sockaddr_un *)0)->sun_path)
-                    ? spawn_monitor(domain->live, socket_path, log_path, paused)
+                    ? spawn_monitor(vmm->domain->live, socket_path, log_path, vmm->paused)
                     : -1;
     free(socket_path);
     free(log_path);
-    if (pid < 0) {
+    vmm->pid = pid > 0 ? pid : 0;
+    return pid > 0;
+}
+
+// A monitor is started late, or its socket is not there yet.
+static void retry(struct timer *timer) {
+    struct vmm *vmm = (struct vmm *)((char *)timer - offsetof(struct vmm, retry));
+
+    if (vmm->late) {
+        vmm->late = false;
+        if (!spawn(vmm)) {
+            gone(vmm);
+            return;
+        }
+    }
+    if (connect_now(vmm)) {
+        return;
+    }
+    if (!vmm->pid && loop_now() > vmm->deadline) {
+        gone(vmm);
+        return;
+    }
+    timer_start(timer, RETRY_MS);
+}
+
+static void forget(struct vmm *vmm) {
+    vmm->domain->vmm = NULL;
+    free(vmm->requests);
+    buffer_free(&vmm->out);
+    free(vmm);
+}
+
+bool vmm_spawn(struct domain *domain, bool paused, unsigned delay) {
+    struct vmm *vmm = make(domain);
+
+    vmm->paused = paused;
+    vmm->late = delay > 0;
+    if (!vmm->late && !spawn(vmm)) {
+        int error = errno;
+        forget(vmm);
+        errno = error;
         return false;
     }
-    struct vmm *vmm = make(domain);
-    vmm->pid = pid;
-    timer_start(&vmm->retry, RETRY_MS);
+    timer_start(&vmm->retry, delay ? delay : RETRY_MS);
     return true;
 }
 
+// A socket that is not there yet is that of a monitor which was starting when virtd ended.
 bool vmm_reconnect(struct domain *domain) {
     struct vmm *vmm = make(domain);
 
     if (connect_now(vmm)) {
         return true;
     }
-    domain->vmm = NULL;
-    free(vmm->requests);
-    buffer_free(&vmm->out);
-    free(vmm);
+    if (errno == ENOENT) {
+        vmm->deadline = loop_now() + FOUND_NS;
+        timer_start(&vmm->retry, RETRY_MS);
+        return true;
+    }
+    forget(vmm);
     return false;
 }
 
 void vmm_kill(struct domain *domain) {
     if (domain->vmm->pid > 0) {
         kill(domain->vmm->pid, SIGKILL);
+    } else if (domain->vmm->watch.fd < 0) { // not started yet
+        gone(domain->vmm);
     }
 }
 

@@ -31,6 +31,8 @@ struct vmm {
     struct vmm_request *requests;
     unsigned vcpus; // 0 until it has told; their thread ids
     pid_t *tids;
+    bool paused, late; // how it is started
+    uint64_t deadline; // until when the socket of one that was found may be missing; ns
     // What the end will mean, as far as it is known.
     bool starting, powered_off, crashed, destroyed, restart;
 };
@@ -40,8 +42,8 @@ char *vmm_log_path(const struct domain *domain);
 // Removes the socket, and the log too where the domain goes.
 void vmm_remove_files(const struct domain *domain);
 
-// Starts a monitor for domain->live. False: errno says why.
-bool vmm_spawn(struct domain *domain, bool paused);
+// Starts a monitor for domain->live, at once or in `delay` ms. False: errno says why.
+bool vmm_spawn(struct domain *domain, bool paused, unsigned delay);
 // Connects to the monitor of an earlier virtd. False: it has ended.
 bool vmm_reconnect(struct domain *domain);
 // A new connection to the monitor, -1 with errno.
@@ -50,7 +52,7 @@ int vmm_connect(const struct domain *domain);
 bool answer_number(const char *answer, const char *key, uint64_t *value);
 // Queues a request line, without its newline. `done` may be NULL.
 void vmm_request(struct domain *domain, const char *line, vmm_done *done, void *context);
-// Ends the process, without asking anyone; lifecycle_ended follows.
+// Ends the process, without asking anyone; lifecycle_ended follows, perhaps at once.
 void vmm_kill(struct domain *domain);
 // Waits for children, of which those that ended before they were connected are reported.
 void vmm_reap_on_signal(void);
