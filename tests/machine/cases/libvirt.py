@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 import zlib
 
 from harness import Failure, case
@@ -37,6 +39,10 @@ def definition(name, extra="", devices="", memory=128, kernel="/guest/vmlinuz"):
             f"  <os>\n    <type>hvm</type>\n    <kernel>{kernel}</kernel>\n    <initrd>/guest/initrd.img</initrd>\n"
             f"    <cmdline>{CMDLINE}</cmdline>\n  </os>\n{extra}  <devices>\n    <console type='pty'/>\n{devices}"
             "  </devices>\n</domain>\n")
+
+
+def install(*packages):
+    subprocess.run([INSTALL, *packages], check=True)
 
 
 class Client:
@@ -140,14 +146,14 @@ class Daemon:
         self.process = None
         self.start()
 
-    def start(self):
+    def start(self, *arguments):
         path = os.path.abspath(os.path.join(self.test.out, "bin/virtd"))
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         with open(os.path.join(self.test.directory, "virtd.log"), "ab") as log:
             self.process = subprocess.Popen(
                 [path, "--socket", self.socket, "--vmm", os.path.realpath(MONITOR), "--state", "state", "--run",
-                 os.path.join(self.directory, "run")], cwd=self.test.directory, stderr=log)
+                 os.path.join(self.directory, "run"), *arguments], cwd=self.test.directory, stderr=log)
         deadline = time.monotonic() + 20
         while not os.path.exists(self.socket):
             self.test.check(time.monotonic() < deadline, "virtd does not listen")
@@ -168,7 +174,7 @@ class Daemon:
 
 def with_daemon(body):
     def run(test):
-        subprocess.run([INSTALL, "libvirt-clients", "python3-libvirt", "virtinst", "coreutils"], check=True)
+        install("libvirt-clients", "python3-libvirt", "virtinst", "coreutils")
         daemon = Daemon(test)
         client = Client(test, f"qemu+unix:///system?socket={daemon.socket}")
         try:
@@ -264,31 +270,41 @@ def refusals(test, daemon, client):
 
 # --- on Ashlar --------------------------------------------------------------------------------------------------------
 
-class Machine:
-    """A boot with virtd on COM2, whose console is read in the background."""
+class Pump:
+    """Reads the machine's console in the background."""
 
-    def __init__(self, test, packages, **options):
-        subprocess.run([INSTALL, "libvirt-clients", "python3-libvirt", "virtinst", "coreutils", *packages], check=True)
+    def __init__(self, test):
         self.test = test
-        test.boot(os.path.join(test.out, "bin/virtd"), "--serial /dev/ttyS1", guest=True, memory=768, **options)
-        test.expect("^init: started virtd")
-        self.management = Management(0)
-        self.management.start(test.emulator.management)
-        self.client = Client(test, self.management.uri)
         self.stopping = False
         self.thread = threading.Thread(target=self._pump)
-        self.thread.start()
 
     def _pump(self):
         while not self.stopping and not self.test.session.ended():
             self.test.session.step(0.1)
 
     def __enter__(self):
-        return self.client
+        self.thread.start()
 
     def __exit__(self, *_):
         self.stopping = True
         self.thread.join()
+
+
+class Machine(Pump):
+    """A boot with virtd on COM2."""
+
+    def __init__(self, test, packages, **options):
+        super().__init__(test)
+        install("libvirt-clients", "python3-libvirt", "virtinst", "coreutils", *packages)
+        test.boot(os.path.join(test.out, "bin/virtd"), "--serial /dev/ttyS1", guest=True, memory=768, **options)
+        test.expect("^init: started virtd")
+        self.management = Management(0)
+        self.management.start(test.emulator.management)
+        self.client = Client(test, self.management.uri)
+
+    def __enter__(self):
+        super().__enter__()
+        return self.client
 
 
 CONSOLE = r"""
@@ -343,9 +359,33 @@ def check_inspection(client, name):
     client.test.check(f"{name} [1, " in output, f"the tutorial's program: {output}")
 
 
+def scrape(client, name):
+    """prometheus-libvirt-exporter reads the domain."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    exporter = subprocess.Popen(
+        ["prometheus-libvirt-exporter", "--libvirt.uri", client.uri, "--web.listen-address", f"127.0.0.1:{port}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + COMMAND_TIMEOUT
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+                    text = answer.read().decode()
+                break
+            except OSError:
+                client.test.check(time.monotonic() < deadline, "the exporter does not listen")
+                time.sleep(0.2)
+    finally:
+        exporter.kill()
+        exporter.wait()
+    for pattern in ("^libvirt_up 1$", rf'^libvirt_domain_info_cpu_time_seconds_total{{domain="{name}",.*}} [0-9.e+]*[1-9]'):
+        client.test.check(re.search(pattern, text, re.MULTILINE), f"the exporter's answer has no /{pattern}/: {text}")
+
+
 @case("libvirt: virsh and python-libvirt on Ashlar through COM2", "tcg")
 def virsh_on_ashlar(test):
-    with Machine(test, ()) as client:
+    with Machine(test, ("prometheus-libvirt-exporter",)) as client:
         check_host(client)
         client.define("guest", memory=160)
         client.virsh("start", "guest")
@@ -354,6 +394,7 @@ def virsh_on_ashlar(test):
             type_at_console(client, "guest", "echo typed$((6*7))", "typed42")
             type_at_console(client, "guest", "", "typed42")  # attached again: what it showed before
             check_inspection(client, "guest")
+            scrape(client, "guest")
             client.virsh("suspend", "guest")
             client.expect("^paused", "domstate", "guest")
             client.virsh("resume", "guest")
