@@ -68,6 +68,8 @@ static void line_interrupt(void *argument) {
     if (fire && !line->legacy) {
         line->masked = true;
         line_mask(device);
+    } else if (!line->masked && line->device_masks && iommu_remaps_interrupts()) {
+        irq_line_mask(line->gsi[0], false); // served already: nobody unmasks, and gives the EOI
     }
     spin_unlock(&line->lock);
     if (fire)
