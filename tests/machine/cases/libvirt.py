@@ -419,14 +419,28 @@ def virsh_on_ashlar(test):
         test.check(not client.virsh("list", "--all", "--name").strip(), "a domain is left")
 
 
+def install_domain(client, disk):
+    client.run("virt-install", "--connect", client.uri, "--name", "installed", "--memory", "128", "--import",
+               "--osinfo", "detect=off,require=off", "--boot",
+               f"kernel=/guest/vmlinuz,initrd=/guest/initrd.img,kernel_args={CMDLINE}", "--disk",
+               f"path={disk},format=raw,target.bus=virtio,readonly=on", "--network", "none", "--graphics", "none",
+               "--controller", "usb,model=none", "--noautoconsole")
+    client.expect(r"^Persistent: +yes$", "dominfo", "installed")
+    client.expect(rf"^ vda +{re.escape(disk)}$", "domblklist", "installed")
+
+
+@case("virtd: virt-install", "linux")
+@with_daemon
+def virt_install_on_linux(test, daemon, client):
+    install_domain(client, os.path.realpath(MONITOR))
+    client.virsh("destroy", "installed")
+    test.check(daemon.process.poll() is None, "virtd has ended")
+
+
 @case("libvirt: virt-install on Ashlar through COM2", "tcg")
 def virt_install(test):
     with Machine(test, ()) as client:
-        client.run("virt-install", "--connect", client.uri, "--name", "installed", "--memory", "128", "--import",
-                   "--osinfo", "detect=off,require=off", "--boot",
-                   f"kernel=/guest/vmlinuz,initrd=/guest/initrd.img,kernel_args={CMDLINE}", "--disk", "none",
-                   "--network", "none", "--graphics", "none", "--controller", "usb,model=none", "--noautoconsole")
-        client.expect(r"^Persistent: +yes$", "dominfo", "installed")
+        install_domain(client, "/guest/initrd.img")
         type_at_console(client, "installed", "echo typed$((6*7))", "typed42")
         client.virsh("destroy", "installed")
 
