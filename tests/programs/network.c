@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Two Linux guests on the driver domain's switch: each reaches the other, with small frames, large
-// ones and VLAN tags, and goes on when the driver domain was killed and started again. Then a
-// megabyte goes from one to the other, its digest is compared.
+// ones and VLAN tags, and through the machine's network interface the emulator's host; both go on
+// when the driver domain was killed and started again. Then a megabyte goes from one to the other,
+// its digest is compared.
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -12,8 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GUESTS  2
-#define PATIENT "until ping -c 1 -W 1 10.0.0.%c >/dev/null; do true; done; "
+#define GUESTS 2
+#define PATIENT                                                                                    \
+    "until ping -c 1 -W 1 10.0.0.%c >/dev/null; do true; done; "                                   \
+    "until ping -c 1 -W 1 10.0.2.2 >/dev/null; do true; done; "
 #define SEES(name, options)                                                                        \
     "ping -q -c 3 -i 0.2 " options " | grep -q ' 0%% packet loss' && echo sees " name "; "
 
@@ -25,6 +28,7 @@ static const char command_line[] =
     "RUN=\"me=%c; ls /sys/class/net/eth0/queues | grep -c rx | sed 's/^/queues /'; "
     "cat /sys/class/net/eth0/mtu | sed 's/^/mtu /'; modprobe 8021q; "
     "ip link set eth0 up; ip address add 10.0.0.$me/24 dev eth0; "
+    "ip address add 10.0.2.10$me/24 dev eth0; "
     "ip link add link eth0 name eth0.5 type vlan id 5; "
     "ip address add 10.0.5.$me/24 dev eth0.5; ip link set eth0.5 up; " PATIENT SEES(
         "frames", "10.0.0.%c") SEES("large frames", "-s 7950 10.0.0.%c")
@@ -58,6 +62,8 @@ static pid_t start_drivers(void) {
                                "socket=net1.sock,switch=lan,mac=52:54:00:00:00:01,num_queues=4",
                                "--net",
                                "socket=net2.sock,switch=lan,mac=52:54:00:00:00:02",
+                               "--nic",
+                               "switch=lan",
                                NULL};
 
     return start(arguments, "/bin/drivers");
