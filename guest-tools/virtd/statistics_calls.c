@@ -237,7 +237,7 @@ static bool is_asked_for(const struct query *query, const struct domain *domain)
     static const uint32_t sets[] = {ACTIVE * 3, PERSISTENT * 3, RUNNING | PAUSED | SHUTOFF | OTHER};
     bool listed = !query->uuids;
 
-    for (uint32_t i = 0; i < query->count; i++) {
+    for (uint32_t i = 0; query->uuids && i < query->count; i++) {
         listed |= memcmp(query->uuids + (size_t)i * UUID_BYTES, domain->uuid, UUID_BYTES) == 0;
     }
     for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {

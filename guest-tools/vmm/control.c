@@ -332,7 +332,7 @@ static void listen_at(const char *path) {
     if (strlen(path) >= sizeof(address.sun_path)) {
         fatal("--api-socket %s: the path is too long", path);
     }
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path));
     unlink(path);
     control.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (control.listener < 0 ||

@@ -205,7 +205,7 @@ bool terminal_line(const char *prompt, char *line, size_t size) {
     putchar('\n');
     line[editor.length] = '\0';
     if (editor.length) {
-        strcpy(history[lines++ % HISTORY], line);
+        memcpy(history[lines++ % HISTORY], line, editor.length + 1);
     }
     return key != END_OF_INPUT;
 }

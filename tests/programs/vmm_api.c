@@ -90,27 +90,14 @@ static int console(void) {
 }
 
 static void boots(void) {
-    static char *const arguments[] = {
-        "vmm",
-        "--kernel",
-        "vmlinuz",
-        "--initrd",
-        "initrd.img",
-        "--api-socket",
-        API,
-        "--serial",
-        "api",
-        "--cpus",
-        "2",
-        "--memory",
-        "192M",
-        "--balloon",
-        "size=0",
-        "--paused",
-        "--cmdline",
+    static char command_line[] =
         "console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off tsc=reliable "
-        "initcall_blacklist=load_system_certificate_list,init_kprobe_trace",
-        NULL};
+        "initcall_blacklist=load_system_certificate_list,init_kprobe_trace";
+    static char *const arguments[] = {"vmm",        "--kernel",     "vmlinuz", "--initrd",
+                                      "initrd.img", "--api-socket", API,       "--serial",
+                                      "api",        "--cpus",       "2",       "--memory",
+                                      "192M",       "--balloon",    "size=0",  "--paused",
+                                      "--cmdline",  command_line,   NULL};
 
     CHECK_EQUAL(posix_spawn(&vmm, "/bin/vmm", NULL, NULL, arguments, environ), 0);
     events = attach();
