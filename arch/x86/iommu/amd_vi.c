@@ -40,6 +40,7 @@ enum {
 #define ENTRY_LEVELS     (4ull << 9)
 #define ENTRY_ACCESS     (3ull << 61)
 #define ENTRY_INTERRUPTS (1ull | 8ull << 1) // valid; 256 entries
+#define ENTRY_SILENT     (1ull << 33)
 #define ENTRY_REMAP      (2ull << 60)
 
 // Commands, 2.4.
@@ -181,6 +182,8 @@ static void set_device(struct iommu_unit *unit, const struct iommu_device *devic
     uint64_t *entry = &unit->table[device->id * ENTRY_WORDS];
     uint64_t before = entry[1] & 0xffff;
     write_entry(entry, domain, domain ? device->interrupts : NULL);
+    if (device->stopped)
+        entry[1] = ENTRY_SILENT;
     if (!unit->on)
         return;
     forget(unit, device->id);

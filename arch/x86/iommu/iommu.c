@@ -196,6 +196,7 @@ static int attach(struct iommu_unit *unit, struct iommu_domain *domain,
     if (other)
         return other->domain && other->domain->reserved ? -EPERM : -EBUSY;
     device->interrupts = NULL;
+    device->stopped = false;
     int error = iommu.back_end->prepare_device(unit, device);
     if (error)
         return error;
@@ -217,14 +218,15 @@ int iommu_attach(struct iommu_domain *domain, struct iommu_device *device) {
 }
 
 // Lock held.
-static void block(struct iommu_device *device) {
+static void block(struct iommu_device *device, bool stopped) {
     device->domain = NULL;
+    device->stopped = stopped;
     iommu.back_end->set_device(unit_of(device->segment, device->id), device, NULL);
 }
 
 void iommu_detach(struct iommu_device *device) {
     spin_lock(&iommu.lock);
-    block(device);
+    block(device, false);
     list_remove(&device->node);
     spin_unlock(&iommu.lock);
     if (device->interrupts)
@@ -283,18 +285,19 @@ uint64_t iommu_line_entry(uint8_t io_apic, uint64_t entry) {
 void iommu_fault(uint16_t segment, uint16_t id, const char *what, uint64_t address) {
     spin_lock(&iommu.lock);
     struct iommu_device *device = find(segment, id);
-    bool known = device && device->domain;
-    bool reserved = known && device->domain->reserved;
-    bool master = segment == 0 && (pci_read(id, PCI_COMMAND, 2) & PCI_BUS_MASTER);
-    if (master && !reserved)
-        pci_write(id, PCI_COMMAND, 2, pci_read(id, PCI_COMMAND, 2) & ~PCI_BUS_MASTER);
-    if (known && !reserved) {
-        block(device);
-        if (device->fault)
-            device->fault(device);
-    }
+    bool reserved = device && device->domain && device->domain->reserved;
+    bool stop = device && device->domain && !reserved;
+    if (stop)
+        block(device, true);
+    // Behind a bridge from PCI Express to PCI the ID need not be a function's.
+    uint32_t command = segment ? 0xffff : pci_read(id, PCI_COMMAND, 2);
+    bool master = command != 0xffff && (command & PCI_BUS_MASTER) && !reserved;
+    if (master)
+        pci_write(id, PCI_COMMAND, 2, command & ~(uint32_t)PCI_BUS_MASTER);
+    if (stop && device->fault)
+        device->fault(device);
     spin_unlock(&iommu.lock);
-    if (known || master)
+    if (stop || master || reserved)
         log_line("IOMMU: device %04x:%02x:%02x.%u was stopped: %s %lx is not its own", segment,
                  id >> 8, id >> 3 & 31, id & 7, what, address);
 }

@@ -28,6 +28,7 @@ struct iommu_device {
     struct list node; // iommu's own from here on
     struct iommu_domain *domain;
     void *interrupts;
+    bool stopped; // after a fault
 };
 
 struct iommu_message { // what a device writes, and where, to raise an interrupt

@@ -54,7 +54,8 @@ struct iommu_back_end {
     void (*enable)(struct iommu_unit *unit);
     // What a device needs before set_device. 0 or -ENOMEM.
     int (*prepare_device)(struct iommu_unit *unit, struct iommu_device *device);
-    // From now on the device reaches the domain; NULL: nothing, and raises no interrupt.
+    // From now on the device reaches the domain; NULL: nothing, and raises no interrupt, and if it
+    // has been stopped no fault is reported any more.
     void (*set_device)(struct iommu_unit *unit, const struct iommu_device *device,
                        const struct iommu_domain *domain);
     void (*flush)(struct iommu_unit *unit, const struct iommu_domain *domain);

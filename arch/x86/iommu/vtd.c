@@ -60,7 +60,13 @@ enum { // commands, 6.5.2, and their granularity "all"
     TLB_DRAIN = 3 << 6,
 };
 
-enum { ENTRY_PRESENT = 1, ENTRIES = 512, REASON_INTERRUPT = 0x20, REASON_INTERRUPT_END = 0x30 };
+enum {
+    ENTRY_PRESENT = 1,
+    ENTRY_SILENT = 2,
+    ENTRIES = 512,
+    REASON_INTERRUPT = 0x20,
+    REASON_INTERRUPT_END = 0x30
+};
 
 static unsigned common_levels = CAP_3_LEVELS | CAP_4_LEVELS;
 // For all units; the index is the vector.
@@ -191,7 +197,7 @@ static void write_interrupt(struct iommu_unit *unit, unsigned vector,
 static void set_device(struct iommu_unit *unit, const struct iommu_device *device,
                        const struct iommu_domain *domain) {
     volatile uint64_t *context = context_of(unit, device->id);
-    context[0] = 0;
+    context[0] = device->stopped ? ENTRY_SILENT : 0;
     if (domain) {
         context[1] = (iommu_can.format.levels - 2) | (uint64_t)domain->id << 8;
         context[0] = domain->root | ENTRY_PRESENT;

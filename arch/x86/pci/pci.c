@@ -8,7 +8,11 @@
 #include "core/log.h"
 #include "core/mm/heap.h"
 
-enum { PCI_BASE_BRIDGE = 6, CLASS_IDE = 0x0101 }; // class codes, PCI 3.0 appendix D
+enum {
+    PCI_BASE_BRIDGE = 6,
+    CLASS_IDE = 0x0101,
+    CLASS_IOMMU = 0x0806
+}; // class codes, PCI 3.0 appendix D
 enum { INTEL_440FX = 0x12378086 };
 enum { BAR_MAPPED_MAX = 64 << 20 }; // larger ones are for programs to map
 
@@ -174,8 +178,10 @@ static void read_device(pci_function function, bool multiple) {
     device->class = read_32(device, PCI_CLASS_REVISION);
     unsigned type = pci_read(function, PCI_HEADER_TYPE, 1) & 0x7f;
     device->bridge = type == PCI_HEADER_TYPE_BRIDGE;
-    // Bridges of all kinds are part of the machine.
-    device->kernel_uses = type != PCI_HEADER_TYPE_NORMAL || device->class >> 24 == PCI_BASE_BRIDGE;
+    // Bridges of all kinds are part of the machine, and so are IOMMUs.
+    device->kernel_uses = type != PCI_HEADER_TYPE_NORMAL ||
+                          device->class >> 24 == PCI_BASE_BRIDGE ||
+                          device->class >> 16 == CLASS_IOMMU;
     read_capabilities(device);
     if (device->bridge)
         device->bus_below = (uint8_t)pci_read(function, PCI_SECONDARY_BUS, 1);
