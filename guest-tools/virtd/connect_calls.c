@@ -10,7 +10,6 @@
 
 // virDrvFeature of libvirt: what the client asks of the server.
 enum {
-    FEATURE_FD_PASSING = 8,
     FEATURE_TYPED_PARAM_STRING = 9,
     FEATURE_PROGRAM_KEEPALIVE = 10,
     FEATURE_REMOTE_EVENT_CALLBACK = 14,

@@ -28,5 +28,4 @@ enum {
 
 void event_lifecycle(const struct domain *domain, enum lifecycle_event event, unsigned detail);
 void event_reboot(const struct domain *domain);
-void event_control_error(const struct domain *domain);
 void event_balloon(const struct domain *domain, uint64_t kib);

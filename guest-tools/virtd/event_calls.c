@@ -10,7 +10,7 @@
 #include "memory.h"
 #include "session.h"
 
-enum { EVENT_LIFECYCLE = 0, EVENT_REBOOT = 1, EVENT_CONTROL_ERROR = 7, EVENT_BALLOON = 13 };
+enum { EVENT_LIFECYCLE = 0, EVENT_REBOOT = 1, EVENT_BALLOON = 13 };
 enum { EVENT_IDS = 64 };
 
 // What is sent for each event: callback id, domain, words.
@@ -52,10 +52,6 @@ void event_lifecycle(const struct domain *domain, enum lifecycle_event event, un
 
 void event_reboot(const struct domain *domain) {
     session_each(send_message, &(struct message){domain, EVENT_REBOOT, 319, NULL, 0});
-}
-
-void event_control_error(const struct domain *domain) {
-    session_each(send_message, &(struct message){domain, EVENT_CONTROL_ERROR, 325, NULL, 0});
 }
 
 void event_balloon(const struct domain *domain, uint64_t kib) {

@@ -13,7 +13,7 @@
 #include "memory.h"
 #include "vmm.h"
 
-enum { START_PAUSED = 1 << 0, SHUTDOWN_ACPI = 1 << 0, DESTROY_GRACEFUL = 1 << 0 };
+enum { START_PAUSED = 1 << 0, SHUTDOWN_ACPI = 1 << 0 };
 
 // Reads the definition in `text`, and finds the domain that it is about, if there is one. NULL: the
 // call has failed.
