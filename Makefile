@@ -181,6 +181,7 @@ help:
 	@echo 'make run PROGRAM=path ARGS="..." FILES="a b"'
 	@echo '                      boot with a static Linux program; its exit status is that of make'
 	@echo '                      both: CPUS=2 MEMORY=512 (MiB) MACHINE=kvm|bochs|tcg TIMEOUT= (seconds)'
+	@echo "                      VIRTD_PORT= the TCP port for libvirt's clients"
 	@echo 'make image            $(OUT)/ashlar.img, a GPT disk image for a USB stick'
 	@echo "make selftests        Linux's KVM selftests, a row each; TESTS= names some, LIMIT= seconds for each,"
 	@echo "                      HOST=linux on Linux's own KVM"
