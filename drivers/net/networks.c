@@ -90,7 +90,7 @@ void networks_print(FILE *out) {
                 names[n], names[n]);
         for (unsigned i = 0; i < port_count; i++)
             fprintf(out, "drivers_net_%s_total{port=\"%s\"} %llu\n", names[n], ports[i].name,
-                    (unsigned long long)__atomic_load_n(&(&ports[i].counters.rx_packets)[n],
+                    (unsigned long long)__atomic_load_n((uint64_t *)&ports[i].counters + n,
                                                         __ATOMIC_RELAXED));
     }
 }

@@ -2,6 +2,7 @@
 // Which driver an interface needs, and the thread that moves its frames.
 #include "drivers/net/nic.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -152,20 +153,27 @@ static struct nic *open_device(const char *address) {
 
 const char *nic_start(const char *address, struct net_switch *bridge,
                       struct net_counters *counters) {
-    struct nic_port *port = calloc(1, sizeof(*port));
     struct nic *nic = open_device(address);
+    struct nic_port *port = nic ? calloc(1, sizeof(*port)) : NULL;
     pthread_t thread;
 
-    if (!port || !nic)
-        return NULL; // and that is said
-    *port = (struct nic_port){.port = {.counters = counters}, .nic = nic};
-    int error = net_port_attach(&port->port, bridge);
-    if (!error)
+    if (!nic)
+        return NULL;
+    int error = -ENOMEM;
+    if (port) {
+        *port = (struct nic_port){.port = {.counters = counters}, .nic = nic};
+        error = net_port_attach(&port->port, bridge);
+    }
+    if (!error) {
         error = -pthread_create(&thread, NULL, run, port);
+        if (error)
+            net_port_detach(&port->port);
+    }
     if (error) {
         fprintf(stderr, "drivers: network interface %s: %s\n", nic->pci->identity.address,
                 strerror(-error));
         pci_close(nic->pci);
+        free(port);
         return NULL;
     }
     printf("drivers: network interface %s\n", nic->pci->identity.address);

@@ -2,7 +2,7 @@
 // A guest's memory, rings and all, is the input: what the network's back end takes from it and puts
 // into it stays within, and ends.
 // Sources: drivers/vhost_user/message.c drivers/vhost_user/inflight.c
-// drivers/vhost_user/shared_mapping.c
+// Sources: drivers/vhost_user/shared_mapping.c
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>

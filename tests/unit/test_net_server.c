@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Frames between a guest's rings and the switch.
-// Sources: drivers/vhost_user/message.c drivers/vhost_user/inflight.c drivers/vhost_user/shared_mapping.c
+// Sources: drivers/vhost_user/message.c drivers/vhost_user/inflight.c
+// Sources: drivers/vhost_user/shared_mapping.c
 #include <check.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
