@@ -90,3 +90,11 @@ const struct machine_disk *machine_disks(const char *address) {
         fprintf(stderr, "drivers: %s is no disk controller that is known\n", address);
     return first;
 }
+
+void machine_disks_list(FILE *file) {
+    for (const struct machine_disk *disk = machine_disks(NULL); disk; disk = disk->next)
+        fprintf(file, "device=%s,unit=%u: %llu MiB, serial=%.*s%s%s\n", disk->address, disk->unit,
+                (unsigned long long)disk->device->sectors >> 11, (int)BLOCK_ID_SIZE,
+                disk->device->id, disk->device->discards ? ", discards" : "",
+                disk->device->read_only ? ", read-only" : "");
+}

@@ -2,6 +2,8 @@
 // The disks at the machine's controllers: NVMe, AHCI, IDE, virtio.
 #pragma once
 
+#include <stdio.h>
+
 #include "drivers/block/block_device.h"
 
 struct machine_disk {
@@ -15,3 +17,6 @@ struct machine_disk {
 // over and reset when it is first asked for, and kept. NULL where there are none; why a controller
 // cannot be used is said on standard error.
 const struct machine_disk *machine_disks(const char *address);
+
+// A line for each disk: how --disk names it, its size and its serial number.
+void machine_disks_list(FILE *file);

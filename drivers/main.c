@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "drivers/machine_disks.h"
 #include "drivers/net/networks.h"
 #include "drivers/options.h"
 #include "drivers/sandbox/sandbox.h"
@@ -55,6 +56,10 @@ int main(int argc, char **argv) {
     options_parse(&options, argc, argv);
     if (options.landlock)
         confine(&options);
+    if (options.list) {
+        machine_disks_list(stdout);
+        return 0;
+    }
     if (served_disks_start(&options) < 0 || networks_start(&options) < 0 ||
         (options.statistics && statistics_start(options.statistics, writers) < 0))
         return 1;

@@ -35,6 +35,7 @@ static const char usage_text[] =
     "  --statistics PATH\n"
     "                 counters in Prometheus's text format to those who connect to the socket\n"
     "  --landlock         open nothing but what is named here and the machine's devices\n"
+    "  --list         show the machine's disks, whose controllers are reset for that, and end\n"
     "  --help\n";
 
 static void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -190,13 +191,11 @@ static void parse_nic(struct options *options, char *argument) {
 }
 
 void options_parse(struct options *options, int argc, char **argv) {
-    static const struct option table[] = {{"disk", required_argument, NULL, 'd'},
-                                          {"net", required_argument, NULL, 'n'},
-                                          {"nic", required_argument, NULL, 'i'},
-                                          {"statistics", required_argument, NULL, 's'},
-                                          {"landlock", no_argument, NULL, 'l'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option table[] = {
+        {"disk", required_argument, NULL, 'd'}, {"net", required_argument, NULL, 'n'},
+        {"nic", required_argument, NULL, 'i'},  {"statistics", required_argument, NULL, 's'},
+        {"landlock", no_argument, NULL, 'l'},   {"list", no_argument, NULL, 'L'},
+        {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0}};
     int option;
 
     *options = (struct options){0};
@@ -216,6 +215,9 @@ void options_parse(struct options *options, int argc, char **argv) {
             break;
         case 'l':
             options->landlock = true;
+            break;
+        case 'L':
+            options->list = true;
             break;
         case 'h':
             fputs(usage_text, stdout);
