@@ -19,6 +19,7 @@ SELFTEST_LIMIT = 30  # seconds of the machine's clock for each
 FILES = {"network": ("guest/vmlinuz", "guest/initrd.img"),
          "linuxpair": ("guest/vmlinuz", "guest/initrd.img"),
          "driverdomain": ("guest/vmlinuz", "guest/initrd.img"),
+         "virtd_restart": ("guest/vmlinuz", "guest/initrd.img"),
          "vmm_api": ("guest/vmlinuz", "guest/initrd.img")}
 # More lines of ashlar.conf.
 CONFIG = {"restart": {"drivers": "--disk socket=/run/drivers/disk,path=/work/disk.img"}}
