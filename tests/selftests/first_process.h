@@ -10,6 +10,7 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 static inline void first_process_load(const char *name, const char *parameters) {
@@ -40,8 +41,10 @@ static inline void first_process_begin(void) {
     first_process_load("kvm-amd.ko", "nested=0");
 }
 
-// Powers off: Bochs ends where its port is told so, other machines have ACPI.
+// Powers off once all that was printed is out: Bochs ends where its port is told so, other machines have ACPI.
 static inline void first_process_end(void) {
+    fflush(stdout);
+    tcdrain(STDOUT_FILENO);
     if (iopl(3) == 0)
         for (const char *c = "Shutdown"; *c; c++)
             outb((unsigned char)*c, 0x8900);
