@@ -102,13 +102,14 @@ stty -F /dev/ttyS0 crtscts
 echo "Linux $(uname -r) on $(nproc) CPUs, $(awk '$1 == "MemTotal:" { print int($2 / 1024) }' \
 /proc/meminfo) MiB. poweroff ends this machine."
 END
-# The power button, and a panic's report to the monitor.
+# The power button, a panic's report to the monitor, and the network.
 cat >>root/etc/startup <<'END'
 { modprobe -a button evdev pvpanic-mmio; acpid -l /dev/null -p /tmp/acpid.pid; } 2>/dev/null &
+[ ! -e /sys/class/net/eth0 ] || udhcpc -i eth0 -n -q >/dev/null 2>&1 &
 END
 printf '#!/bin/sh\npoweroff\n' >root/etc/acpi/PWRF/00000080
 chmod 755 root/etc/acpi/PWRF/00000080
-# udhcpc -i eth0: an address for good.
+# An address for good.
 mkdir -p root/etc/udhcpc
 cat >root/etc/udhcpc/default.script <<'END'
 #!/bin/sh
