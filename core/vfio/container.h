@@ -41,6 +41,8 @@ int vfio_container_add(struct vfio_container *container, struct vfio_group *grou
 void vfio_container_remove(struct vfio_container *container, struct vfio_group *group);
 
 device_open vfio_group_open; // object: struct vfio_group
+// NULL: the file is no group.
+struct vfio_group *vfio_group_of(const struct file *file);
 
 // dma.c; `changing` held:
 // Ends all mappings that begin in [start, end); bytes.

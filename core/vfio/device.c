@@ -151,6 +151,10 @@ static int64_t device_ioctl(struct file *file, unsigned command, uint64_t argume
         return set_irqs(device, argument);
     case VFIO_DEVICE_RESET:
         return reset(device);
+    case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+        return vfio_hot_reset_info(device, argument);
+    case VFIO_DEVICE_PCI_HOT_RESET:
+        return vfio_hot_reset(device, argument);
     default:
         return -ENOTTY;
     }
@@ -165,7 +169,10 @@ static void device_release(struct file *file) {
     pci_quiesce(pci);
     vfio_region_revoke(device);
     vfio_irq_disable(device);
-    if (pci_reset(pci) == -EIO)
+    int error = pci_reset(pci);
+    if (error == -ENOTTY)
+        pci_settle();
+    else if (error)
         log_line("PCI %x: the device does not come back after its reset", pci->function);
     pci_quiesce(pci); // the reset has put the command register back
     atomic_store(&pci->owner, NULL);

@@ -91,3 +91,12 @@ bool pci_can_reset(const struct pci_device *pci);
 // Puts the function back to its first state and its configuration back to what it was. 0, -ENOTTY:
 // it cannot, -EIO: it does not come back. Waits up to a second.
 int pci_reset(const struct pci_device *pci);
+// Waits until a device that cannot be reset has ended what it had begun when its bus mastering was
+// switched off: QEMU's have looked up their memory then and go on using it.
+void pci_settle(void);
+// The same for all functions on the bus below a bridge. 0, -ENOMEM, -EIO.
+int pci_bus_reset(const struct pci_device *bridge);
+
+// hot_reset.c: VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, VFIO_DEVICE_PCI_HOT_RESET.
+int64_t vfio_hot_reset_info(const struct vfio_device *device, uint64_t argument);
+int64_t vfio_hot_reset(const struct vfio_device *device, uint64_t argument);

@@ -105,6 +105,10 @@ static void group_release(struct file *file) {
 static const struct file_ops group_ops = {
     .name = "vfio-group", .ioctl = group_ioctl, .release = group_release};
 
+struct vfio_group *vfio_group_of(const struct file *file) {
+    return file->ops == &group_ops ? file->object : NULL;
+}
+
 struct file *vfio_group_open(void *object, int flags, int *error) {
     struct vfio_group *group = object;
     struct file *file = NULL;

@@ -4,11 +4,13 @@
 #include <asm/errno.h>
 #include <linux/pci_regs.h>
 #include "arch/x86/cpu.h"
+#include "core/mm/heap.h"
 #include "core/sched/thread.h"
 #include "core/sched/wait.h"
 #include "core/vfio/device.h"
 
 #define MILLISECOND 1000000ull
+enum { BUS_FUNCTIONS = 256 };
 enum { SETTLE = 100, POWER = 10, BRIDGE = 2, PATIENCE = 1000 }; // ms
 
 static void sleep(unsigned milliseconds) {
@@ -58,11 +60,15 @@ static void power_reset(const struct pci_device *pci) {
     sleep(POWER);
 }
 
-static void bridge_reset(const struct pci_device *pci) {
-    set_bits(pci->above, PCI_BRIDGE_CONTROL, 0, PCI_BRIDGE_CTL_BUS_RESET);
+static void bridge_reset(const struct pci_device *bridge) {
+    set_bits(bridge, PCI_BRIDGE_CONTROL, 0, PCI_BRIDGE_CTL_BUS_RESET);
     sleep(BRIDGE);
-    set_bits(pci->above, PCI_BRIDGE_CONTROL, PCI_BRIDGE_CTL_BUS_RESET, 0);
+    set_bits(bridge, PCI_BRIDGE_CONTROL, PCI_BRIDGE_CTL_BUS_RESET, 0);
     sleep(SETTLE);
+}
+
+static void above_reset(const struct pci_device *pci) {
+    bridge_reset(pci->above);
 }
 
 // The mildest there is; NULL: none.
@@ -78,7 +84,7 @@ static void (*reset_of(const struct pci_device *pci))(const struct pci_device *p
                         PCI_PM_CTRL_NO_SOFT_RESET))
         return power_reset;
     if (pci->above && alone_on_bus(pci))
-        return bridge_reset;
+        return above_reset;
     return NULL;
 }
 
@@ -86,30 +92,66 @@ bool pci_can_reset(const struct pci_device *pci) {
     return reset_of(pci) != NULL;
 }
 
+void pci_settle(void) {
+    sleep(SETTLE);
+}
+
 enum { HEADER = 16 }; // registers
 
-int pci_reset(const struct pci_device *pci) {
-    void (*reset)(const struct pci_device *pci) = reset_of(pci);
-    uint32_t header[HEADER], control = 0;
-    if (!reset)
-        return -ENOTTY;
+struct state {
+    uint32_t header[HEADER], control;
+};
+
+static void save(const struct pci_device *pci, struct state *state) {
     for (unsigned i = 0; i < HEADER; i++)
-        header[i] = pci_read(pci->function, 4 * i, 4);
+        state->header[i] = pci_read(pci->function, 4 * i, 4);
     if (pci->express)
-        control = pci_read(pci->function, pci->express + PCI_EXP_DEVCTL, 2);
+        state->control = pci_read(pci->function, pci->express + PCI_EXP_DEVCTL, 2);
     pci_write(pci->function, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
-    reset(pci);
+}
+
+static int restore(const struct pci_device *pci, const struct state *state) {
     for (unsigned i = 0; pci_read(pci->function, PCI_VENDOR_ID, 2) != pci->vendor; i++) {
         if (i == PATIENCE)
             return -EIO;
         sleep(1);
     }
     if (pci->express)
-        pci_write(pci->function, pci->express + PCI_EXP_DEVCTL, 2, control);
-    for (unsigned i = HEADER; i-- > 1;)
-        if (i > 1)
-            pci_write(pci->function, 4 * i, 4, header[i]);
-        else
-            pci_write(pci->function, PCI_COMMAND, 2, header[i] & 0xffff);
+        pci_write(pci->function, pci->express + PCI_EXP_DEVCTL, 2, state->control);
+    for (unsigned i = HEADER; i-- > 2;)
+        pci_write(pci->function, 4 * i, 4, state->header[i]);
+    pci_write(pci->function, PCI_COMMAND, 2, state->header[1] & 0xffff);
     return 0;
+}
+
+int pci_reset(const struct pci_device *pci) {
+    void (*reset)(const struct pci_device *pci) = reset_of(pci);
+    struct state state;
+    if (!reset)
+        return -ENOTTY;
+    save(pci, &state);
+    reset(pci);
+    return restore(pci, &state);
+}
+
+int pci_bus_reset(const struct pci_device *bridge) {
+    struct state *states = heap_alloc(BUS_FUNCTIONS * sizeof *states);
+    unsigned count = 0;
+    int error = 0;
+    if (!states)
+        return -ENOMEM;
+    list_for_each(node, &pci_devices) {
+        const struct pci_device *pci = container_of(node, struct pci_device, node);
+        if (pci->above == bridge && count < BUS_FUNCTIONS)
+            save(pci, &states[count++]);
+    }
+    bridge_reset(bridge);
+    count = 0;
+    list_for_each(node, &pci_devices) {
+        const struct pci_device *pci = container_of(node, struct pci_device, node);
+        if (pci->above == bridge && count < BUS_FUNCTIONS && restore(pci, &states[count++]))
+            error = -EIO;
+    }
+    heap_free(states);
+    return error;
 }

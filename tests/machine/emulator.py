@@ -307,7 +307,9 @@ class QemuDevices(QemuTcg):
     name = "QEMU TCG with devices to drive"
 
     def more(self):
-        return ("-device", "edu,dma_mask=0xffffffffffffffff", "-device", "nvme,serial=1")
+        return ("-device", "edu,dma_mask=0xffffffffffffffff", "-device", "nvme,serial=1",
+                "-device", "pcie-root-port,id=below,chassis=1",
+                "-device", "virtio-rng-pci,bus=below,disable-legacy=on,iommu_platform=on")
 
 
 class QemuVtd(QemuDevices):
