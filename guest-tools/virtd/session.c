@@ -17,8 +17,9 @@ enum {
     READ_CHUNK = 65536,
     SILENCE_MS = 250,      // no client pauses that long within a message
     OUTPUT_ROOM = 1 << 18, // beyond this streams wait
-    OUTPUT_MAX = 16 << 20, // a client that leaves that much unread is given up
+    OUTPUT_MAX = 4 << 20,  // a client that leaves that much unread is given up
     METRICS_REQUEST_MAX = 8192,
+    SESSIONS_MAX = 64,
     AUTH_LIST = 66,
 };
 
@@ -28,6 +29,7 @@ static const uint8_t first_packet[] = {0, 0, 0, 28, 0x20, 0,         0x80, 0x86,
 
 static struct session *sessions;
 static uint64_t last_id;
+static unsigned session_count;
 
 struct session *session_find(uint64_t id) {
     struct session *session = sessions;
@@ -72,6 +74,7 @@ static void session_end(struct session *session) {
         at = &(*at)->next;
     }
     *at = session->next;
+    session_count--;
     buffer_free(&session->in);
     buffer_free(&session->out);
     free(session);
@@ -312,8 +315,14 @@ static void ready(struct watch *watch, uint32_t events) {
 }
 
 struct session *session_start(const struct transport *transport, int fd) {
-    struct session *session = allocate(sizeof(*session));
+    struct session *session;
 
+    if (session_count == SESSIONS_MAX) {
+        close(fd);
+        return NULL;
+    }
+    session_count++;
+    session = allocate(sizeof(*session));
     *session = (struct session){.watch = {.fd = fd, .ready = ready},
                                 .next = sessions,
                                 .id = ++last_id,

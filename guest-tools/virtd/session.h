@@ -51,7 +51,8 @@ struct session {
     struct stream *streams;
 };
 
-// Begins to serve a connected fd, which the session owns from then on.
+// Begins to serve a connected fd, which the session owns from then on. NULL: there are too many,
+// and it was closed.
 struct session *session_start(const struct transport *transport, int fd);
 struct session *session_find(uint64_t id); // NULL: gone
 void session_each(void (*visit)(struct session *session, void *context), void *context);

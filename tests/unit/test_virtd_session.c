@@ -474,6 +474,31 @@ START_TEST(test_refused_calls) {
 }
 END_TEST
 
+// Clients that only connect do not take all descriptors, nor harm those that are there.
+START_TEST(test_many_clients) {
+    int idle[100], closed = 0;
+    start();
+    connect_client(&sockets);
+    int first = client;
+    for (int i = 0; i < 100; i++) {
+        connect_client(&sockets);
+        idle[i] = client;
+        closed += !drain();
+    }
+    ck_assert_int_eq(closed, 100 - 63);
+    client = first;
+    check_client(0);
+    for (int i = 0; i < 100; i++)
+        close(idle[i]);
+    serve(100);
+    disconnect_client();
+    connect_client(&sockets);
+    check_client(0);
+    disconnect_client();
+    finish();
+}
+END_TEST
+
 Suite *virtd_session_suite(void) {
     Suite *suite = suite_create("virtd_session");
     TCase *tests = tcase_create("virtd_session");
@@ -484,6 +509,7 @@ Suite *virtd_session_suite(void) {
     tcase_add_test(tests, test_silence);
     tcase_add_test(tests, test_events);
     tcase_add_test(tests, test_keepalive);
+    tcase_add_test(tests, test_many_clients);
     tcase_add_test(tests, test_refused_calls);
     suite_add_tcase(suite, tests);
     return suite;
