@@ -26,8 +26,8 @@ int vcpu_exchange_slot(struct vcpu *vcpu, const struct memslot *slot, uint64_t g
 // raise.
 int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, uint64_t *gpa,
                            struct guest_exception *exception);
-// Reads up to size bytes of code at linear, with what virt_get_paging gave; returns how many could be
-// had (0: *exception says why).
+// Reads up to size bytes of code at linear, with what virt_get_paging gave; returns how many could
+// be had (0: *exception says why).
 unsigned guest_memory_fetch(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
                             uint8_t *bytes, unsigned size, struct guest_exception *exception);
 void guest_translate(struct vcpu *vcpu, struct kvm_translation *translation); // KVM_TRANSLATE

@@ -26,6 +26,6 @@ int paravirt_eoi(struct lapic *lapic, bool set);
 
 // schedule() from inside KVM_RUN: another vCPU of the VM may choose this one meanwhile.
 void vcpu_give_way(struct vcpu *vcpu);
-// Makes `target` the next to run here if it waits for a CPU there (NULL: the vCPU of the VM that has
-// waited longest); the caller, another vCPU's thread, then gives way.
+// Makes `target` the next to run here if it waits for a CPU there (NULL: the vCPU of the VM that
+// has waited longest); the caller, another vCPU's thread, then gives way.
 bool vcpu_yield_to(struct vcpu *vcpu, struct vcpu *target);

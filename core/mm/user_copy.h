@@ -8,8 +8,8 @@
 
 int copy_from_user(void *to, uint64_t from, size_t size); // 0 or -EFAULT
 int copy_to_user(uint64_t to, const void *from, size_t size);
-// A structure that grows with time, of which we know `known` bytes: what the caller's lacks is zero,
-// what it has more must be. 0, -EFAULT or -E2BIG.
+// A structure that grows with time, of which we know `known` bytes: what the caller's lacks is
+// zero, what it has more must be. 0, -EFAULT or -E2BIG.
 int copy_struct_from_user(void *to, size_t known, uint64_t from, uint64_t size);
 int clear_user(uint64_t to, size_t size);
 // Length without NUL, -EFAULT, or -ENAMETOOLONG when no NUL within size bytes.

@@ -41,7 +41,8 @@ static inline void first_process_begin(void) {
     first_process_load("kvm-amd.ko", "nested=0");
 }
 
-// Powers off once all that was printed is out: Bochs ends where its port is told so, other machines have ACPI.
+// Powers off once all that was printed is out: Bochs ends where its port is told so, other machines
+// have ACPI.
 static inline void first_process_end(void) {
     fflush(stdout);
     tcdrain(STDOUT_FILENO);
