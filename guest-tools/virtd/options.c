@@ -23,6 +23,7 @@ static const char usage_text[] =
     "  --vmm PATH         the program that runs a machine (default /bin/vmm)\n"
     "  --state DIRECTORY  definitions (default /var/lib/virtd)\n"
     "  --run DIRECTORY    what runs (default /run/virtd)\n"
+    "  --patience SECONDS how long a monitor may take to answer (default 60)\n"
     "  --help, --version\n";
 
 struct options options = {.socket = "/run/virtd/virtd.sock",
@@ -30,7 +31,8 @@ struct options options = {.socket = "/run/virtd/virtd.sock",
                           .serial_role = ROLE_ADMIN,
                           .vmm = "/bin/vmm",
                           .state = "/var/lib/virtd",
-                          .run = "/run/virtd"};
+                          .run = "/run/virtd",
+                          .patience = 60};
 
 static enum role parse_role(const char *name) {
     static const char *const roles[] = {
@@ -55,6 +57,7 @@ void options_parse(int argc, char **argv) {
         {"vmm", required_argument, NULL, 'v'},
         {"state", required_argument, NULL, 'd'},
         {"run", required_argument, NULL, 'r'},
+        {"patience", required_argument, NULL, 'p'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {0},
@@ -86,6 +89,9 @@ void options_parse(int argc, char **argv) {
             break;
         case 'r':
             options.run = optarg;
+            break;
+        case 'p':
+            options.patience = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'h':
             fputs(usage_text, stdout);

@@ -12,6 +12,7 @@ struct options {
     const char *vmm;   // the monitor's program
     const char *state; // directory of the definitions
     const char *run;   // directory of what runs; gone after a boot of the host
+    unsigned patience; // seconds that a monitor may take to answer
 };
 
 extern struct options options;

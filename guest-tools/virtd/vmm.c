@@ -60,6 +60,7 @@ static void gone(struct vmm *vmm) {
         vmm->watch.fd = -1;
     }
     timer_stop(&vmm->retry);
+    timer_stop(&vmm->patience);
     while (vmm->requests) {
         struct vmm_request *request = vmm->requests;
         vmm->requests = request->next;
@@ -100,8 +101,29 @@ void vmm_request(struct domain *domain, const char *line, vmm_done *done, void *
     for (at = &vmm->requests; *at; at = &(*at)->next) {
     }
     *at = request;
+    if (!vmm->patience.deadline) {
+        timer_start(&vmm->patience, options.patience * 1000ull);
+    }
     buffer_print(&vmm->out, "%s\n", line);
     flush(vmm);
+}
+
+// What waits for an answer waits no longer; the answers are still expected, in their order. One
+// that does not even start is ended.
+static void impatient(struct timer *timer) {
+    struct vmm *vmm = (struct vmm *)((char *)timer - offsetof(struct vmm, patience));
+    struct domain *domain = vmm->domain;
+
+    for (struct vmm_request *request = vmm->requests; request; request = request->next) {
+        vmm_done *done = request->done;
+        request->done = NULL;
+        if (done) {
+            done(domain, NULL, "the monitor does not answer", request->context);
+        }
+    }
+    if (vmm->starting) {
+        vmm_kill(domain);
+    }
 }
 
 bool answer_number(const char *answer, const char *key, uint64_t *value) {
@@ -139,8 +161,12 @@ static void serve_line(struct vmm *vmm, char *line, size_t length) {
     char *error = failed ? copy_string(line + 7) : NULL;
     buffer_consume(&vmm->in, vmm->answer + length + 1);
     vmm->answer = 0;
+    timer_stop(&vmm->patience);
     if (request) {
         vmm->requests = request->next;
+        if (vmm->requests) {
+            timer_start(&vmm->patience, options.patience * 1000ull);
+        }
         if (request->done) {
             request->done(vmm->domain, failed ? NULL : answer, error, request->context);
         }
@@ -213,8 +239,10 @@ static void retry(struct timer *timer);
 static struct vmm *make(struct domain *domain) {
     struct vmm *vmm = allocate(sizeof(*vmm));
 
-    *vmm = (struct vmm){
-        .watch = {.fd = -1, .ready = ready}, .retry = {.expired = retry}, .domain = domain};
+    *vmm = (struct vmm){.watch = {.fd = -1, .ready = ready},
+                        .retry = {.expired = retry},
+                        .patience = {.expired = impatient},
+                        .domain = domain};
     domain->vmm = vmm;
     vmm_request(domain, "events", NULL, NULL);
     return vmm;
@@ -257,6 +285,7 @@ static void retry(struct timer *timer) {
 
 static void forget(struct vmm *vmm) {
     vmm->domain->vmm = NULL;
+    timer_stop(&vmm->patience);
     free(vmm->requests);
     buffer_free(&vmm->out);
     free(vmm);

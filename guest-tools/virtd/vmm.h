@@ -12,7 +12,7 @@
 struct domain;
 
 // The answer's lines, each ended by a newline; or NULL and why the request failed, which is also
-// the end of the monitor. The domain is there in any case.
+// the end of the monitor, or that it takes too long. The domain is there in any case.
 typedef void vmm_done(struct domain *domain, const char *answer, const char *error, void *context);
 
 struct vmm_request {
@@ -23,7 +23,7 @@ struct vmm_request {
 
 struct vmm {
     struct watch watch; // fd -1: not connected yet
-    struct timer retry;
+    struct timer retry, patience;
     struct domain *domain;
     pid_t pid;
     struct buffer in, out;

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Stands in for vmm where there is no /dev/kvm: its control socket (guest-tools/vmm/control.h), and a console that echoes.
 
-A kernel named `missing` cannot be opened; the request `end EVENT` ends the machine with that event, `die` without one."""
+A kernel named `missing` cannot be opened; the request `end EVENT` ends the machine with that event, `die` without one;
+after `hang` nothing is answered."""
 
 import os
 import selectors
 import socket
 import sys
+import time
 
 SCROLL_BACK = b"the guest's first line\r\n"
 
@@ -50,7 +52,7 @@ class Monitor:
             self.event(self.state.replace("running", "resumed"))
         elif verb == "reset":
             self.event("reboot")
-        elif verb not in ("power-button", "kill", "end", "die"):
+        elif verb not in ("power-button", "kill", "end", "die", "hang"):
             return None
         return []
 
@@ -61,6 +63,8 @@ class Monitor:
         verb, _, argument = line.partition(" ")
         if verb == "console":
             client.sendall(SCROLL_BACK)
+        if verb == "hang":
+            time.sleep(1000)
         ends = {"power-button": "powered-off", "kill": "killed", "end": argument, "die": None}
         if verb in ends:
             self.end(ends[verb])

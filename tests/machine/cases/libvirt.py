@@ -180,8 +180,9 @@ def with_daemon(body):
         try:
             body(test, daemon, client)
         finally:
-            for name in client.run("virsh", "-q", "-c", client.uri, "list", "--name").split():
-                client.virsh("destroy", name)
+            if daemon.process.poll() is None:
+                for name in client.virsh("list", "--name").split():
+                    client.virsh("destroy", name)
             daemon.kill()
             shutil.rmtree(daemon.directory)
 
@@ -242,6 +243,21 @@ def policies(test, daemon, client):
         if state.startswith("running"):
             client.virsh("destroy", name)
         client.virsh("undefine", name)
+
+
+@case("virtd: a monitor that does not answer", "linux")
+@with_daemon
+def hanging_monitor(test, daemon, client):
+    daemon.kill()
+    daemon.start("--patience", "1")
+    client.define("guest")
+    client.virsh("start", "guest")
+    daemon.ask_monitor("hang")
+    client.expect("the monitor does not answer", "suspend", "guest", status=1)
+    client.expect("guest +running", "list")  # the others are served
+    client.virsh("dominfo", "guest")
+    client.virsh("destroy", "guest")
+    client.expect("shut off", "domstate", "guest")
 
 
 @case("virtd: what is refused, and how it is said", "linux")
