@@ -14,8 +14,7 @@
 #include <unistd.h>
 
 #define SECOND         1000000000ull
-#define TRANSFER_TIME  (10 * SECOND) // until a command counts as lost
-#define OTHERS_TIME    (30 * SECOND) // flush, discard, write zeroes
+#define COMMAND_TIME   (30 * SECOND) // until a command counts as lost
 #define ATTEMPTS_MAX   3
 #define SPINS          50    // polls of a busy queue without success before its thread sleeps
 #define WATCH_INTERVAL 1000  // ms between looks for lost commands
@@ -148,7 +147,7 @@ static void start(struct disk_queue *queue, unsigned slot) {
     struct disk_command *command = &queue->commands[slot];
 
     command->started = true;
-    command->deadline = now() + (moves_data(command->operation) ? TRANSFER_TIME : OTHERS_TIME);
+    command->deadline = now() + COMMAND_TIME;
     queue->started++;
     queue->exclusive =
         queue->controller->operations->exclusive & (1u << (unsigned)command->operation);
