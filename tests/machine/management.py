@@ -32,3 +32,6 @@ class Management:
                 pass
         except (OSError, ValueError):
             pass  # the machine is off
+        for client in mux.clients:  # who waits for an answer learns of it
+            client.connection.close()
+        self.listener.close()

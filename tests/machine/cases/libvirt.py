@@ -517,18 +517,19 @@ class Screen:
             image.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", self.WIDTH, self.HEIGHT, 8, 2, 0, 0, 0))
                         + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
 
-    def wait_for_text(self):
-        """Waits until the terminal, which is black below the tool bar, has bright characters on it."""
+    def wait_for_text(self, command):
+        """Types a command that prints many lines, until the terminal, black, has bright characters in its lower half."""
         deadline = time.monotonic() + COMMAND_TIMEOUT
         while True:
-            below = b"".join(self.rows()[72:])
-            black = below.count(b"\0\0\0")
+            self.click(self.WIDTH // 2, self.HEIGHT * 3 // 4)
+            subprocess.run(["xdotool", "type", command + "\n"], env=self.environment, check=True)
+            time.sleep(4)
+            below = b"".join(self.rows()[self.HEIGHT // 2:])
             bright = sum(1 for at in range(0, len(below), 4) if min(below[at:at + 3]) > 160)
-            if black > len(below) // 16 and 20 < bright < len(below) // 16:
+            if below.count(b"\0\0\0") > len(below) // 16 and 200 < bright < len(below) // 16:
                 return
             if time.monotonic() > deadline:
                 raise Failure("virt-manager shows no text console")
-            time.sleep(1)
 
     def stop(self):
         for process in reversed(self.processes):
@@ -546,7 +547,7 @@ def show_virt_manager(client, name):
         screen.click(*Screen.START_BUTTON)
         client.wait_for_state(name, "running")
         screen.expect("Opening console stream")
-        screen.wait_for_text()
+        screen.wait_for_text("dmesg | head -60")
     finally:
         screen.save("virt-manager.png")
         screen.stop()

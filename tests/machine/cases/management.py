@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The host's console and what manages it: vsh, statistics, roles, several clients on one serial port."""
+
+import os
+import re
+import subprocess
+import urllib.request
+
+import boot_disk
+from harness import case
+from management import Management
+
+from cases.libvirt import Client, Daemon, Pump, install
+
+TIMEOUT = 300
+PROMPT = r"^guest:~# "
+CLIENTS = ("libvirt-clients", "python3-libvirt")
+
+
+def type_line(test, line, pattern):
+    """Types slowly enough for a line editor of the guest's that looks for answers of the terminal."""
+    test.send(line + "\r")
+    return test.expect(pattern, TIMEOUT)
+
+
+@case("vsh: the guest of make run, left and attached again", "tcg")
+def vsh_on_console(test):
+    test.boot(guest=True, config=boot_disk.GUEST_DEVICES)
+    test.expect(PROMPT, TIMEOUT)
+    type_line(test, "echo $((6*7))is", r"^42is")
+    test.send("\x1d")
+    test.expect(r"^vsh # ", TIMEOUT)
+    type_line(test, "lisst", r"unknown command: 'lisst'")
+    type_line(test, "list", r"^ 1 +guest +running")
+    type_line(test, "dominfo guest", r"^CPU time: +[1-9][0-9.]*s")
+    type_line(test, "domstats guest", r"^  vcpu\.0\.io_exits\.sum=[1-9]")
+    type_line(test, "suspend guest", r"^Domain 'guest' suspended")
+    type_line(test, "resume guest", r"^Domain 'guest' resumed")
+    type_line(test, "console guest", r"^42is")  # what was shown before
+    type_line(test, "poweroff", r"reboot: Power down")
+    test.expect(r"^vsh # ", TIMEOUT)
+    type_line(test, "list", r"^ Id +Name")
+    type_line(test, "list --all", r"^ - +guest +shut off")
+    type_line(test, "start guest --console", PROMPT)
+    type_line(test, "poweroff", r"reboot: Power down")
+    test.expect(r"^vsh # ", TIMEOUT)
+    type_line(test, "quit", r"^init: vsh exited with 0")
+    test.check(test.wait_end(TIMEOUT) == 0, "the run did not end with 0")
+
+
+@case("vsh: power-off of the attached guest ends the machine", "")
+def power_off(test):
+    test.boot(guest=True, config=boot_disk.GUEST_DEVICES)
+    test.expect(PROMPT, TIMEOUT)
+    type_line(test, "poweroff", r"^init: vsh exited with 0")
+    test.check(test.wait_end(TIMEOUT) == 0, "the run did not end with 0")
+
+
+def counters(text, kind):
+    return {name: int(value) for name, value in re.findall(rf"^{kind} (\S+) (\d+)$", text, re.MULTILINE)}
+
+
+@case("libvirt: statistics of the guest of make run, for several clients at once", "tcg")
+def statistics(test):
+    install(*CLIENTS)
+    test.boot(guest=True, config=boot_disk.GUEST_DEVICES)
+    management = Management()
+    test.expect(PROMPT, TIMEOUT)
+    management.start(test.emulator.management)
+    client = Client(test, management.uri)
+    before = {}
+    with Pump(test):
+        for kind, name in (("domblkstat", "vda"), ("domifstat", "vnet0")):
+            before[kind] = counters(client.virsh(kind, "guest", name), name)
+    type_line(test, "dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct; ip link set eth0 up; "
+                    "arping -c 5 -I eth0 10.0.2.2; echo do''ne", "^done")
+    with Pump(test):
+        # One client waits for events while others come and go.
+        events = subprocess.Popen(["virsh", "-c", management.uri, "event", "--all", "--loop"],
+                                  stdout=subprocess.PIPE, text=True, env=dict(os.environ, LC_ALL="C"))
+        try:
+            after = counters(client.virsh("domblkstat", "guest", "vda"), "vda")
+            read = after["rd_bytes"] - before["domblkstat"]["rd_bytes"]
+            test.check(1 << 20 <= read <= (1 << 20) * 1.01, f"{read} bytes read, not 1 MiB")
+            test.check(after["rd_req"] - before["domblkstat"]["rd_req"] >= 16, "fewer than 16 requests")
+            after = counters(client.virsh("domifstat", "guest", "vnet0"), "vnet0")
+            test.check(after["tx_packets"] - before["domifstat"]["tx_packets"] >= 5, "fewer than 5 packets sent")
+            client.expect(r"^usage:|^user:", "nodecpustats")
+            client.expect(r"^total *: *[1-9]\d+ KiB", "nodememstats")
+            check_metrics(test, client, management.port)
+            client.virsh("suspend", "guest")
+            client.virsh("resume", "guest")
+            # vsh ends with the guest it is attached to, and the machine with vsh.
+            subprocess.run(["virsh", "-q", "-c", client.uri, "destroy", "guest"], timeout=60, check=False)
+        finally:
+            events.terminate()
+            seen = events.communicate()[0]
+        test.check(re.search("Suspended.*Resumed", seen, re.DOTALL), f"events: {seen}")
+    test.check(test.wait_end(TIMEOUT) == 0, "the run did not end with 0")
+
+
+def fetch_metrics(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        return answer.read().decode()
+
+
+def check_metrics(test, client, port):
+    text = fetch_metrics(port)
+    times = dict(re.findall(r'^ashlar_domain_vcpu_(seconds|wait_seconds)_total\{domain="guest",vcpu="0"\} (\S+)$', text,
+                            re.MULTILINE))
+    shown = int(client.expect(r"vcpu\.0\.time=(\d+)", "domstats", "guest").group(1)) / 1e9
+    now = float(re.search(r'vcpu_seconds_total\{domain="guest",vcpu="0"\} (\S+)', fetch_metrics(port)).group(1))
+    test.check(0 < float(times["seconds"]) <= shown <= now, f"{times} {shown} {now}")
+    busy = sum(float(value) for value in re.findall(r'cpu_seconds_total\{cpu="\d+",mode="guest"\} (\S+)', text))
+    test.check(abs(busy - float(times["seconds"])) < 0.05 * busy + 0.1, f"guest {busy} s, of its vCPU {times}")
+    for pattern in (r'^ashlar_domain_vcpu_events_total\{domain="guest",vcpu="0",event="io_exits"\} [1-9]',
+                    r'^ashlar_domain_block_requests_total\{domain="guest",device="vda",operation="read"\} [1-9]',
+                    r"^ashlar_memory_kernel_bytes [1-9]"):
+        test.check(re.search(pattern, text, re.MULTILINE), f"no {pattern} in {text}")
+    tool = promtool(test)
+    done = subprocess.run([tool, "check", "metrics"], input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False)
+    test.check(done.returncode == 0 and not done.stdout, f"promtool: {done.stdout}")
+
+
+def promtool(test):
+    """Debian's, out of its package, whose daemon we do not want."""
+    directory = os.path.join(test.out, "promtool")
+    path = os.path.join(directory, "usr/bin/promtool")
+    if not os.path.exists(path):
+        os.makedirs(directory, exist_ok=True)
+        subprocess.run("apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb .", shell=True, check=True,
+                       cwd=directory, stderr=subprocess.DEVNULL)
+    return path
+
+
+@case("virtd: roles of transports, and the audit log", "linux")
+def roles(test):
+    install(*CLIENTS)
+    daemon = Daemon(test)
+    client = Client(test, f"qemu+unix:///system?socket={daemon.socket}")
+    try:
+        client.define("demo")
+    finally:
+        daemon.kill()
+    for role, denied in (("monitor", ("start", "define", "undefine")), ("operator", ("define", "undefine"))):
+        log = os.path.join(test.directory, f"{role}.log")
+        daemon.start("--socket-role", role, "--audit", log)
+        try:
+            client.expect("demo", "list", "--all")
+            client.virsh("dumpxml", "demo")
+            for verb in denied:
+                what = os.path.join(test.directory, "demo.xml") if verb == "define" else "demo"
+                client.expect("authentication failed|not allowed on the transport 'unix'", verb, what, status=1)
+            if role == "operator":
+                client.virsh("start", "demo")
+                client.virsh("destroy", "demo")
+        finally:
+            daemon.kill()
+        with open(log, encoding="ascii") as file:
+            lines = file.read()
+        test.check(re.search(r"^\d{4}-\d\d-\d\dT\S+Z transport=unix call=DOMAIN_DEFINE_XML domain=\S+ result=45$", lines,
+                             re.MULTILINE), f"the audit log has no refusal: {lines}")
+        test.check(role == "monitor" or "call=DOMAIN_CREATE domain=demo result=0" in lines, f"no start in {lines}")
