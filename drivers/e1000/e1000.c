@@ -47,8 +47,9 @@ enum {
     TCTL_PSP = 1 << 3,
     TCTL_COLLISIONS = 0x0f << 4 | 0x40 << 12, // 13.4.33: the values for full duplex
     TIPG_COPPER = 10 | 8 << 10 | 6 << 20,     // 13.4.34
-    // ICR: what was sent, link changes, RXDMT0, RXO, RXT0; the 82574's queues and "other"
-    CAUSES = 0x01 | 0x04 | 0x10 | 0x40 | 0x80 | 0x01f00000,
+    // ICR: link changes, RXDMT0, RXO, RXT0, what was sent; on the 82574 also each queue and "other"
+    CAUSES = 0x04 | 0x10 | 0x40 | 0x80 | 0x01300000,
+    CAUSES_SENT = 0x01 | 0x00c00000,
     IVAR_ALL_VECTOR_0 = 0x88888, // each cause's valid bit
     RECEIVED_DONE = 1,           // status
     RECEIVED_END = 2,
@@ -125,8 +126,10 @@ static bool transmit(struct nic *nic, const struct net_frame *frame) {
 
     while (e1000->oldest_sent != index && e1000->sent[e1000->oldest_sent].status & SENT_DONE)
         e1000->oldest_sent = (e1000->oldest_sent + 1) % RING_SIZE;
-    if (next == e1000->oldest_sent)
+    if (next == e1000->oldest_sent) {
+        set(e1000, IMS, CAUSES_SENT); // until it interrupts; what was sent by now does so at once
         return false;
+    }
     memcpy(e1000->send_buffers + index * NIC_BUFFER_SIZE, frame->bytes, frame->length);
     e1000->sent[index].length = (uint16_t)frame->length;
     e1000->sent[index].command = SEND_END | SEND_CHECK_SEQUENCE | SEND_REPORT;

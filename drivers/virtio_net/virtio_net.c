@@ -49,8 +49,7 @@ static struct net_frame *receive(struct nic *nic) {
     return frame;
 }
 
-static bool transmit(struct nic *nic, const struct net_frame *frame) {
-    struct virtio_net *net = (struct virtio_net *)nic;
+static unsigned free_slot(struct virtio_net *net) {
     uint32_t written;
     unsigned slot = 0;
 
@@ -58,6 +57,19 @@ static bool transmit(struct nic *nic, const struct net_frame *frame) {
         continue;
     while (slot < net->send.slots && net->send.busy[slot])
         slot++;
+    return slot;
+}
+
+// The device interrupts for what it has sent only where there is no room.
+static bool transmit(struct nic *nic, const struct net_frame *frame) {
+    struct virtio_net *net = (struct virtio_net *)nic;
+    unsigned slot = free_slot(net);
+
+    net->send.available->flags = slot < net->send.slots ? VRING_AVAIL_F_NO_INTERRUPT : 0;
+    if (slot == net->send.slots) {
+        __atomic_thread_fence(__ATOMIC_SEQ_CST); // it may have sent in between
+        slot = free_slot(net);
+    }
     if (slot == net->send.slots)
         return false;
     const struct virtio_piece piece = {net->send_addresses[slot],
