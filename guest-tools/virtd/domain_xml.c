@@ -331,8 +331,8 @@ static bool check_name(struct xml *domain, struct refusal *refusal) {
     uint8_t bytes[UUID_BYTES];
     char text[UUID_TEXT];
 
-    if (!name || !*name || strpbrk(name, "/\n") || strlen(name) > 255) {
-        return refuse(refusal, ERROR_XML, "a domain needs a <name>, without '/'");
+    if (!name || !*name || strpbrk(name, "/\t\r\n") || strlen(name) > 255) {
+        return refuse(refusal, ERROR_XML, "a domain needs a <name>, of one line and without '/'");
     }
     if (!uuid) {
         if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "guest-tools/virtd/access.h"
 #include "guest-tools/virtd/call.h"
 #include "guest-tools/virtd/domain.h"
 #include "guest-tools/virtd/domain_store.h"
@@ -474,6 +475,31 @@ START_TEST(test_refused_calls) {
 }
 END_TEST
 
+// A name that would be a line of the audit log, or a result, is one word of one line.
+START_TEST(test_audit) {
+    struct buffer arguments = {0};
+    char path[64], text[512];
+    start();
+    snprintf(path, sizeof path, "%s/audit", directory);
+    audit_open(path);
+    connect_client(&sockets);
+    check_client(0);
+    xdr_put_string(&arguments, "a\nb result=0");
+    xdr_put_fixed(&arguments, fixed_uuid, sizeof fixed_uuid);
+    xdr_put_u32(&arguments, 0);
+    ck_assert_int_eq(call(9, &arguments).status, PACKET_ERROR);
+    FILE *log = fopen(path, "r");
+    ck_assert(fgets(text, sizeof text, log));
+    ck_assert_ptr_nonnull(
+        strstr(text, " transport=unix call=DOMAIN_CREATE domain=a%0ab%20result=0 result=42\n"));
+    ck_assert(!fgets(text, sizeof text, log));
+    fclose(log);
+    buffer_free(&arguments);
+    disconnect_client();
+    finish();
+}
+END_TEST
+
 // Clients that only connect do not take all descriptors, nor harm those that are there.
 START_TEST(test_many_clients) {
     int idle[100], closed = 0;
@@ -509,6 +535,7 @@ Suite *virtd_session_suite(void) {
     tcase_add_test(tests, test_silence);
     tcase_add_test(tests, test_events);
     tcase_add_test(tests, test_keepalive);
+    tcase_add_test(tests, test_audit);
     tcase_add_test(tests, test_many_clients);
     tcase_add_test(tests, test_refused_calls);
     suite_add_tcase(suite, tests);
