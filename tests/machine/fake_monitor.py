@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 
-SCROLL_BACK = b"the guest's first line\r\n"
+SCROLL_BACK = b"".join(b"line %d of the guest's\r\n" % number for number in range(40))
 
 
 class Monitor:
