@@ -83,7 +83,7 @@ static bool put_interface(FILE *to, char *argument) {
     static unsigned number;
     char *values[KEYS] = {0};
 
-    if (!parse(argument, values)) {
+    if (!parse(argument, values) || values[PATH] || values[READONLY] || values[NUM_QUEUES]) {
         return false;
     }
     fputs("<interface type='vhostuser'>", to);
