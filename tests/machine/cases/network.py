@@ -2,6 +2,7 @@
 """The driver domain's network: its switch on Linux between two of Debian's QEMUs, peers that nobody here wrote, and its
 drivers on Ashlar, below a guest that talks to a server on this host."""
 
+import base64
 import contextlib
 import hashlib
 import http.server
@@ -98,13 +99,20 @@ FILE = random.Random(2).randbytes(1 << 20)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """FILE, whatever is asked for."""
+    """FILE, whatever is asked for; the digest of what is posted."""
+
+    def answer(self, content):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(FILE)))
-        self.end_headers()
-        self.wfile.write(FILE)
+        self.answer(FILE)
+
+    def do_POST(self):
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(f"sent {hashlib.sha256(content).hexdigest()}\n".encode())
 
     def log_message(self, *_):  # the test says what matters
         pass
@@ -122,18 +130,22 @@ def web_server():
 
 
 def fetch_by_each(test, nics):
-    """A guest with an interface for each of NICS, {network: address}, fetches FILE by each of them."""
+    """A guest with an interface for each of NICS, {network: address}, fetches FILE by each of them and sends it back
+    as text: busybox's wget posts no zeros."""
     drivers = " ".join(f"--nic switch=n{network},device={address} --net socket=/run/drivers/n{network},switch=n{network}"
                        for network, address in nics.items())
     devices = " ".join(f"--net vhost_user=true,socket=/run/drivers/n{network}" for network in nics)
     with web_server() as port:
-        script = "; ".join(f"udhcpc -n -q -i eth{number} && wget -q -O - http://10.0.{network}.2:{port}/ | sha256sum | "
-                           f"sed 's/^/{network} /'" for number, network in enumerate(nics))
+        script = "; ".join(
+            f"udhcpc -n -q -i eth{number} && wget -q -O /tmp/f http://10.0.{network}.2:{port}/ && "
+            f"sha256sum /tmp/f && base64 /tmp/f >/tmp/g && wget -q -O - --post-file=/tmp/g http://10.0.{network}.2:{port}/"
+            for number, network in enumerate(nics))
         test.boot(guest=True, config={"drivers": drivers, "guest.devices": devices,
                                       "guest.cmdline": f'{QUIET} nokaslr mitigations=off RUN="{script}"'})
         for network in nics:
             test.expect(rf"lease of 10\.0\.{network}\.\d+ obtained")
-            test.expect(rf"^{network} {hashlib.sha256(FILE).hexdigest()}")
+            test.expect(rf"^{hashlib.sha256(FILE).hexdigest()}  /tmp/f")
+            test.expect(rf"^sent {hashlib.sha256(base64.encodebytes(FILE)).hexdigest()}")
         test.check(test.wait_end() == 0, "the run did not end with 0")
 
 
