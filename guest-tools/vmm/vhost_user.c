@@ -10,6 +10,7 @@
 #include <linux/virtio_ring.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -28,7 +29,9 @@
 #define CONNECT_PATIENCE_MS 10000
 #define RECONNECT_PAUSE_MS  10
 #define ANSWER_PATIENCE_S   10
-#define PACKED_START        0x80008000u // SET_VRING_BASE: both at 0, wrap counters 1
+// Of the fields for the features below: older back ends refuse to tell more than they know.
+#define BLOCK_CONFIG_SIZE (offsetof(struct virtio_blk_config, write_zeroes_may_unmap) + 1)
+#define PACKED_START      0x80008000u // SET_VRING_BASE: both at 0, wrap counters 1
 
 #define PROTOCOL_FEATURES                                                                          \
     (BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |                        \
@@ -162,6 +165,9 @@ static int read_device_config(struct vhost_user *front) {
         return 0;
     }
     int error = ask(front, &message, true);
+    if (!error && message.size < 12 + front->device.class->config_size) {
+        error = -EPROTO; // how some say that it is too much
+    }
     if (!error) {
         memcpy(front->config, message.config.bytes, front->device.class->config_size);
     }
@@ -577,7 +583,7 @@ static const struct virtio_class block_class = {.name = "vhost-user-blk",
                                                 .id = VIRTIO_ID_BLOCK,
                                                 .pci_class = 0x018000,
                                                 .queue_size = 256,
-                                                .config_size = sizeof(struct virtio_blk_config),
+                                                .config_size = BLOCK_CONFIG_SIZE,
                                                 .read_config = read_config,
                                                 .start = start,
                                                 .stop = stop};
