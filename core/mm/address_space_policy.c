@@ -28,8 +28,8 @@ static bool misplaced(struct address_space *space, uint64_t start, uint64_t end,
         spin_unlock(&space->lock);
         if (entry.size && !(policy.nodes >> numa_node_of(entry.physical, NULL) & 1))
             return true;
-        uint64_t size = entry.size ? entry.size : entry.hole_size;
-        address = (address & ~(size - 1)) + size;
+        address =
+            entry.size ? (address & ~(entry.size - 1)) + entry.size : address + entry.hole_size;
         thread_preemption_point();
     }
     return false;

@@ -142,14 +142,22 @@ int page_walker_map(const struct page_format *format, uint64_t root, uint64_t ad
     }
 }
 
+// As far as one cache line shows it, so that who scans a table of few pages takes few steps.
+static struct page_table_entry hole_at(const struct page_format *format, const uint64_t *entry,
+                                       unsigned level, uint64_t address) {
+    uint64_t span = 1ull << level_shift(level), size = span - (address & (span - 1));
+    while ((uintptr_t)++entry % CACHE_LINE && !(entry_load(entry) & format->present))
+        size += span;
+    return (struct page_table_entry){.hole_size = size};
+}
+
 struct page_table_entry page_walker_lookup(const struct page_format *format, uint64_t root,
                                            uint64_t address) {
     unsigned level;
-    uint64_t value = entry_load(walk(format, root, address, &level));
-    if (value & format->present)
-        return decode(format, value, level);
-    uint64_t span = 1ull << level_shift(level);
-    return (struct page_table_entry){.hole_size = span - (address & (span - 1))};
+    const uint64_t *entry = walk(format, root, address, &level);
+    uint64_t value = entry_load(entry);
+    return value & format->present ? decode(format, value, level)
+                                   : hole_at(format, entry, level, address);
 }
 
 struct page_table_entry page_walker_unmap(const struct page_format *format, uint64_t root,
@@ -157,10 +165,8 @@ struct page_table_entry page_walker_unmap(const struct page_format *format, uint
     unsigned level;
     uint64_t *entry = walk(format, root, address, &level);
     uint64_t value = entry_load(entry);
-    if (!(value & format->present)) {
-        uint64_t span = 1ull << level_shift(level);
-        return (struct page_table_entry){.hole_size = span - (address & (span - 1))};
-    }
+    if (!(value & format->present))
+        return hole_at(format, entry, level, address);
     value = __atomic_exchange_n(entry, 0, __ATOMIC_ACQ_REL);
     publish(format, entry, sizeof *entry);
     return decode(format, value, level);
