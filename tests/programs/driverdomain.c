@@ -21,8 +21,9 @@
 
 // Each writer has its part of the disk: 128 KiB of its own, written in pieces, synchronized,
 // read back past the cache, compared. The first bytes are those this program put there. Without
-// XSAVES and its kin: with them, in Bochs, programs of this guest now and then begin with registers
-// that are not theirs.
+// XSAVES and its kin: Bochs restores the AVX state of its compacted format from where it has not
+// saved it, so that programs lost registers. cpuid_compacts hides them there; this is for other
+// hosts in Bochs.
 static char command_line[] =
     "console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off tsc=reliable "
     "clearcpuid=xsaves,xsavec,xsaveopt "
