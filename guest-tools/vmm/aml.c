@@ -166,7 +166,7 @@ void aml_interrupt_resource(struct aml *aml, uint32_t interrupt) {
 }
 
 void aml_port_resources(struct aml *aml, uint16_t port, uint8_t ports, uint32_t interrupt) {
-    uint8_t template[32];
+    uint8_t template[32] = {0};
     struct aml bytes = {.data = template, .capacity = sizeof(template)};
     const struct ports_descriptor port_range = ports_descriptor(port, ports);
     const struct interrupt_descriptor line = interrupt_descriptor(interrupt);

@@ -35,7 +35,7 @@ void aml_pci_resources(struct aml *aml, uint16_t config_port, struct aml_window 
                        struct aml_window ports);
 
 // Name (name, "text").
-void aml_name_string(struct aml *aml, const char *name, const char *text);
+void aml_name_string(struct aml *aml, const char *text, const char *value);
 
 // Method (_EVT, 1) that notifies a device of status 0x80 (5.6.6), for a device of events with
 // aml_interrupt_resource.
