@@ -6,9 +6,9 @@
 // Order, outermost first (a lock may be taken while holding only locks above it):
 //   control groups -> process table -> process (threads, children) -> signal state -> fd table ->
 //   file objects (pipe, socket, epoll, ...)
-//   -> vm (vcpus, memslots, irq, yield) -> IOMMU -> wait queue -> address space -> vm mmu -> timer
-//   queue -> run queue (of the lower CPU first) -> run group (child first) -> page/heap allocator
-//   -> log
+//   -> vm (vcpus, memslots, irq, yield) -> IOMMU -> wait queue -> a device's line -> I/O APIC,
+//   configuration space; wait queue -> address space -> vm mmu -> timer queue -> run queue (of the
+//   lower CPU first) -> run group (child first) -> page/heap allocator -> log
 #pragma once
 #include <stdatomic.h>
 #include <stdbool.h>

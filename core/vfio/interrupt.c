@@ -65,12 +65,11 @@ static void line_interrupt(void *argument) {
     line->pending |= !fire;
     if (fire && line->device_masks) // perhaps another device's
         fire = config_read(device, PCI_STATUS) & PCI_STATUS_INTERRUPT;
-    if (fire && !line->legacy) {
-        line->masked = true;
+    line->masked |= fire && !line->legacy;
+    if (line->masked || line->off) // again: the command register may just have been written
         line_mask(device);
-    } else if (!line->masked && line->device_masks && iommu_remaps_interrupts()) {
+    else if (line->device_masks && iommu_remaps_interrupts())
         irq_line_mask(line->gsi[0], false); // served already: nobody unmasks, and gives the EOI
-    }
     spin_unlock(&line->lock);
     if (fire)
         trigger_fire(&line->trigger);
@@ -193,12 +192,15 @@ static void message_program(const struct vfio_device *device, unsigned number) {
     const struct iommu_message *to = &message->message;
     if (device->index == VFIO_PCI_MSIX_IRQ_INDEX) {
         volatile uint32_t *entry = msix_entry(device, number);
+        uint32_t command = config_read(device, PCI_COMMAND); // the program may have turned it off
+        pci_write(device->pci->function, PCI_COMMAND, 2, command | PCI_COMMAND_MEMORY);
         entry[PCI_MSIX_ENTRY_VECTOR_CTRL / 4] = PCI_MSIX_ENTRY_CTRL_MASKBIT;
         entry[PCI_MSIX_ENTRY_LOWER_ADDR / 4] = (uint32_t)to->address;
         entry[PCI_MSIX_ENTRY_UPPER_ADDR / 4] = (uint32_t)(to->address >> 32);
         entry[PCI_MSIX_ENTRY_DATA / 4] = to->data;
         if (message->vector)
             entry[PCI_MSIX_ENTRY_VECTOR_CTRL / 4] = 0;
+        pci_write(device->pci->function, PCI_COMMAND, 2, command);
         return;
     }
     pci_function function = device->pci->function;

@@ -15,6 +15,10 @@
 
 enum { INDEX_SHIFT = 40 }; // of a region in offsets, as vfio-pci
 
+static uint64_t page_up(uint64_t size) {
+    return (size + PAGE_SIZE - 1) & PAGE_MASK;
+}
+
 static bool is_ports(const struct vfio_device *device, unsigned bar) {
     return device->pci->bar[bar].kind & PCI_BASE_ADDRESS_SPACE_IO;
 }
@@ -47,14 +51,31 @@ bool vfio_region_hole(const struct vfio_device *device, unsigned bar, uint64_t *
     if (iommu_remaps_interrupts() || !table_bytes(device, bar, start, end))
         return false;
     *start &= PAGE_MASK;
-    *end = (*end + PAGE_SIZE - 1) & PAGE_MASK;
+    *end = page_up(*end);
     return true;
+}
+
+// Whether another BAR of the machine is in this one's last page.
+static bool shares_page(const struct pci_bar *bar) {
+    uint64_t start = bar->base & PAGE_MASK, end = page_up(bar->base + bar->size);
+    list_for_each(node, &pci_devices) {
+        const struct pci_device *pci = container_of(node, struct pci_device, node);
+        for (unsigned i = 0; i < PCI_BARS; i++) {
+            const struct pci_bar *other = &pci->bar[i];
+            if (other != bar && !(other->kind & PCI_BASE_ADDRESS_SPACE_IO) && other->size &&
+                other->base < end && other->base + other->size > start)
+                return true;
+        }
+    }
+    return false;
 }
 
 // Pages are the least that can be mapped, and nothing else may be in them.
 bool vfio_region_can_map(const struct vfio_device *device, unsigned index) {
-    return index < PCI_BARS && !is_ports(device, index) &&
-           device->pci->bar[index].size >= PAGE_SIZE;
+    if (index >= PCI_BARS || !device->pci->bar[index].size || is_ports(device, index))
+        return false;
+    const struct pci_bar *bar = &device->pci->bar[index];
+    return bar->size >= PAGE_SIZE || (!(bar->base & (PAGE_SIZE - 1)) && !shares_page(bar));
 }
 
 // --- read and write
@@ -234,7 +255,7 @@ int vfio_region_map(struct file *file, uint64_t offset, uint64_t size, int prot,
     if ((flags & MAP_TYPE) == MAP_PRIVATE || offset >> INDEX_SHIFT >= VFIO_PCI_NUM_REGIONS ||
         !vfio_region_can_map(device, index))
         return -EINVAL;
-    uint64_t limit = vfio_region_size(device, index);
+    uint64_t limit = page_up(vfio_region_size(device, index));
     if (at >= limit || size > limit - at)
         return -EINVAL;
     vfio_lock(&device->changing);
