@@ -98,8 +98,8 @@ int inflight_packed_open(struct inflight_packed_ring *ring, uint16_t queue_size,
         begin_record(ring, queue_size, *base);
         return 0;
     }
-    if (ring->version != VERSION || ring->size != queue_size || ring->old_used >= queue_size ||
-        ring->used >= queue_size)
+    if (!queue_size || ring->version != VERSION || ring->size != queue_size ||
+        ring->old_used >= queue_size || ring->used >= queue_size)
         return -EINVAL;
     if ((ring->used != ring->old_used || ring->wrap != ring->old_wrap) &&
         was_given_back(ring, descriptors))

@@ -280,7 +280,7 @@ static int add_memory(struct vhost_user_session *session, const struct vhost_use
 
 static int set_mem_table(struct vhost_user_session *session, struct vhost_user_message *message) {
     uint32_t count = message->table.count;
-    bool running[VHOST_USER_QUEUES_MAX];
+    bool running[VHOST_USER_QUEUES_MAX] = {0};
     int error = 0;
 
     if (count > VHOST_USER_REGIONS_MAX || count != message->fd_count ||
@@ -311,7 +311,7 @@ static int rem_mem_reg(struct vhost_user_session *session, struct vhost_user_mes
         if (session->memory.regions[i].address == region.guest_address &&
             session->memory.regions[i].size == region.size &&
             session->mappings[i].user_address == region.user_address) {
-            bool running[VHOST_USER_QUEUES_MAX];
+            bool running[VHOST_USER_QUEUES_MAX] = {0};
 
             pause_all(session, running); // requests may lie in it
             remove_memory(session, i);

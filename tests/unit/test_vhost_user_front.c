@@ -115,6 +115,8 @@ static uint8_t request(uint32_t type, uint64_t sector, uint8_t *data, uint32_t l
 // ------------------------------------------------------------------------------------------
 
 static pid_t start_daemon(void) {
+    static char export[] = "type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,"
+                           "addr.path=socket,writable=on";
     char *const arguments[] = {"qemu-storage-daemon",
                                "--blockdev",
                                "driver=file,node-name=file,filename=disk.img",
@@ -123,8 +125,7 @@ static pid_t start_daemon(void) {
                                "--blockdev",
                                "driver=blklogwrites,node-name=disk,file=file,log=log",
                                "--export",
-                               "type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,"
-                               "addr.path=socket,writable=on",
+                               export,
                                NULL};
     pid_t pid;
 
