@@ -21,7 +21,6 @@ enum vtd_register { // 11.4
     FAULT_ADDRESS = 0x40,
     FAULT_ADDRESS_HIGH = 0x44,
     PROTECTED_MEMORY = 0x64,
-    QUEUE_HEAD = 0x80,
     QUEUE_TAIL = 0x88,
     QUEUE_ADDRESS = 0x90,
     INTERRUPT_TABLE = 0xb8,
