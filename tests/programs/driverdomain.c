@@ -2,7 +2,7 @@
 // A Linux guest's disks, one with split and one with packed rings, are served by the driver domain,
 // which is killed again and again under 16 concurrent writers that read back what they wrote, while
 // the disk ends requests late and in any order. No acknowledged write may be lost or torn, and the
-// guest may see no error. Argument: how often to kill at least (default 200).
+// guest may see no error. Argument: how often to kill at least (default 100).
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -29,7 +29,7 @@ static char command_line[] =
     "clearcpuid=xsaves,xsavec,xsaveopt "
     "initcall_blacklist=load_system_certificate_list,init_kprobe_trace "
     "RUN=\"head -c 22 /dev/vda; echo; "
-    "job() { d=/dev/vda; [ $(($1%2)) = 0 ] || d=/dev/vdb; i=0; while [ $i -lt 7 ]; do i=$((i+1)); "
+    "job() { d=/dev/vda; [ $(($1%2)) = 0 ] || d=/dev/vdb; i=0; while [ $i -lt 4 ]; do i=$((i+1)); "
     "head -c 131072 /dev/urandom >/tmp/w$1; "
     "dd if=/tmp/w$1 of=$d bs=16k seek=$(($1*8+8)) oflag=direct conv=notrunc,fsync "
     "2>/dev/null "
@@ -135,7 +135,7 @@ static int check_log(void) {
 }
 
 int main(int argc, char **argv) {
-    unsigned wanted = argc > 1 ? (unsigned)atoi(argv[1]) : 200;
+    unsigned wanted = argc > 1 ? (unsigned)atoi(argv[1]) : 100;
     unsigned kills = 0;
     int status;
 
