@@ -140,7 +140,7 @@ START_TEST(unknown) {
     uint64_t value;
     start();
     ck_assert_int_eq(guest_msr_read(&msrs, 0x12345, &value, false), GUEST_MSR_UNKNOWN);
-    ck_assert_int_eq(wr(0xc0010117, 0), GUEST_MSR_UNKNOWN);
+    ck_assert_int_eq(wr(0xc0010118, 0), GUEST_MSR_UNKNOWN);
     ck_assert_int_eq(guest_msr_read(&msrs, 0x480, &value, false), GUEST_MSR_UNKNOWN); // VMX
     ck_assert_int_eq(wr(0, 0), GUEST_MSR_UNKNOWN);
     ck_assert_int_eq(wr(0x4b564d02, 0), GUEST_MSR_UNKNOWN); // async page faults
@@ -321,6 +321,20 @@ START_TEST(paravirtual_features) {
 }
 END_TEST
 
+START_TEST(amd_configuration) {
+    start();
+    ck_assert_uint_eq(rd(0xc0010010), 0);
+    ck_assert_int_eq(wr(0xc0010010, 0), GUEST_MSR_INVALID);
+    ck_assert_int_eq(wr(0xc001001f, 1ull << 46), 0);
+    ck_assert_uint_eq(rd(0xc001001f), 0);
+    ck_assert_int_eq(wr(0xc0010015, 1u << 18 | 1u << 3), 0);
+    ck_assert_uint_eq(rd(0xc0010015), 1u << 18);
+    ck_assert_int_eq(wr(0xc0010015, 1u << 4), GUEST_MSR_INVALID);
+    ck_assert_uint_eq(rd(0xc001102a), 0);
+    ck_assert_int_eq(wr(0xc0011030, 0), GUEST_MSR_UNKNOWN);
+}
+END_TEST
+
 START_TEST(platform) {
     start();
     ck_assert_int_eq(wr(0x140, 1), GUEST_MSR_INVALID);
@@ -398,6 +412,7 @@ Suite *msr_suite(void) {
     TCase *tests = tcase_create("msr");
     tcase_add_test(tests, every_listed_msr_reads_and_writes_back);
     tcase_add_test(tests, unknown);
+    tcase_add_test(tests, amd_configuration);
     tcase_add_test(tests, canonical_and_reserved);
     tcase_add_test(tests, efer);
     tcase_add_test(tests, memory_types);

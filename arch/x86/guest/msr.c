@@ -238,6 +238,13 @@ static int write_feature_control(const struct access *access, uint64_t value) {
     return write_field(access, value);
 }
 
+// AMD's HWCR: what turns caches and errata's cures off is dropped, McStatusWrEn kept.
+static int write_hwcr(const struct access *access, uint64_t value) {
+    const uint64_t dropped = 1u << 3 | 1u << 6 | 1u << 8, kept = 1u << 18;
+
+    return value & ~(dropped | kept) ? GP : write_field(access, value & kept);
+}
+
 static int read_perf_status(const struct access *access, uint64_t *value) {
     (void)access;
     *value = 1000ull | 4ull << 40; // as KVM: old guests divide by the multiplier
@@ -280,6 +287,7 @@ enum slot {
     MISC_ENABLE,
     DEBUGCTL,
     POWER_CTL,
+    HWCR,
     MTRR_VARIABLE,
     MTRR_FIXED,
     MTRR_DEFAULT,
@@ -342,6 +350,7 @@ static const struct msr_rule rules[SLOT_COUNT] = {
     [MISC_ENABLE] = {read_field, write_misc_enable, 0, 0, FIELD(misc_enable)},
     [DEBUGCTL] = {read_backend, write_debugctl, 0, 0, BACKEND(BACKEND_DEBUGCTL)},
     [POWER_CTL] = {read_field, write_field, 0, 0, FIELD(power_ctl)},
+    [HWCR] = {read_field, write_hwcr, 0, 0, FIELD(hwcr)},
     [MTRR_VARIABLE] = {read_mtrr_variable, write_mtrr_variable, 0, 0, 0},
     [MTRR_FIXED] = {read_mtrr_fixed, write_mtrr_fixed, 0, 0, 0},
     [MTRR_DEFAULT] = {read_field, write_mtrr_default, ~0xcffull, 0, FIELD(mtrr_def_type)},
@@ -415,6 +424,26 @@ static const uint8_t paravirtual_slots[6] = {WALL_CLOCK_NEW, SYSTEM_TIME_NEW, NO
                                              STEAL_TIME,     PV_EOI,          POLL_CONTROL};
 static const uint8_t base_slots[4] = {FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX};
 
+// AMD's configuration registers that systems read, or write to mend errata, unasked (KVM has the
+// same ones, whatever processor CPUID names).
+#define AMD_FIRST  0xc0010000
+#define AMD_SECOND 0xc0011000
+static const uint8_t amd_slots[0x118] = {
+    [0x000 ... 0x007] = ZERO_WRITABLE, // PERF_CTL0-3, PERF_CTR0-3
+    [0x010] = ZERO,                    // SYSCFG
+    [0x015] = HWCR,
+    [0x01f ... 0x020] = ZERO_WRITABLE, // NB_CFG, PATCH_LOADER
+    [0x055] = ZERO,                    // INT_PENDING
+    [0x058] = ZERO,                    // MMIO_CFG_BASE
+    [0x112 ... 0x113] = ZERO,          // TSEG address and mask
+    [0x117] = ZERO_WRITABLE,           // VM_HSAVE_PA
+};
+static const uint8_t amd_core_slots[0x30] = {
+    [0x022] = ZERO_WRITABLE, // DC_CFG
+    [0x02a] = ZERO_WRITABLE, // BU_CFG2
+    [0x02c] = ZERO_WRITABLE, // EX_CFG
+};
+
 static enum slot find_slot(uint32_t index) {
     if (index < sizeof low_slots)
         return low_slots[index];
@@ -424,6 +453,10 @@ static enum slot find_slot(uint32_t index) {
         return base_slots[index - 0xc0000100];
     if (index - MSR_KVM_WALL_CLOCK_NEW < sizeof paravirtual_slots)
         return paravirtual_slots[index - MSR_KVM_WALL_CLOCK_NEW];
+    if (index - AMD_FIRST < sizeof amd_slots)
+        return amd_slots[index - AMD_FIRST];
+    if (index - AMD_SECOND < sizeof amd_core_slots)
+        return amd_core_slots[index - AMD_SECOND];
     switch (index) {
     case 0x6e0:
         return TSC_DEADLINE;

@@ -83,6 +83,7 @@ struct guest_msrs {
     uint64_t smbase;
     uint64_t feature_control;
     uint64_t power_ctl;
+    uint64_t hwcr; // AMD's HWCR
     uint64_t mtrr_def_type;
     uint64_t mtrr_fixed[11];
     uint64_t mtrr_variable[GUEST_MTRR_VARIABLE][2]; // base, mask

@@ -33,7 +33,8 @@ const uint32_t guest_msr_index_list[] = {
     0x140, // MISC_FEATURES_ENABLES
     MSR_INDEX_ARCH_CAPABILITIES,
     MSR_INDEX_UCODE_REV,
-    0x1fc, // POWER_CTL
+    0x1fc,      // POWER_CTL
+    0xc0010015, // HWCR
     MSR_KVM_WALL_CLOCK,
     MSR_KVM_SYSTEM_TIME,
     MSR_KVM_WALL_CLOCK_NEW,
