@@ -13,6 +13,13 @@ static Suite *(*const suites[])(void) = {
 };
 #undef SUITE
 
+// Each test is a fork of this process, and looks for leaks at its end: freed memory that is kept
+// for long would be looked through by all of them.
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+    return "quarantine_size_mb=4";
+}
+
 int main(void) {
     SRunner *runner = srunner_create(NULL);
     for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
