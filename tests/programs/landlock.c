@@ -134,7 +134,7 @@ static void names(void) {
 static int connect_to(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    strcpy(address.sun_path, path);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     int error = failure(connect(fd, (struct sockaddr *)&address, sizeof(address)));
     close(fd);
     return error;
@@ -143,7 +143,7 @@ static int connect_to(const char *path) {
 static int serve(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    strcpy(address.sun_path, path);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     unlink(path);
     int error = failure(bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 4));
     if (error) {

@@ -362,7 +362,8 @@ void machine_pair_cores(void) {
 void machine_start_actor(struct actor *actor, unsigned cpu) {
     actor->asleep = false;
     actor->left = actor->random ? 1 + machine_random() % (2 * actor->work) : actor->work;
-    actor->ran_on = actor->entity.cpu = cpu;
+    actor->ran_on = cpu;
+    actor->entity.cpu = cpu;
     enqueue(actor, &cpus[cpu].queue, true);
 }
 

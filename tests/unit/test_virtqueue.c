@@ -223,7 +223,7 @@ START_TEST(test_together) {
     struct virtqueue_used used[2];
 
     start(FEATURE(VIRTIO_F_VERSION_1) | rings[_i]);
-    for (uint16_t round = 0; round < 3 * SIZE / 2; round++) {
+    for (unsigned round = 0; round < 3 * SIZE / 2; round++) {
         bool wrap = round * 2 / SIZE % 2 == 0;
         unsigned at = round * 2 % SIZE;
 
