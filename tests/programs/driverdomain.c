@@ -2,7 +2,7 @@
 // A Linux guest's disks, one with split and one with packed rings, are served by the driver domain,
 // which is killed again and again under 16 concurrent writers that read back what they wrote, while
 // the disk ends requests late and in any order. No acknowledged write may be lost or torn, and the
-// guest may see no error. Argument: how often to kill at least (default 100).
+// guest may see no error. Argument: how often to kill at least (default 200).
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -18,25 +18,29 @@
 #define DISK_SIZE  (4u << 20)
 #define GUEST_LOG  "guest.log"
 #define FIRST_WORD "the disk's first bytes"
+#define LAST_WORD  "enough"
+#define LAST_PLACE 512 // its sector on both disks, which the writers look at after each round
 
 // Each writer has its part of the disk: 128 KiB of its own, written in pieces, synchronized,
-// read back past the cache, compared. The first bytes are those this program put there. Without
-// XSAVES and its kin: Bochs restores the AVX state of its compacted format from where it has not
-// saved it, so that programs lost registers. cpuid_compacts hides them there; this is for other
-// hosts in Bochs.
+// read back past the cache, compared, until the last word is there. The first bytes are those this
+// program put there. Without XSAVES and its kin: Bochs restores the AVX state of its compacted
+// format from where it has not saved it, so that programs lost registers. cpuid_compacts hides them
+// there; this is for other hosts in Bochs.
 static char command_line[] =
     "console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off tsc=reliable "
     "clearcpuid=xsaves,xsavec,xsaveopt "
     "initcall_blacklist=load_system_certificate_list,init_kprobe_trace "
     "RUN=\"head -c 22 /dev/vda; echo; "
-    "job() { d=/dev/vda; [ $(($1%2)) = 0 ] || d=/dev/vdb; i=0; while [ $i -lt 4 ]; do i=$((i+1)); "
+    "job() { d=/dev/vda; [ $(($1%2)) = 0 ] || d=/dev/vdb; while :; do "
     "head -c 131072 /dev/urandom >/tmp/w$1; "
     "dd if=/tmp/w$1 of=$d bs=16k seek=$(($1*8+8)) oflag=direct conv=notrunc,fsync "
     "2>/dev/null "
     "|| echo write error; "
     "dd if=$d of=/tmp/r$1 bs=16k skip=$(($1*8+8)) count=8 iflag=direct 2>/dev/null "
     "|| echo read error; "
-    "cmp /tmp/w$1 /tmp/r$1 || echo differs; done; echo writer $1 done; }; "
+    "cmp /tmp/w$1 /tmp/r$1 || echo differs; "
+    "dd if=$d bs=512 skip=1 count=1 iflag=direct 2>/dev/null | grep -q " LAST_WORD " && break; "
+    "done; echo writer $1 done; }; "
     "for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do job $n & done; wait; dmesg | grep -iE "
     "'[i]/o error, "
     "dev|[s]egfault at|[t]raps:'; "
@@ -101,6 +105,14 @@ static void make_disk(const char *path) {
     close(fd);
 }
 
+static void end_writers(const char *path) {
+    int fd = open(path, O_WRONLY);
+
+    if (fd < 0 || pwrite(fd, LAST_WORD, strlen(LAST_WORD), LAST_PLACE) < 0)
+        perror(path);
+    close(fd);
+}
+
 static char *read_log(void) {
     static char log[65536];
     int fd = open(GUEST_LOG, O_RDONLY);
@@ -135,8 +147,9 @@ static int check_log(void) {
 }
 
 int main(int argc, char **argv) {
-    unsigned wanted = argc > 1 ? (unsigned)atoi(argv[1]) : 100;
+    unsigned wanted = argc > 1 ? (unsigned)atoi(argv[1]) : 200;
     unsigned kills = 0;
+    pid_t ended;
     int status;
 
     make_disk("disk.img");
@@ -147,13 +160,17 @@ int main(int argc, char **argv) {
     // From when the guest has read the disk for the first time.
     while (!strstr(read_log(), FIRST_WORD) && waitpid(guest, &status, WNOHANG) == 0)
         usleep(20000);
-    while (waitpid(guest, &status, WNOHANG) == 0) {
+    for (ended = waitpid(guest, &status, WNOHANG); ended == 0 && kills < wanted; kills++) {
         usleep(20000 + (useconds_t)(random() % 100000));
         kill(drivers, SIGKILL);
         waitpid(drivers, NULL, 0);
         drivers = start_drivers();
-        kills++;
+        ended = waitpid(guest, &status, WNOHANG);
     }
+    end_writers("disk.img");
+    end_writers("packed.img");
+    if (ended == 0)
+        waitpid(guest, &status, 0);
     kill(drivers, SIGKILL);
     waitpid(drivers, NULL, 0);
     printf("the driver domain was killed %u times\n", kills);
