@@ -99,12 +99,16 @@ int landlock_check(struct node *node, struct node *directory, uint64_t access) {
 }
 
 // A layer that says nothing of REFER denies it, as the first version of the ABI did.
-int landlock_check_refer(struct node *from, struct node *to) {
+int landlock_check_refer(struct node *node, struct node *from, struct node *to) {
     int error = 0;
     const struct landlock_layer *layer = thread_current()->landlock;
-    if (!layer || from == to)
+    if (!layer)
         return 0;
     spin_lock(&tree_lock);
+    if (!from)
+        from = node_parent(node);
+    if (from == to)
+        layer = NULL;
     for (; layer && !error; layer = layer->below) {
         uint64_t old = allowed_below(&layer->set, from), new = allowed_below(&layer->set, to);
         if (!(old & new &LANDLOCK_ACCESS_FS_REFER) || (new & ~old & layer->set.handled))
@@ -160,13 +164,14 @@ static int ruleset_get(int fd, struct file **file) {
 }
 
 static int add_rule(struct ruleset *set, struct node *node, uint64_t allowed) {
-    int error = set->count < RULES_MAX ? 0 : -E2BIG;
+    int error = -E2BIG;
     if (!allowed)
         return -ENOMSG;
     if ((allowed & ~set->handled) || (!node_is(node, S_IFDIR) && (allowed & ~ACCESS_FILE)))
         return -EINVAL;
     spin_lock(&set->lock);
-    if (!error) {
+    if (set->count < RULES_MAX) {
+        error = 0;
         node_get(node);
         set->rules[set->count++] = (struct rule){node, allowed};
     }

@@ -16,6 +16,6 @@ void landlock_put(struct landlock_layer *layer);
 // made in or taken from `directory`; either may be NULL. 0 or -EACCES.
 int landlock_check(struct node *node, struct node *directory, uint64_t access);
 
-// Whether it may link what is in `from` to a name in `to`, where it must not gain rights. 0 or
-// -EXDEV.
-int landlock_check_refer(struct node *from, struct node *to);
+// Whether it may give the node, whose name is in `from` (NULL: in whatever directory it is now), a
+// name in `to`, where it must not gain rights. 0 or -EXDEV.
+int landlock_check_refer(struct node *node, struct node *from, struct node *to);

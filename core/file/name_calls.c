@@ -29,8 +29,8 @@ static int add_name(struct path_result *result, struct node *node) {
     struct node *directory = result->directory;
     const struct directory_kind *kind = directory->directory.kind;
     int error = landlock_check(NULL, directory, making(node));
-    if (!error && node->entry)
-        error = landlock_check_refer(node_parent(node), directory);
+    if (!error && node->links) // a second name
+        error = landlock_check_refer(node, NULL, directory);
     if (error)
         return error;
     if (!kind)
@@ -226,7 +226,7 @@ static int may_move(const struct path_result *from, const struct path_result *to
     if (!error)
         error = landlock_check(NULL, to->directory,
                                making(from->node) | (to->node ? removing(to->node) : 0));
-    return error ? error : landlock_check_refer(from->directory, to->directory);
+    return error ? error : landlock_check_refer(from->node, from->directory, to->directory);
 }
 
 static int move_name(struct path_result *from, struct path_result *to, unsigned flags) {
