@@ -28,6 +28,8 @@ ONLY_VT_X = ("fuzz_kvm",)
 
 # Machines with the devices that a program drives; the best one otherwise.
 MACHINES = {"vfio": ("devices", "bochs", "vtd", "amdvi")}
+# What a program is told, by its machine: the devices that must be there.
+ARGUMENTS = {("vfio", "bochs"): "e1000", **{("vfio", name): "edu nvme rng" for name in ("devices", "vtd", "amdvi")}}
 # Those that need another machine have cases of their own.
 ELSEWHERE = ("cores", "disks")
 
@@ -38,7 +40,8 @@ def add(program, machine):
     @case(name, emulator.with_vmx() if program in ONLY_VT_X else machine)
     def run(test):
         files = [os.path.join(test.out, name) for name in FILES.get(program, ())]
-        test.boot(program=os.path.join(test.out, "tests", program), files=files, config=CONFIG.get(program))
+        test.boot(program=os.path.join(test.out, "tests", program), args=ARGUMENTS.get((program, machine), ""), files=files,
+                  config=CONFIG.get(program))
         status = test.wait_end(TIMEOUT)
         test.check(status == 0, f"{program} exited with {status}")
 
