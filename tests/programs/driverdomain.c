@@ -5,7 +5,6 @@
 // guest may see no error. Argument: how often to kill at least (default 200).
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,6 +13,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "start_program.h"
 
 #define DISK_SIZE  (4u << 20)
 #define GUEST_LOG  "guest.log"
@@ -46,19 +47,6 @@ static char command_line[] =
     "dev|[s]egfault at|[t]raps:'; "
     "echo all done\"";
 
-extern char **environ;
-
-static pid_t start(char *const *arguments, const char *path) {
-    pid_t child;
-    int error = posix_spawn(&child, path, NULL, NULL, arguments, environ);
-
-    if (error) {
-        fprintf(stderr, "%s: %s\n", path, strerror(error));
-        _exit(1);
-    }
-    return child;
-}
-
 static pid_t start_drivers(void) {
     char *const arguments[] = {"drivers",
                                "--disk",
@@ -67,7 +55,7 @@ static pid_t start_drivers(void) {
                                "socket=packed.sock,path=packed.img,num_queues=2,delay=25",
                                NULL};
 
-    return start(arguments, "/bin/drivers");
+    return start_program("/bin/drivers", arguments);
 }
 
 static pid_t start_guest(void) {
@@ -91,7 +79,7 @@ static pid_t start_guest(void) {
                                command_line,
                                NULL};
 
-    return start(arguments, "/bin/vmm");
+    return start_program("/bin/vmm", arguments);
 }
 
 static void make_disk(const char *path) {

@@ -2,11 +2,12 @@
 // Two Linux guests at once, one a process, each with memory enough to boot. Both power off by
 // themselves; a third, whose VMM is killed in the middle of its boot, disturbs neither.
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "start_program.h"
 
 // A string of its own: in the argument list the pieces would look like forgotten commas.
 static char command_line[] =
@@ -14,20 +15,12 @@ static char command_line[] =
     "initcall_blacklist=load_system_certificate_list,init_kprobe_trace "
     "rdinit=/bin/busybox -- poweroff -f";
 
-extern char **environ;
-
 static pid_t start_guest(char *serial) {
     char *arguments[] = {"vmm",      "--kernel",  "vmlinuz",    "--initrd", "initrd.img",
                          "--memory", "96M",       "--cpus",     "1",        "--serial",
                          serial,     "--cmdline", command_line, NULL};
-    pid_t child;
-    int error = posix_spawn(&child, "/bin/vmm", NULL, NULL, arguments, environ);
 
-    if (error) {
-        fprintf(stderr, "/bin/vmm: %s\n", strerror(error));
-        _exit(1);
-    }
-    return child;
+    return start_program("/bin/vmm", arguments);
 }
 
 static int ended_well(pid_t child, const char *name) {

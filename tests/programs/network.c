@@ -5,13 +5,14 @@
 // its digest is compared.
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "start_program.h"
 
 #define GUESTS 2
 #define PATIENT                                                                                    \
@@ -43,19 +44,6 @@ static const char command_line[] =
 static const char *const wanted[] = {
     "sees frames", "sees large frames", "mtu 9000", "sees tagged frames", "again", "digest "};
 
-extern char **environ;
-
-static pid_t start(char *const *arguments, const char *path) {
-    pid_t child;
-    int error = posix_spawn(&child, path, NULL, NULL, arguments, environ);
-
-    if (error) {
-        fprintf(stderr, "%s: %s\n", path, strerror(error));
-        _exit(1);
-    }
-    return child;
-}
-
 static pid_t start_drivers(void) {
     char *const arguments[] = {"drivers",
                                "--net",
@@ -66,7 +54,7 @@ static pid_t start_drivers(void) {
                                "switch=lan",
                                NULL};
 
-    return start(arguments, "/bin/drivers");
+    return start_program("/bin/drivers", arguments);
 }
 
 static pid_t start_guest(int number) {
@@ -83,7 +71,7 @@ static pid_t start_guest(int number) {
              number ? "" : ",num_queues=4");
     snprintf(command[number], sizeof(command[number]), command_line, me, other, other, other, other,
              other);
-    return start(arguments, "/bin/vmm");
+    return start_program("/bin/vmm", arguments);
 }
 
 static const char *read_log(int number) {

@@ -4,12 +4,12 @@
 // Linux.
 #define _GNU_SOURCE
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "../../programs/start_program.h"
 #include "../../selftests/first_process.h"
 
 #define DISK_SIZE (8 << 20)
@@ -20,26 +20,13 @@
     "clearcpuid=xsaves,xsavec,xsaveopt "                                                           \
     "initcall_blacklist=load_system_certificate_list,init_kprobe_trace RUN="
 
-extern char **environ;
-
-static pid_t start(char *const *arguments) {
-    pid_t child;
-    int error = posix_spawn(&child, arguments[0], NULL, NULL, arguments, environ);
-
-    if (error) {
-        printf("%s: %s\n", arguments[0], strerror(error));
-        exit(1);
-    }
-    return child;
-}
-
 static pid_t start_drivers(void) {
     static char disk[] = "socket=disk.sock,path=disk.img";
     static char first[] = "socket=first.sock,switch=lan",
                 second[] = "socket=second.sock,switch=lan";
     char *const arguments[] = {"./drivers", "--disk", disk, "--net", first, "--net", second, NULL};
 
-    return start(arguments);
+    return start_program(arguments[0], arguments);
 }
 
 static pid_t start_guest(char *log, char *network, char *disk, char *command_line) {
@@ -52,7 +39,7 @@ static pid_t start_guest(char *log, char *network, char *disk, char *command_lin
                          command_line, disk ? "--disk" : NULL,
                          disk,         NULL};
 
-    return start(arguments);
+    return start_program(arguments[0], arguments);
 }
 
 // The lines of the measuring guest's log that are for us, those not shown yet. 1: it is done.
