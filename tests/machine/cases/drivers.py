@@ -9,14 +9,14 @@ from harness import case
 
 TIMEOUT = 400
 BOCHS_SLAVE = "0000:00:01.1,1"
-# Each disk: written from two CPUs at once past the cache, flushed, read back; discarded where that can be done.
+# Each disk: written from two CPUs at once past the cache, flushed, read back, a bad sector told, discarded.
 IN_GUEST = ("try() { head -c 1048576 /dev/urandom >/tmp/$1; "
             "dd if=/tmp/$1 of=/dev/$1 bs=64k oflag=direct conv=fsync,notrunc 2>/dev/null & "
             "dd if=/tmp/$1 of=/dev/$1 bs=64k seek=32 oflag=direct conv=fsync,notrunc 2>/dev/null; wait; "
             "for at in 0 32; do dd if=/dev/$1 bs=64k skip=$at count=16 iflag=direct 2>/dev/null | cmp - /tmp/$1 && "
             "echo $1 at $at: the same; done; "
             "dd if=/dev/$1 of=/dev/null bs=512 skip=%d count=1 iflag=direct 2>/dev/null || echo $1: bad sector; "
-            "blkdiscard -l 65536 /dev/$1 2>/dev/null; }; for d in vda vdb vdc vdd; do try $d; done; "
+            "blkdiscard -l 65536 /dev/$1 && echo $1: discarded; }; for d in vda vdb vdc vdd; do try $d; done; "
             "echo $(grep -c 'virtio.*-req' /proc/interrupts) queues" % emulator.WithDisks.BAD_SECTOR)
 QEMU_DISKS = " ".join(f"{disk},{emulator.WithDisks.BAD_SECTOR}" for disk in emulator.WithDisks.DISKS.values())
 
@@ -46,5 +46,6 @@ def guest_disks(test):
         for place in (0, 32):
             test.expect(rf"^{disk} at {place}: the same", TIMEOUT)
         test.expect(rf"^{disk}: bad sector", TIMEOUT)
+        test.expect(rf"^{disk}: discarded", TIMEOUT)
     test.expect(r"^8 queues", TIMEOUT)
     test.check(test.wait_end(TIMEOUT) == 0, "the guest did not end with 0")
