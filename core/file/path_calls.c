@@ -6,6 +6,7 @@
 #include <linux/fcntl.h>
 #include "core/file/directory.h"
 #include "core/file/fd_table.h"
+#include "core/file/landlock.h"
 #include "core/file/path.h"
 #include "core/file/regular_file.h"
 #include "core/mm/heap.h"
@@ -171,7 +172,9 @@ int64_t sys_truncate(const uint64_t *arguments) {
         error = -EISDIR;
     else if (!node_is(node, S_IFREG) || node->text)
         error = -EINVAL;
-    else
+    else // as what opens it to write; a right of its own in the third version of Landlock's ABI
+        error = landlock_check(node, NULL, LANDLOCK_ACCESS_FS_WRITE_FILE);
+    if (!error)
         error = regular_truncate(node, arguments[1]);
     node_put(node);
     return error;

@@ -107,6 +107,8 @@ static void read_below(void) {
     CHECK_EQUAL(open_error("/ll/out/file", O_WRONLY), 0);
     CHECK_EQUAL(open_error("/ll/out", O_RDONLY | O_DIRECTORY), EACCES);
     CHECK_EQUAL(open_error("/dev/kvm", O_RDWR), EACCES);
+    CHECK_EQUAL(failure(truncate("/ll/in/file", 0)), EACCES);
+    CHECK_EQUAL(failure(truncate("/ll/out/file", 0)), 0);
     CHECK_EQUAL(open_error("/", O_RDONLY | O_DIRECTORY), EACCES);
     CHECK_EQUAL(open_error("/ll/out/file", O_PATH), 0); // names it, no more
     // Not handled: made as ever. What has no path is free too.
