@@ -96,8 +96,14 @@ static void copy_descriptor(void *copy, const void *descriptor) {
     memcpy(copy, words, sizeof(words));
 }
 
+struct split_table {
+    const struct vring_desc *entries;
+    uint32_t count;
+    bool indirect; // said, not told by its address: a guest may name the ring itself as a table
+};
+
 static int add_split_chain(const struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                           const struct vring_desc *table, uint32_t count, uint16_t head);
+                           const struct split_table *table, uint16_t head);
 
 static int add_indirect(const struct virtqueue *queue, struct virtqueue_buffer *buffer,
                         uint64_t address, uint32_t length) {
@@ -108,7 +114,7 @@ static int add_indirect(const struct virtqueue *queue, struct virtqueue_buffer *
         address % 16 || count > VIRTQUEUE_SIZE_MAX)
         return -EPROTO;
     if (!queue->packed)
-        return add_split_chain(queue, buffer, table, count, 0);
+        return add_split_chain(queue, buffer, &(struct split_table){table, count, true}, 0);
     // 2.8.7: all entries in order; NEXT means nothing there.
     for (uint32_t i = 0; i < count; i++) {
         struct vring_packed_desc entry;
@@ -125,20 +131,19 @@ static int add_indirect(const struct virtqueue *queue, struct virtqueue_buffer *
 }
 
 static int add_split_chain(const struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                           const struct vring_desc *table, uint32_t count, uint16_t head) {
-    bool within_indirect = table != queue->descriptors;
+                           const struct split_table *table, uint16_t head) {
     uint32_t index = head;
 
-    for (uint32_t steps = 0; steps < count; steps++) {
+    for (uint32_t steps = 0; steps < table->count; steps++) {
         struct vring_desc entry;
 
-        if (index >= count)
+        if (index >= table->count)
             return -EPROTO;
-        copy_descriptor(&entry, &table[index]);
+        copy_descriptor(&entry, &table->entries[index]);
         int error;
         if (entry.flags & VRING_DESC_F_INDIRECT) {
             // 2.7.5.3.1: no table within a table, none together with NEXT.
-            if (within_indirect || entry.flags & VRING_DESC_F_NEXT)
+            if (table->indirect || entry.flags & VRING_DESC_F_NEXT)
                 return -EPROTO;
             error = add_indirect(queue, buffer, entry.addr, entry.len);
         } else {
@@ -150,6 +155,12 @@ static int add_split_chain(const struct virtqueue *queue, struct virtqueue_buffe
         index = entry.next;
     }
     return -EPROTO; // a loop
+}
+
+static int add_ring_chain(const struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                          uint16_t head) {
+    return add_split_chain(queue, buffer,
+                           &(struct split_table){queue->descriptors, queue->size, false}, head);
 }
 
 static int pop_split(struct virtqueue *queue, struct virtqueue_buffer *buffer) {
@@ -164,7 +175,7 @@ static int pop_split(struct virtqueue *queue, struct virtqueue_buffer *buffer) {
     uint16_t head = __atomic_load_n(&available_ring(queue)[queue->next_available % queue->size],
                                     __ATOMIC_RELAXED);
     buffer->id = head;
-    int error = add_split_chain(queue, buffer, queue->descriptors, queue->size, head);
+    int error = add_ring_chain(queue, buffer, head);
     if (error)
         return error;
     queue->next_available++;
@@ -254,7 +265,7 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer *buffer) {
 
 int virtqueue_take(struct virtqueue *queue, uint16_t head, struct virtqueue_buffer *buffer) {
     *buffer = (struct virtqueue_buffer){.id = head};
-    int error = add_split_chain(queue, buffer, queue->descriptors, queue->size, head);
+    int error = add_ring_chain(queue, buffer, head);
     return error ? error : 1;
 }
 

@@ -139,6 +139,9 @@ START_TEST(test_indirect) {
     describe(table, 1, TABLE, 16, VRING_DESC_F_INDIRECT, 0);
     make_available(0);
     ck_assert_int_eq(virtqueue_pop(&queue, &buffer), -EPROTO);
+    // The ring itself as a table within it, without end.
+    describe(split_table(), 0, DESCRIPTORS, SIZE * sizeof(*table), VRING_DESC_F_INDIRECT, 0);
+    ck_assert_int_eq(virtqueue_pop(&queue, &buffer), -EPROTO);
 }
 END_TEST
 
