@@ -226,7 +226,8 @@ static void *flip(void *argument) {
 // signal.
 static void test_epoll_interrupted(void) {
     struct sigaction action = {.sa_handler = tick};
-    struct itimerval alarm = {.it_value = {0, 5000}};
+    // Again and again: the first may come before the wait has begun.
+    struct itimerval alarm = {.it_value = {0, 5000}, .it_interval = {0, 5000}}, none = {0};
     struct epoll_event event = {.events = EPOLLPRI};
     int epoll = epoll_create1(EPOLL_CLOEXEC), fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_t other;
@@ -239,6 +240,7 @@ static void test_epoll_interrupted(void) {
     int64_t start = now_ms();
     CHECK(epoll_wait(epoll, &event, 1, 5000) <= 0);
     CHECK(now_ms() - start < 5000);
+    setitimer(ITIMER_REAL, &none, NULL);
     atomic_store(&stop, 1);
     pthread_join(other, NULL);
     close(fd);
