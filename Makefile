@@ -26,7 +26,8 @@ Q := @
 say = @printf '  %-5s %s\n' '$(1)' '$(2:$(OUT)/%=%)'
 endif
 
-WARNINGS := -Wall -Wextra -Werror
+# Functions that stand in a table have its arguments, needed or not.
+WARNINGS := -Wall -Wextra -Wno-unused-parameter -Werror
 C_COMMON := -std=gnu17 -O2 -I. -I$(OUT)/include -MMD -MP $(WARNINGS)
 
 # --- the packages ----------------------------------------------------------------------------------------------------

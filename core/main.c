@@ -72,7 +72,6 @@ static _Noreturn void stop(const char *reason) {
 static _Atomic unsigned virt_failures;
 
 static void enable_virt(void *argument) {
-    (void)argument;
     if (virt_cpu_enable())
         atomic_fetch_add(&virt_failures, 1);
 }

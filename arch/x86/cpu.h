@@ -59,7 +59,6 @@ void cpu_idle(void);
 // ns since the kernel's entry, monotonic, the same on all CPUs.
 uint64_t time_now(void);
 uint64_t time_tsc_khz(void);
-uint64_t time_from_tsc(uint64_t tsc); // TSC value -> time_now() scale
 uint64_t time_to_tsc(uint64_t ns);
 // time_now() is (TSC - *start) * *ns_a_tick >> 32.
 void time_parameters(uint64_t *start, uint64_t *ns_a_tick);

@@ -31,21 +31,14 @@ struct cpuid_host virt_host;
 uint64_t virt_supported_cr4;
 bool virt_logs_writes;
 
-static void cpuid_read(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
-    __asm__ volatile("cpuid"
-                     : "=a"(regs->eax), "=b"(regs->ebx), "=c"(regs->ecx), "=d"(regs->edx)
-                     : "a"(leaf), "c"(subleaf));
-}
-
 static void find_host(void) {
-    struct cpuid_regs last, features = {0};
-    cpuid_read(0, 0, &last);
+    struct cpuid_regs last = read_cpuid(0, 0), features = {0};
     if (last.eax >= 7)
-        cpuid_read(7, 0, &features);
+        features = read_cpuid(7, 0);
     virt_host = (struct cpuid_host){
-        .read = cpuid_read,
+        .read = read_cpuid,
         .xcr0 = fpu_host_xcr0(),
-        .compacts = cpuid_compacts(cpuid_read, fpu_host_xcr0()),
+        .compacts = cpuid_compacts(read_cpuid, fpu_host_xcr0()),
         .x2apic_emulated = true,
         .tsc_stable = true,
         .spec_ctrl = features.edx & CPUID_7_EDX_SPEC_CTRL,
@@ -85,12 +78,8 @@ int virt_cpu_enable(void) {
 static const struct backend *find_backend(void) {
     for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
         const struct backend *backend = &backends[i];
-        struct cpuid_regs regs;
-        cpuid_read(backend->leaf & 0x80000000, 0, &regs);
-        if (regs.eax < backend->leaf)
-            continue;
-        cpuid_read(backend->leaf, 0, &regs);
-        if (regs.ecx & backend->bit)
+        if (read_cpuid(backend->leaf & 0x80000000, 0).eax >= backend->leaf &&
+            (read_cpuid(backend->leaf, 0).ecx & backend->bit))
             return backend;
     }
     log_line("VT-x, AMD-V: not offered by this processor (CPUID.1:ECX.VMX and "

@@ -120,8 +120,8 @@ struct virt_vcpu {
     bool in_smm;
     struct {
         uint64_t exits, halt_exits, irq_exits, io_exits, mmio_exits, msr_exits, cpuid_exits,
-            stage2_faults, hypercalls, injections, nmi_injections, irq_window_exits,
-            request_irq_exits, tlb_flushes, signal_exits, insn_emulations;
+            stage2_faults, hypercalls, injections, nmi_injections, irq_window_exits, tlb_flushes,
+            signal_exits, insn_emulations;
         uint64_t yields, yields_done; // to a vCPU of the VM that waits for a CPU
     } statistics;
     void *backend;
@@ -194,7 +194,6 @@ struct virt_ops {
     void (*describe)(char *out, size_t size);    // features found and used, for the log
     void (*cpuid_host)(struct cpuid_host *host); // sets the fields that depend on the back end
     int (*cpu_enable)(void); // on each CPU: VMXON / EFER.SVME. 0 or -errno, logged in words
-    void (*cpu_disable)(void);
     int (*vcpu_create)(struct virt_vcpu *vcpu); // vcpu->backend is there, zeroed; 0 or -errno
     void (*vcpu_destroy)(struct virt_vcpu *vcpu);
     void (*vcpu_reset)(struct virt_vcpu *vcpu); // what only the back end holds: an entry's event...

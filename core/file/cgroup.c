@@ -561,7 +561,6 @@ static const struct directory_kind cgroup_directory = {make_directory, remove_di
 static int show_own(void *object, char *to, size_t size) {
     enum { PREFIX = sizeof "/sys/fs/cgroup" - 1 };
     char path[256] = "/";
-    (void)object;
     const struct cgroup *cgroup = cgroup_of_thread(thread_current());
     if (cgroup->directory && !cgroup->removed &&
         node_path(cgroup->directory, path, sizeof path) > PREFIX)
@@ -572,13 +571,11 @@ static int show_own(void *object, char *to, size_t size) {
 }
 
 static int show_mounts(void *object, char *to, size_t size) {
-    (void)object;
     return format_string(to, size,
                          "rootfs / rootfs rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
 }
 
 static int show_mountinfo(void *object, char *to, size_t size) {
-    (void)object;
     return format_string(to, size,
                          "1 1 0:1 / / rw - rootfs rootfs rw\n"
                          "2 1 0:2 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");

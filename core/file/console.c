@@ -187,7 +187,6 @@ static int64_t wait_for_more(struct file *file, const struct taken *last, size_t
 }
 
 static int64_t console_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     struct terminal *terminal = file->object;
     size_t before = io_remaining(buffer);
     uint8_t bytes[READ_CHUNK];
@@ -235,7 +234,6 @@ static void write_pieces(struct terminal *terminal, const uint8_t *text, size_t 
 }
 
 static int64_t console_file_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     size_t before = io_remaining(buffer);
     struct bounce_buffer bounce;
     int64_t error = bounce_buffer_init(&bounce, before);
@@ -443,12 +441,10 @@ static struct file *open_port(enum uart_port port, int flags, int *error) {
 }
 
 struct file *console_open(void *object, int flags, int *error) {
-    (void)object;
     return open_port(UART_COM1, flags, error);
 }
 
 struct file *serial_open(void *object, int flags, int *error) {
-    (void)object;
     if (!uart_present(UART_COM2)) {
         *error = -ENXIO;
         return NULL;

@@ -37,24 +37,20 @@ uint32_t device_number(const char *path) {
 }
 
 static int64_t null_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)file, (void)buffer, (void)offset;
     return 0;
 }
 
 static int64_t null_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)file, (void)offset;
     int64_t size = (int64_t)io_remaining(buffer);
     buffer->remaining = 0;
     return size;
 }
 
 static int64_t full_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)file, (void)offset;
     return io_remaining(buffer) ? -ENOSPC : 0;
 }
 
 static int64_t zero_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)file, (void)offset;
     size_t before = io_remaining(buffer);
     int error = 0;
     while (!error && io_remaining(buffer)) {
@@ -68,7 +64,6 @@ static int64_t zero_read(struct file *file, struct io_buffer *buffer, uint64_t *
 }
 
 static int64_t random_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)file, (void)offset;
     size_t before = io_remaining(buffer);
     uint8_t bytes[256];
     int error = 0;
@@ -88,14 +83,12 @@ static int64_t random_read(struct file *file, struct io_buffer *buffer, uint64_t
 static int64_t device_seek(struct file *file, int64_t offset, int whence) {
     if (whence != SEEK_SET && whence != SEEK_CUR && whence != SEEK_END)
         return -EINVAL;
-    (void)file, (void)offset;
     return 0;
 }
 
 // Anonymous memory by another name, shared or private.
 static int zero_map(struct file *file, uint64_t offset, uint64_t size, int prot, int flags,
                     struct memory_object **object, uint64_t *object_offset) {
-    (void)file, (void)offset, (void)prot, (void)flags;
     struct memory_object *memory = shared_memory_create(false);
     int error = memory ? shared_memory_resize(memory, size) : -ENOMEM;
     if (error) {

@@ -114,7 +114,6 @@ int64_t directory_seek(struct file *file, int64_t offset, int whence) {
 }
 
 static int64_t directory_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)file, (void)buffer, (void)offset;
     return -EISDIR;
 }
 

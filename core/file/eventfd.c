@@ -61,7 +61,6 @@ static bool can_read(void *object) {
 }
 
 static int64_t eventfd_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     struct eventfd *eventfd = file->object;
     uint64_t value;
     if (io_remaining(buffer) < sizeof(value))
@@ -89,7 +88,6 @@ static bool fits(void *object) {
 }
 
 static int64_t eventfd_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     struct eventfd *eventfd = file->object;
     struct addition addition = {.eventfd = eventfd};
     if (io_remaining(buffer) < sizeof(addition.count))

@@ -19,7 +19,6 @@ static unsigned node_of(const void *object) {
 }
 
 static int show_nodes(void *object, char *to, size_t size) {
-    (void)object;
     return text_cpu_list(to, size, (uint64_t[4]){(1ull << numa_nodes()) - 1});
 }
 

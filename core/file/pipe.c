@@ -87,7 +87,6 @@ static int64_t take_chunk(struct pipe *pipe, struct bounce_buffer *bounce, size_
 }
 
 static int64_t pipe_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     struct pipe *pipe = file->object;
     size_t before = io_remaining(buffer);
     struct bounce_buffer bounce;
@@ -164,7 +163,6 @@ static int ring_allocate(struct pipe *pipe) {
 }
 
 static int64_t pipe_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     size_t before = io_remaining(buffer);
     bool atomic = before <= PIPE_BUF;
     struct bounce_buffer bounce;
@@ -232,7 +230,6 @@ static int64_t pipe_ioctl(struct file *file, unsigned command, uint64_t argument
 }
 
 static int pipe_status(struct file *file, struct stat *status) {
-    (void)file;
     status->st_mode = S_IFIFO | 0600;
     status->st_blksize = PIPE_BUF;
     status->st_nlink = 1;

@@ -232,7 +232,6 @@ int regular_allocate(struct node *node, int mode, uint64_t offset, uint64_t size
 // Pages never written are shown from the initrd; a shared writable mapping needs the RAM copy.
 static int regular_map(struct file *file, uint64_t offset, uint64_t size, int prot, int flags,
                        struct memory_object **object, uint64_t *object_offset) {
-    (void)size;
     struct node *node = file->node;
     struct regular_content *regular = content(file);
     bool shared = (flags & MAP_TYPE) == MAP_SHARED || (flags & MAP_TYPE) == MAP_SHARED_VALIDATE;

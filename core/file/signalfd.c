@@ -48,7 +48,6 @@ static void describe(struct signalfd_siginfo *to, const struct signal_info *info
 }
 
 static int64_t signalfd_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     struct signalfd *signalfd = file->object;
     size_t before = io_remaining(buffer);
     if (before < sizeof(struct signalfd_siginfo))

@@ -48,7 +48,6 @@ static int64_t text_read(struct file *file, struct io_buffer *buffer, uint64_t *
 }
 
 static int64_t text_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     const struct node *node = file->node;
     size_t size = io_remaining(buffer);
     if (!node->text->store)

@@ -67,7 +67,6 @@ static uint64_t take_ticks(struct timerfd *timerfd) {
 }
 
 static int64_t timerfd_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     struct timerfd *timerfd = file->object;
     uint64_t ticks;
     if (io_remaining(buffer) < sizeof(ticks))

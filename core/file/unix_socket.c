@@ -306,13 +306,11 @@ int unix_socket_shutdown(struct unix_socket *socket, int how) {
 }
 
 static int64_t socket_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     struct unix_receive receive = {.nonblocking = file->flags & O_NONBLOCK};
     return unix_socket_receive(file->object, buffer, &receive);
 }
 
 static int64_t socket_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    (void)offset;
     struct unix_send send = {.nonblocking = file->flags & O_NONBLOCK};
     int64_t result = unix_socket_send(file->object, buffer, &send);
     if (result == -EPIPE)
@@ -337,7 +335,6 @@ static int64_t socket_ioctl(struct file *file, unsigned command, uint64_t argume
 }
 
 static int socket_status(struct file *file, struct stat *status) {
-    (void)file;
     status->st_mode = S_IFSOCK | 0777;
     return 0;
 }

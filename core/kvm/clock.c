@@ -16,7 +16,7 @@ static bool tsc_khz_possible(uint64_t khz) {
     return khz <= virt_max_tsc_khz() || distance * 1000000 <= host * TSC_TOLERANCE_PPM;
 }
 
-int clock_set_default_tsc_khz(struct vm *vm, uint64_t khz) {
+int64_t clock_set_default_tsc_khz(struct vm *vm, uint64_t khz) {
     uint64_t host = time_tsc_khz(), wanted = khz ? khz : host;
     if (wanted > UINT32_MAX || !tsc_khz_possible(wanted))
         return -EINVAL;
@@ -28,7 +28,7 @@ int clock_set_default_tsc_khz(struct vm *vm, uint64_t khz) {
     return 0;
 }
 
-int clock_set_tsc_khz(struct vcpu *vcpu, uint64_t khz) {
+int64_t clock_set_tsc_khz(struct vcpu *vcpu, uint64_t khz) {
     uint64_t wanted = khz ? khz : vcpu->vm->default_tsc_khz;
     if (wanted > UINT32_MAX || !tsc_khz_possible(wanted))
         return -EINVAL;
@@ -39,10 +39,6 @@ int clock_set_tsc_khz(struct vcpu *vcpu, uint64_t khz) {
     lapic_tsc_changed(&vcpu->virt.lapic);
     vcpu_attend(vcpu, ATTENTION_CLOCK);
     return 0;
-}
-
-uint64_t clock_now(struct vm *vm) {
-    return time_now() + vm->clock_offset;
 }
 
 void clock_set_tsc_offset(struct vcpu *vcpu, uint64_t offset) {
@@ -68,12 +64,13 @@ void clock_restore_guest_tsc(struct vcpu *vcpu, uint64_t value) {
     clock_set_tsc_offset(vcpu, same ? vm->tsc_offset : value - scaled);
 }
 
-void clock_get(struct vm *vm, struct kvm_clock_data *data) {
+int clock_get(struct vm *vm, struct kvm_clock_data *data) {
     uint64_t now = time_now();
     data->clock = now + vm->clock_offset;
     data->flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
     data->realtime = now + time_realtime_offset();
     data->host_tsc = time_to_tsc(now);
+    return 0;
 }
 
 int clock_set(struct vm *vm, const struct kvm_clock_data *data) {

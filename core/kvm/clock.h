@@ -7,8 +7,7 @@
 struct vm;
 struct vcpu;
 
-uint64_t clock_now(struct vm *vm); // ns of guest system time
-void clock_get(struct vm *vm, struct kvm_clock_data *data);
+int clock_get(struct vm *vm, struct kvm_clock_data *data);
 // 0, or -EINVAL (flags).
 int clock_set(struct vm *vm, const struct kvm_clock_data *data);
 // MSR_KVM_SYSTEM_TIME was written.
@@ -24,5 +23,5 @@ void clock_restore_guest_tsc(struct vcpu *vcpu, uint64_t value);
 void clock_set_tsc_offset(struct vcpu *vcpu, uint64_t offset);
 // KVM_SET_TSC_KHZ on a VM, for its later vCPUs, and on a vCPU; khz 0: the default. 0 or -EINVAL
 // (the machine cannot).
-int clock_set_default_tsc_khz(struct vm *vm, uint64_t khz);
-int clock_set_tsc_khz(struct vcpu *vcpu, uint64_t khz);
+int64_t clock_set_default_tsc_khz(struct vm *vm, uint64_t khz);
+int64_t clock_set_tsc_khz(struct vcpu *vcpu, uint64_t khz);

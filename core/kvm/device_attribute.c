@@ -19,7 +19,7 @@ int64_t device_attribute_system(unsigned command, uint64_t argument) {
     return copy_to_user(attribute.addr, &components, sizeof(components));
 }
 
-static int64_t tsc_offset(struct vcpu *vcpu, unsigned command, uint64_t user) {
+static int tsc_offset(struct vcpu *vcpu, unsigned command, uint64_t user) {
     uint64_t offset = vcpu->virt.tsc_offset;
     if (command == KVM_GET_DEVICE_ATTR)
         return copy_to_user(user, &offset, sizeof(offset));
@@ -30,8 +30,8 @@ static int64_t tsc_offset(struct vcpu *vcpu, unsigned command, uint64_t user) {
     return 0;
 }
 
-int64_t device_attribute_vcpu(struct vcpu *vcpu, unsigned command,
-                              const struct kvm_device_attr *attribute) {
+int device_attribute_vcpu(struct vcpu *vcpu, unsigned command,
+                          const struct kvm_device_attr *attribute) {
     if (attribute->group != KVM_VCPU_TSC_CTRL || attribute->attr != KVM_VCPU_TSC_OFFSET)
         return -ENXIO;
     return command == KVM_HAS_DEVICE_ATTR ? 0 : tsc_offset(vcpu, command, attribute->addr);

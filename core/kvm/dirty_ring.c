@@ -111,7 +111,7 @@ static int64_t reset_one(struct vm *vm, struct dirty_ring *ring) {
     }
 }
 
-int64_t dirty_ring_reset(struct vm *vm) {
+int64_t dirty_ring_reset(struct vm *vm, uint64_t argument) {
     int64_t count = 0;
     if (!vm->dirty_ring_pages)
         return -EINVAL;

@@ -26,4 +26,4 @@ void dirty_ring_push(struct vcpu *vcpu, uint32_t slot, uint64_t page);
 bool dirty_ring_full(const struct vcpu *vcpu);
 // KVM_RESET_DIRTY_RINGS: pages of collected entries are watched again. Their number or -EINVAL. No
 // lock held.
-int64_t dirty_ring_reset(struct vm *vm);
+int64_t dirty_ring_reset(struct vm *vm, uint64_t argument);

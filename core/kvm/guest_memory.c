@@ -116,7 +116,7 @@ unsigned guest_memory_fetch(struct vcpu *vcpu, const struct guest_paging *paging
     return done;
 }
 
-void guest_translate(struct vcpu *vcpu, struct kvm_translation *translation) {
+int guest_translate(struct vcpu *vcpu, struct kvm_translation *translation) {
     struct guest_paging paging;
     struct guest_translation result;
     struct guest_exception exception;
@@ -126,4 +126,5 @@ void guest_translate(struct vcpu *vcpu, struct kvm_translation *translation) {
     translation->physical_address = translation->valid ? result.gpa : ~0ull;
     translation->writeable = 1;
     translation->usermode = 0;
+    return 0;
 }

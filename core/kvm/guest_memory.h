@@ -30,4 +30,4 @@ int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, 
 // be had (0: *exception says why).
 unsigned guest_memory_fetch(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
                             uint8_t *bytes, unsigned size, struct guest_exception *exception);
-void guest_translate(struct vcpu *vcpu, struct kvm_translation *translation); // KVM_TRANSLATE
+int guest_translate(struct vcpu *vcpu, struct kvm_translation *translation); // KVM_TRANSLATE

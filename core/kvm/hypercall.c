@@ -18,7 +18,6 @@ struct arguments {
 };
 
 static int64_t nothing(struct vcpu *vcpu, const struct arguments *arguments) {
-    (void)vcpu, (void)arguments;
     return 0;
 }
 

@@ -10,13 +10,11 @@
 #define STACK_ARGUMENT 512 // bytes; larger structures go to the heap
 
 static int64_t invoke(const struct ioctl_row *row, void *object, void *data, uint64_t argument) {
-    if (row->direction & IOCTL_IN) {
-        if (copy_from_user(data, argument, row->size))
-            return -EFAULT;
-    } else {
+    if (!(row->direction & IOCTL_IN))
         memset(data, 0, row->size);
-    }
-    int64_t result = row->handle(object, data, argument);
+    else if (copy_from_user(data, argument, row->size))
+        return -EFAULT;
+    int result = row->handle.structure(object, data);
     if (result >= 0 && (row->direction & IOCTL_OUT) && copy_to_user(argument, data, row->size))
         return -EFAULT;
     return result;
@@ -42,7 +40,7 @@ int64_t ioctl_dispatch(const struct ioctl_row *rows, unsigned count, void *objec
     if (IOCTL_PLACE(command) >= count || row->command != command)
         return -ENOTTY;
     if (!(row->direction & (IOCTL_IN | IOCTL_OUT)))
-        return row->handle(object, NULL, argument);
+        return row->handle.argument(object, argument);
     return row->size <= STACK_ARGUMENT ? invoke_small(row, object, argument)
                                        : invoke_large(row, object, argument);
 }

@@ -10,7 +10,6 @@
 
 static enum lapic_effect deliver_to(void *context, struct lapic *lapic,
                                     const struct lapic_message *message) {
-    (void)context;
     struct vcpu *vcpu = container_of(lapic, struct vcpu, virt.lapic);
     enum lapic_effect effect = lapic_deliver(lapic, message);
     static const uint32_t attention[] = {
@@ -41,7 +40,6 @@ static struct vm *vm_of_irqchip(struct vm_irqchip *irqchip) {
 
 static int ioapic_deliver(struct ioapic *ioapic, unsigned pin,
                           const struct lapic_message *message) {
-    (void)pin;
     return irqchip_deliver(vm_of_irqchip(container_of(ioapic, struct vm_irqchip, ioapic)), NULL,
                            message);
 }
@@ -128,7 +126,6 @@ int irqchip_signal_msi(struct vm *vm, const struct kvm_msi *msi) {
 }
 
 static uint64_t pit_now(struct pit *pit) {
-    (void)pit;
     return time_now();
 }
 

@@ -29,7 +29,6 @@ static void irqfd_fire(struct irqfd *irqfd) {
 
 static void irqfd_wake(struct waiter *waiter, unsigned events) {
     struct irqfd *irqfd = container_of(waiter, struct irqfd, waiter);
-    (void)events;
     if (eventfd_take(irqfd->eventfd))
         irqfd_fire(irqfd);
 }

@@ -15,7 +15,6 @@
 #include "core/string.h"
 
 static int64_t system_ioctl(struct file *file, unsigned command, uint64_t argument) {
-    (void)file;
     switch (command) {
     case KVM_GET_API_VERSION:
         return argument ? -EINVAL : KVM_API_VERSION;
@@ -45,7 +44,6 @@ static int64_t system_ioctl(struct file *file, unsigned command, uint64_t argume
 static const struct file_ops system_file = {.name = "kvm", .ioctl = system_ioctl};
 
 static struct file *kvm_open(void *object, int flags, int *error) {
-    (void)object;
     struct file *file = file_create(&system_file, NULL, (uint32_t)flags);
     if (!file)
         *error = -ENOMEM;

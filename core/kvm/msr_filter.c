@@ -64,7 +64,7 @@ static void publish(struct vm *vm, struct msr_filter *filter) {
     vm_change_end(vm);
 }
 
-int msr_filter_set(struct vm *vm, uint64_t argument) {
+int64_t msr_filter_set(struct vm *vm, uint64_t argument) {
     struct kvm_msr_filter user;
     if (copy_from_user(&user, argument, sizeof(user)))
         return -EFAULT;

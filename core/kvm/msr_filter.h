@@ -9,7 +9,7 @@ struct vcpu;
 
 // KVM_X86_SET_MSR_FILTER; argument: user address of struct kvm_msr_filter. 0 or -errno. No lock
 // held.
-int msr_filter_set(struct vm *vm, uint64_t argument);
+int64_t msr_filter_set(struct vm *vm, uint64_t argument);
 void msr_filter_destroy(struct vm *vm);
 // The VM's filter has changed: the vCPU's thread, between two runs.
 void msr_filter_update(struct vcpu *vcpu);

@@ -52,6 +52,7 @@ struct guest_msr_backend msr_backend = {
     .set_tsc = set_tsc, .adjust_tsc = adjust_tsc, .paravirtual = paravirtual};
 
 void msr_init(void) {
+    guest_msr_init();
     virt_msr_backend(&msr_backend);
 }
 
@@ -69,20 +70,17 @@ static int64_t copy_list(uint64_t argument, const uint32_t *list, uint32_t count
 typedef int msr_access(struct vcpu *vcpu, struct kvm_msr_entry *entry);
 
 static int access_feature(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
-    uint64_t value;
-    (void)vcpu;
-    if (guest_msr_feature(entry->index, virt_host_msr, &value))
-        return -1;
+    uint64_t value = entry->data;
+    int error = guest_msr_feature(entry->index, virt_host_msr, &value);
     entry->data = value;
-    return 0;
+    return error;
 }
 
 static int access_read(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
-    uint64_t value;
-    if (guest_msr_read(&vcpu->virt.msrs, entry->index, &value, true))
-        return -1;
+    uint64_t value = entry->data;
+    int error = guest_msr_read(&vcpu->virt.msrs, entry->index, &value, true);
     entry->data = value;
-    return 0;
+    return error;
 }
 
 static int access_write(struct vcpu *vcpu, struct kvm_msr_entry *entry) {
@@ -114,11 +112,14 @@ int64_t msr_system_ioctl(unsigned command, uint64_t argument) {
     if (command == KVM_GET_MSR_INDEX_LIST)
         return copy_list(argument, guest_msr_index_list, guest_msr_index_count);
     if (command == KVM_GET_MSR_FEATURE_INDEX_LIST)
-        return copy_list(argument, guest_msr_feature_list, guest_msr_feature_count);
+        return copy_list(argument, guest_msr_feature_list, GUEST_MSR_FEATURES);
     return for_each_msr(NULL, argument, true, access_feature);
 }
 
-int64_t msr_vcpu_ioctl(struct vcpu *vcpu, unsigned command, uint64_t argument) {
-    bool read = command == KVM_GET_MSRS;
-    return for_each_msr(vcpu, argument, read, read ? access_read : access_write);
+int64_t msr_get_all(struct vcpu *vcpu, uint64_t argument) {
+    return for_each_msr(vcpu, argument, true, access_read);
+}
+
+int64_t msr_set_all(struct vcpu *vcpu, uint64_t argument) {
+    return for_each_msr(vcpu, argument, false, access_write);
 }

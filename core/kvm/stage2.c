@@ -14,7 +14,6 @@
 #define ZAP_CHUNK (64ull << 20) // bytes of guest memory taken out under one hold of the lock
 
 static void stage2_answer(void *argument) {
-    (void)argument;
 }
 
 // A CPU inside the guest leaves it to answer, and compares generations before it enters again.

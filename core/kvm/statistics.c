@@ -36,7 +36,6 @@ static const struct statistic vcpu_statistics[] = {
     VCPU_COUNTER("irq_injections", injections),
     VCPU_COUNTER("nmi_injections", nmi_injections),
     VCPU_COUNTER("irq_window_exits", irq_window_exits),
-    VCPU_COUNTER("request_irq_exits", request_irq_exits),
     VCPU_COUNTER("tlb_flush", tlb_flushes),
     VCPU_COUNTER("signal_exits", signal_exits),
     VCPU_COUNTER("directed_yield_attempted", yields),
@@ -147,7 +146,7 @@ static int create(struct vm *vm, const struct statistics_file *template) {
     return fd;
 }
 
-int statistics_vm_fd(struct vm *vm) {
+int64_t statistics_vm_fd(struct vm *vm, uint64_t argument) {
     return create(
         vm, &(struct statistics_file){.vm = vm,
                                       .object = vm,
@@ -156,7 +155,7 @@ int statistics_vm_fd(struct vm *vm) {
                                       .id = "kvm"});
 }
 
-int statistics_vcpu_fd(struct vcpu *vcpu) {
+int64_t statistics_vcpu_fd(struct vcpu *vcpu, uint64_t argument) {
     struct statistics_file statistics = {.vm = vcpu->vm,
                                          .object = vcpu,
                                          .rows = vcpu_statistics,

@@ -38,7 +38,6 @@ static struct vcpu *of_lapic(struct lapic *lapic) {
 }
 
 static uint64_t lapic_now(struct lapic *lapic) {
-    (void)lapic;
     return time_now();
 }
 

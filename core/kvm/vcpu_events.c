@@ -32,7 +32,7 @@ static void get_exception(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
     out->exception_payload = out->exception_has_payload ? events->exception_payload : 0;
 }
 
-void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
+int vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
     struct virt_events *events = &vcpu->virt.events;
     memset(out, 0, sizeof(*out));
     get_exception(vcpu, out);
@@ -50,6 +50,7 @@ void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *out) {
         KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
     out->flags |= enabled_flags(vcpu);
     out->triple_fault.pending = vcpu->vm->triple_fault_event && events->triple_fault;
+    return 0;
 }
 
 static int check(const struct vcpu *vcpu, const struct kvm_vcpu_events *in) {

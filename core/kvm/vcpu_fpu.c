@@ -47,7 +47,7 @@ static void make_explicit(struct xsave_area *area) {
         area->mxcsr = MXCSR_INITIAL;
 }
 
-void vcpu_get_fpu(struct vcpu *vcpu, struct kvm_fpu *fpu) {
+int vcpu_get_fpu(struct vcpu *vcpu, struct kvm_fpu *fpu) {
     struct xsave_area *area = area_of(vcpu);
     make_explicit(area);
     memcpy(fpu->fpr, area->st, sizeof(fpu->fpr));
@@ -59,13 +59,14 @@ void vcpu_get_fpu(struct vcpu *vcpu, struct kvm_fpu *fpu) {
     fpu->last_dp = area->fdp;
     memcpy(fpu->xmm, area->xmm, sizeof(area->xmm));
     fpu->mxcsr = area->mxcsr;
+    return 0;
 }
 
 static uint32_t mxcsr_allowed(const struct xsave_area *area) {
     return area->mxcsr_mask ? area->mxcsr_mask : 0xffbf; // SDM vol. 1 11.6.6
 }
 
-void vcpu_set_fpu(struct vcpu *vcpu, const struct kvm_fpu *fpu) {
+int vcpu_set_fpu(struct vcpu *vcpu, const struct kvm_fpu *fpu) {
     struct xsave_area *area = area_of(vcpu);
     memcpy(area->st, fpu->fpr, sizeof(fpu->fpr));
     area->fcw = fpu->fcw;
@@ -77,14 +78,16 @@ void vcpu_set_fpu(struct vcpu *vcpu, const struct kvm_fpu *fpu) {
     memcpy(area->xmm, fpu->xmm, sizeof(area->xmm));
     area->mxcsr = fpu->mxcsr & mxcsr_allowed(area); // a reserved bit would fault in our XRSTOR
     area->xstate_bv |= XSTATE_X87 | XSTATE_SSE;
+    return 0;
 }
 
-void vcpu_get_xsave(struct vcpu *vcpu, struct kvm_xsave *xsave) {
+int vcpu_get_xsave(struct vcpu *vcpu, struct kvm_xsave *xsave) {
     struct xsave_area *area = area_of(vcpu);
     size_t size = fpu_area_size() < sizeof(*xsave) ? fpu_area_size() : sizeof(*xsave);
     make_explicit(area);
     memset(xsave, 0, sizeof(*xsave));
     memcpy(xsave, area, size);
+    return 0;
 }
 
 int vcpu_set_xsave(struct vcpu *vcpu, const struct kvm_xsave *xsave) {

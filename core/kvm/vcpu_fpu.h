@@ -7,9 +7,9 @@
 #include <linux/kvm.h>
 
 struct vcpu;
-void vcpu_get_fpu(struct vcpu *vcpu, struct kvm_fpu *fpu);
-void vcpu_set_fpu(struct vcpu *vcpu, const struct kvm_fpu *fpu);
-void vcpu_get_xsave(struct vcpu *vcpu, struct kvm_xsave *xsave);
+int vcpu_get_fpu(struct vcpu *vcpu, struct kvm_fpu *fpu);
+int vcpu_set_fpu(struct vcpu *vcpu, const struct kvm_fpu *fpu);
+int vcpu_get_xsave(struct vcpu *vcpu, struct kvm_xsave *xsave);
 // 0, or -EINVAL: a component the host has not, compacted format, reserved bits.
 int vcpu_set_xsave(struct vcpu *vcpu, const struct kvm_xsave *xsave);
 // Vector register `which` in the saved area: XMM, and for 32 bytes its upper half from the AVX

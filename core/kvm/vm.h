@@ -63,7 +63,6 @@ struct vm {
     uint32_t vcpu_limit;   // highest id + 1
     uint32_t max_vcpu_ids; // KVM_CAP_MAX_VCPU_ID; 0: not set
     uint32_t boot_cpu_id;
-    uint64_t tss_address, identity_map_address;
     uint64_t clock_offset; // guest kvmclock = time_now() + clock_offset
     uint64_t nr_mmu_pages;
     uint32_t default_tsc_khz;

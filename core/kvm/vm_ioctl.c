@@ -22,136 +22,84 @@
 #include "core/mm/user_copy.h"
 #include "core/string.h"
 
-static int64_t check_extension(void *vm, void *data, uint64_t argument) {
-    (void)vm, (void)data;
-    return capability_check(argument);
+static int64_t check_extension(struct vm *vm, uint64_t capability) {
+    return capability_check(capability);
 }
 
-static int64_t create_vcpu(void *vm, void *data, uint64_t id) {
-    (void)data;
-    uint32_t limit = ((struct vm *)vm)->max_vcpu_ids;
+static int64_t create_vcpu(struct vm *vm, uint64_t id) {
+    uint32_t limit = vm->max_vcpu_ids;
     return id >= (limit ? limit : VM_MAX_VCPUS) ? -EINVAL : vcpu_create_fd(vm, (uint32_t)id);
 }
 
-static int64_t set_memory(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return memslot_set(vm, data);
+// Unrestricted guests need neither the TSS nor the identity map: where they are is only checked.
+static int64_t set_tss_address(struct vm *vm, uint64_t address) {
+    return address > UINT32_MAX - 3 * PAGE_SIZE ? -EINVAL : 0;
 }
 
-static int64_t get_dirty_log(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return dirty_log_get(vm, data);
+static int set_identity_map(struct vm *vm, const uint64_t *address) {
+    return atomic_load(&vm->vcpu_count) ? -EINVAL : 0;
 }
 
-static int64_t clear_dirty_log(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return dirty_log_clear(vm, data);
-}
-
-static int64_t reset_dirty_rings(void *vm, void *data, uint64_t argument) {
-    (void)data, (void)argument;
-    return dirty_ring_reset(vm);
-}
-
-// Unrestricted guests need neither the TSS nor the identity map, so the addresses are only kept.
-static int64_t set_tss_address(void *object, void *data, uint64_t address) {
-    struct vm *vm = object;
-    (void)data;
-    if (address > UINT32_MAX - 3 * PAGE_SIZE)
-        return -EINVAL;
-    vm->tss_address = address;
-    return 0;
-}
-
-static int64_t set_identity_map(void *object, void *data, uint64_t argument) {
-    struct vm *vm = object;
-    (void)argument;
-    if (atomic_load(&vm->vcpu_count))
-        return -EINVAL;
-    vm->identity_map_address = *(uint64_t *)data;
-    return 0;
-}
-
-static int64_t set_boot_cpu(void *object, void *data, uint64_t id) {
-    struct vm *vm = object;
-    (void)data;
+static int64_t set_boot_cpu(struct vm *vm, uint64_t id) {
     if (atomic_load(&vm->vcpu_count))
         return -EBUSY;
     vm->boot_cpu_id = (uint32_t)id;
     return 0;
 }
 
-static int64_t create_irqchip(void *vm, void *data, uint64_t argument) {
-    (void)data, (void)argument;
+static int64_t create_irqchip(struct vm *vm, uint64_t argument) {
     vm_change_begin(vm);
     int error = irqchip_create(vm);
     vm_change_end(vm);
     return error;
 }
 
-static int64_t create_pit(void *vm, void *data, uint64_t argument) {
-    (void)data, (void)argument;
-    struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY};
-    return irqchip_create_pit(vm, &config);
+static int64_t create_pit(struct vm *vm, uint64_t argument) {
+    return irqchip_create_pit(vm, &(struct kvm_pit_config){.flags = KVM_PIT_SPEAKER_DUMMY});
 }
 
-static int64_t create_pit2(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return irqchip_create_pit(vm, data);
+static int get_irqchip(struct vm *vm, struct kvm_irqchip *chip) {
+    return irqchip_state(vm, chip, false);
 }
 
-static int64_t get_irqchip(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return irqchip_state(vm, data, false);
+static int set_irqchip(struct vm *vm, struct kvm_irqchip *chip) {
+    return irqchip_state(vm, chip, true);
 }
 
-static int64_t set_irqchip(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return irqchip_state(vm, data, true);
-}
-
-static int64_t get_pit2(void *object, void *data, uint64_t argument) {
-    struct vm *vm = object;
-    (void)argument;
+static int get_pit2(struct vm *vm, struct kvm_pit_state2 *state) {
     if (!vm->irqchip.pit_created)
         return -ENXIO;
     spin_lock(&vm->irqchip.lock);
-    pit_get_state(&vm->irqchip.pit, data);
+    pit_get_state(&vm->irqchip.pit, state);
     spin_unlock(&vm->irqchip.lock);
     return 0;
 }
 
-static int64_t set_pit2(void *object, void *data, uint64_t argument) {
-    struct vm *vm = object;
-    (void)argument;
+static int set_pit2(struct vm *vm, const struct kvm_pit_state2 *state) {
     if (!vm->irqchip.pit_created)
         return -ENXIO;
     spin_lock(&vm->irqchip.lock);
-    pit_set_state(&vm->irqchip.pit, data);
+    pit_set_state(&vm->irqchip.pit, state);
     spin_unlock(&vm->irqchip.lock);
     return 0;
 }
 
 // The older form, without the flags.
-static int64_t get_pit(void *vm, void *data, uint64_t argument) {
+static int get_pit(struct vm *vm, struct kvm_pit_state *old) {
     struct kvm_pit_state2 state = {0};
-    int64_t error = get_pit2(vm, &state, argument);
-    if (!error)
-        memcpy(((struct kvm_pit_state *)data)->channels, state.channels, sizeof(state.channels));
+    int error = get_pit2(vm, &state);
+    memcpy(old->channels, state.channels, sizeof(state.channels));
     return error;
 }
 
-static int64_t set_pit(void *vm, void *data, uint64_t argument) {
+static int set_pit(struct vm *vm, const struct kvm_pit_state *old) {
     struct kvm_pit_state2 state = {0};
-    int64_t error = get_pit2(vm, &state, argument);
-    memcpy(state.channels, ((struct kvm_pit_state *)data)->channels, sizeof(state.channels));
-    return error ? error : set_pit2(vm, &state, argument);
+    int error = get_pit2(vm, &state);
+    memcpy(state.channels, old->channels, sizeof(state.channels));
+    return error ? error : set_pit2(vm, &state);
 }
 
-static int64_t reinject_control(void *object, void *data, uint64_t argument) {
-    struct vm *vm = object;
-    const struct kvm_reinject_control *control = data;
-    (void)argument;
+static int reinject_control(struct vm *vm, const struct kvm_reinject_control *control) {
     if (!vm->irqchip.pit_created)
         return -ENXIO;
     spin_lock(&vm->irqchip.lock);
@@ -160,25 +108,15 @@ static int64_t reinject_control(void *object, void *data, uint64_t argument) {
     return 0;
 }
 
-static int64_t irq_line(void *object, void *data, uint64_t argument) {
-    struct vm *vm = object;
-    struct kvm_irq_level *level = data;
-    (void)argument;
+static int irq_line(struct vm *vm, struct kvm_irq_level *level) {
     if (vm->irqchip.mode == IRQCHIP_NONE)
         return -ENXIO;
     level->status = irqchip_set_gsi(vm, level->irq, IRQ_SOURCE_USER, level->level);
     return 0;
 }
 
-static int64_t signal_msi(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return irqchip_signal_msi(vm, data);
-}
-
-static int64_t set_routing(void *object, void *data, uint64_t argument) {
-    struct vm *vm = object;
+static int64_t set_routing(struct vm *vm, uint64_t argument) {
     struct kvm_irq_routing header;
-    (void)data;
     if (copy_from_user(&header, argument, sizeof(header)))
         return -EFAULT;
     if (vm->irqchip.mode == IRQCHIP_NONE || header.nr > IRQ_ROUTING_MAX || header.flags)
@@ -200,90 +138,36 @@ static int64_t set_routing(void *object, void *data, uint64_t argument) {
     return error;
 }
 
-static int64_t irqfd(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return irqfd_change(vm, data);
-}
-
-static int64_t ioeventfd(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return ioeventfd_change(vm, data);
-}
-
-static int64_t get_clock(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    clock_get(vm, data);
-    return 0;
-}
-
-static int64_t set_clock(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return clock_set(vm, data);
-}
-
-static int64_t enable_cap(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return vm_enable_capability(vm, data);
-}
-
 // The second stage's tables are the process's memory like others; the number is only kept.
-static int64_t set_mmu_pages(void *object, void *data, uint64_t pages) {
-    struct vm *vm = object;
-    (void)data;
+static int64_t set_mmu_pages(struct vm *vm, uint64_t pages) {
     if (pages < 64) // KVM_MIN_ALLOC_MMU_PAGES
         return -EINVAL;
     vm->nr_mmu_pages = pages;
     return 0;
 }
 
-static int64_t get_mmu_pages(void *object, void *data, uint64_t argument) {
-    (void)data, (void)argument;
-    return (int64_t)((struct vm *)object)->nr_mmu_pages;
+static int64_t get_mmu_pages(const struct vm *vm, uint64_t argument) {
+    return (int64_t)vm->nr_mmu_pages;
 }
 
-static int64_t set_msr_filter(void *vm, void *data, uint64_t argument) {
-    (void)data;
-    return msr_filter_set(vm, argument);
-}
-
-static int64_t get_tsc_khz(void *object, void *data, uint64_t argument) {
-    (void)data, (void)argument;
-    return ((struct vm *)object)->default_tsc_khz;
-}
-
-static int64_t set_tsc_khz(void *vm, void *data, uint64_t khz) {
-    (void)data;
-    return clock_set_default_tsc_khz(vm, khz);
-}
-
-static int64_t register_coalesced(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return coalesced_register(vm, data);
-}
-
-static int64_t unregister_coalesced(void *vm, void *data, uint64_t argument) {
-    (void)argument;
-    return coalesced_unregister(vm, data);
-}
-
-static int64_t get_stats_fd(void *vm, void *data, uint64_t argument) {
-    (void)data, (void)argument;
-    return statistics_vm_fd(vm);
+static int64_t get_tsc_khz(const struct vm *vm, uint64_t argument) {
+    return vm->default_tsc_khz;
 }
 
 static const struct ioctl_row rows[] = {
     IOCTL_PLAIN(KVM_CHECK_EXTENSION, IOCTL_VALUE, check_extension),
     IOCTL_PLAIN(KVM_CREATE_VCPU, IOCTL_VALUE, create_vcpu),
-    IOCTL_ROW(KVM_SET_USER_MEMORY_REGION, IOCTL_IN, struct kvm_userspace_memory_region, set_memory),
-    IOCTL_ROW(KVM_GET_DIRTY_LOG, IOCTL_IN, struct kvm_dirty_log, get_dirty_log),
-    IOCTL_ROW(KVM_CLEAR_DIRTY_LOG, IOCTL_IN, struct kvm_clear_dirty_log, clear_dirty_log),
-    IOCTL_PLAIN(KVM_RESET_DIRTY_RINGS, IOCTL_VALUE, reset_dirty_rings),
+    IOCTL_ROW(KVM_SET_USER_MEMORY_REGION, IOCTL_IN, struct kvm_userspace_memory_region,
+              memslot_set),
+    IOCTL_ROW(KVM_GET_DIRTY_LOG, IOCTL_IN, struct kvm_dirty_log, dirty_log_get),
+    IOCTL_ROW(KVM_CLEAR_DIRTY_LOG, IOCTL_IN, struct kvm_clear_dirty_log, dirty_log_clear),
+    IOCTL_PLAIN(KVM_RESET_DIRTY_RINGS, IOCTL_VALUE, dirty_ring_reset),
     IOCTL_PLAIN(KVM_SET_TSS_ADDR, IOCTL_VALUE, set_tss_address),
     IOCTL_ROW(KVM_SET_IDENTITY_MAP_ADDR, IOCTL_IN, uint64_t, set_identity_map),
     IOCTL_PLAIN(KVM_SET_BOOT_CPU_ID, IOCTL_VALUE, set_boot_cpu),
     IOCTL_PLAIN(KVM_CREATE_IRQCHIP, IOCTL_VALUE, create_irqchip),
     IOCTL_PLAIN(KVM_CREATE_PIT, IOCTL_VALUE, create_pit),
-    IOCTL_ROW(KVM_CREATE_PIT2, IOCTL_IN, struct kvm_pit_config, create_pit2),
+    IOCTL_ROW(KVM_CREATE_PIT2, IOCTL_IN, struct kvm_pit_config, irqchip_create_pit),
     IOCTL_ROW(KVM_GET_IRQCHIP, IOCTL_IN | IOCTL_OUT, struct kvm_irqchip, get_irqchip),
     IOCTL_ROW(KVM_SET_IRQCHIP, IOCTL_IN, struct kvm_irqchip, set_irqchip),
     IOCTL_ROW(KVM_GET_PIT, IOCTL_OUT, struct kvm_pit_state, get_pit),
@@ -293,23 +177,23 @@ static const struct ioctl_row rows[] = {
     IOCTL_ROW(KVM_REINJECT_CONTROL, IOCTL_IN, struct kvm_reinject_control, reinject_control),
     IOCTL_ROW(KVM_IRQ_LINE, IOCTL_IN, struct kvm_irq_level, irq_line),
     IOCTL_ROW(KVM_IRQ_LINE_STATUS, IOCTL_IN | IOCTL_OUT, struct kvm_irq_level, irq_line),
-    IOCTL_ROW(KVM_SIGNAL_MSI, IOCTL_IN, struct kvm_msi, signal_msi),
+    IOCTL_ROW(KVM_SIGNAL_MSI, IOCTL_IN, struct kvm_msi, irqchip_signal_msi),
     IOCTL_PLAIN(KVM_SET_GSI_ROUTING, IOCTL_POINTER, set_routing),
-    IOCTL_ROW(KVM_IRQFD, IOCTL_IN, struct kvm_irqfd, irqfd),
-    IOCTL_ROW(KVM_IOEVENTFD, IOCTL_IN, struct kvm_ioeventfd, ioeventfd),
-    IOCTL_ROW(KVM_GET_CLOCK, IOCTL_OUT, struct kvm_clock_data, get_clock),
-    IOCTL_ROW(KVM_SET_CLOCK, IOCTL_IN, struct kvm_clock_data, set_clock),
+    IOCTL_ROW(KVM_IRQFD, IOCTL_IN, struct kvm_irqfd, irqfd_change),
+    IOCTL_ROW(KVM_IOEVENTFD, IOCTL_IN, struct kvm_ioeventfd, ioeventfd_change),
+    IOCTL_ROW(KVM_GET_CLOCK, IOCTL_OUT, struct kvm_clock_data, clock_get),
+    IOCTL_ROW(KVM_SET_CLOCK, IOCTL_IN, struct kvm_clock_data, clock_set),
     IOCTL_ROW(KVM_REGISTER_COALESCED_MMIO, IOCTL_IN, struct kvm_coalesced_mmio_zone,
-              register_coalesced),
+              coalesced_register),
     IOCTL_ROW(KVM_UNREGISTER_COALESCED_MMIO, IOCTL_IN, struct kvm_coalesced_mmio_zone,
-              unregister_coalesced),
-    IOCTL_PLAIN(KVM_GET_STATS_FD, IOCTL_VALUE, get_stats_fd),
+              coalesced_unregister),
+    IOCTL_PLAIN(KVM_GET_STATS_FD, IOCTL_VALUE, statistics_vm_fd),
     IOCTL_PLAIN(KVM_SET_NR_MMU_PAGES, IOCTL_VALUE, set_mmu_pages),
     IOCTL_PLAIN(KVM_GET_NR_MMU_PAGES, IOCTL_VALUE, get_mmu_pages),
-    IOCTL_PLAIN(KVM_X86_SET_MSR_FILTER, IOCTL_POINTER, set_msr_filter),
+    IOCTL_PLAIN(KVM_X86_SET_MSR_FILTER, IOCTL_POINTER, msr_filter_set),
     IOCTL_PLAIN(KVM_GET_TSC_KHZ, IOCTL_VALUE, get_tsc_khz),
-    IOCTL_PLAIN(KVM_SET_TSC_KHZ, IOCTL_VALUE, set_tsc_khz),
-    IOCTL_ROW(KVM_ENABLE_CAP, IOCTL_IN, struct kvm_enable_cap, enable_cap),
+    IOCTL_PLAIN(KVM_SET_TSC_KHZ, IOCTL_VALUE, clock_set_default_tsc_khz),
+    IOCTL_ROW(KVM_ENABLE_CAP, IOCTL_IN, struct kvm_enable_cap, vm_enable_capability),
 };
 
 int64_t vm_ioctl(struct vm *vm, unsigned command, uint64_t argument) {

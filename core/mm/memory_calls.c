@@ -108,7 +108,6 @@ int64_t sys_mlock2(const uint64_t *arguments) {
 }
 
 int64_t sys_munlock(const uint64_t *arguments) {
-    (void)arguments;
     return 0;
 }
 
@@ -119,7 +118,6 @@ int64_t sys_mlockall(const uint64_t *arguments) {
 }
 
 int64_t sys_munlockall(const uint64_t *arguments) {
-    (void)arguments;
     return 0;
 }
 

@@ -161,7 +161,6 @@ void cgroup_for_each_thread(const struct cgroup *cgroup,
 }
 
 static void count(struct thread *thread, void *argument) {
-    (void)thread;
     ++*(unsigned *)argument;
 }
 
@@ -175,7 +174,6 @@ bool cgroup_populated(const struct cgroup *cgroup) {
 }
 
 static void update(struct thread *thread, void *argument) {
-    (void)argument;
     scheduler_update_cpus(thread);
 }
 

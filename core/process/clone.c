@@ -200,13 +200,11 @@ int64_t sys_clone(const uint64_t *a) {
 }
 
 int64_t sys_fork(const uint64_t *a) {
-    (void)a;
     struct clone_request request = {.exit_signal = SIGCHLD};
     return clone(&request);
 }
 
 int64_t sys_vfork(const uint64_t *a) {
-    (void)a;
     struct clone_request request = {.flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD};
     return clone(&request);
 }

@@ -22,17 +22,14 @@
 #define ROOT 0
 
 int64_t sys_getpid(const uint64_t *a) {
-    (void)a;
     return process_current()->pid;
 }
 
 int64_t sys_gettid(const uint64_t *a) {
-    (void)a;
     return thread_current()->tid;
 }
 
 int64_t sys_getppid(const uint64_t *a) {
-    (void)a;
     spin_lock(&process_table_lock);
     struct process *parent = process_current()->parent;
     unsigned pid = parent ? parent->pid : 0;
@@ -41,22 +38,18 @@ int64_t sys_getppid(const uint64_t *a) {
 }
 
 int64_t sys_getuid(const uint64_t *a) {
-    (void)a;
     return ROOT;
 }
 
 int64_t sys_geteuid(const uint64_t *a) {
-    (void)a;
     return ROOT;
 }
 
 int64_t sys_getgid(const uint64_t *a) {
-    (void)a;
     return ROOT;
 }
 
 int64_t sys_getegid(const uint64_t *a) {
-    (void)a;
     return ROOT;
 }
 

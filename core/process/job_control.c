@@ -151,7 +151,6 @@ int64_t sys_setpgid(const uint64_t *a) {
 }
 
 int64_t sys_setsid(const uint64_t *a) {
-    (void)a;
     struct process *process = process_current();
     spin_lock(&process_table_lock);
     bool leads = process_table_has_group(process->pid, 0);
@@ -176,7 +175,6 @@ int64_t sys_getpgid(const uint64_t *a) {
 }
 
 int64_t sys_getpgrp(const uint64_t *a) {
-    (void)a;
     return process_current()->group;
 }
 

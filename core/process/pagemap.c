@@ -43,7 +43,6 @@ static const struct file_ops pagemap_ops = {
     .name = "pagemap", .read = pagemap_read, .seek = directory_seek, .release = pagemap_release};
 
 static struct file *pagemap_open(void *object, int flags, int *error) {
-    (void)object;
     struct address_space *space = process_current()->space;
     struct file *file = file_create(&pagemap_ops, space, (uint32_t)flags & O_ACCMODE);
     if (file)

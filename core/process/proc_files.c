@@ -44,7 +44,6 @@ static struct node *make_file(struct node *directory, const char *name, size_t l
 static struct node *make_thread(struct node *directory, const char *name, size_t length) {
     uint64_t tid;
     const char *end = name;
-    (void)directory;
     if (!text_number(&end, &tid) || end != name + length || tid > INT32_MAX)
         return NULL;
     struct node *node = node_create(S_IFDIR | 0555);
@@ -58,7 +57,6 @@ static struct node *make_thread(struct node *directory, const char *name, size_t
 // Timer interrupts of each CPU: none comes to one that idles or runs a single thread but for what
 // programs wait for.
 static int show_interrupts(void *object, char *to, size_t size) {
-    (void)object;
     int length = format_string(to, size, "    ");
     for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
         length += format_string(to + length, size - (size_t)length, " CPU%u", cpu);
@@ -111,7 +109,6 @@ static int show_stat(void *object, char *to, size_t size) {
     uint64_t now = time_now(), guest = 0, idle = 0;
     unsigned cpus = cpu_count();
     struct scheduler_counts counts;
-    (void)object;
     for (unsigned cpu = 0; cpu < cpus; cpu++) {
         scheduler_counts(cpu, &counts);
         guest += counts.guest;
@@ -131,7 +128,6 @@ static int show_stat(void *object, char *to, size_t size) {
 
 // proc_meminfo(5); Slab is all that the kernel keeps for itself.
 static int show_memory(void *object, char *to, size_t size) {
-    (void)object;
     size_t free = page_free_bytes(), kernel = kernel_memory_bytes();
     return format_string(to, size, "MemTotal: %lu kB\nMemFree: %lu kB\nSlab: %lu kB\n",
                          (free + page_user_bytes() + kernel) >> 10, free >> 10, kernel >> 10);

@@ -18,7 +18,6 @@
 #include "core/string.h"
 
 int64_t sys_sched_yield(const uint64_t *a) {
-    (void)a;
     scheduler_yield();
     return 0;
 }
@@ -61,7 +60,6 @@ int64_t sys_sched_getaffinity(const uint64_t *a) {
 
 // To be interrupted is a barrier by itself, and what asked for a reschedule has it after that.
 static void barrier(void *argument) {
-    (void)argument;
     atomic_thread_fence(memory_order_seq_cst);
 }
 

@@ -60,7 +60,6 @@ int64_t sys_rt_sigprocmask(const uint64_t *a) {
 }
 
 int64_t sys_rt_sigreturn(const uint64_t *a) {
-    (void)a;
     struct thread *thread = thread_current();
     if (signal_frame_pop(thread->frame))
         signal_fault(SIGSEGV, SI_KERNEL, thread->frame->rsp);
@@ -84,7 +83,6 @@ static int64_t wait_for_signal(void) {
 }
 
 int64_t sys_pause(const uint64_t *a) {
-    (void)a;
     return wait_for_signal();
 }
 

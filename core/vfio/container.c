@@ -159,7 +159,6 @@ struct vfio_container *vfio_container_of(const struct file *file) {
 }
 
 struct file *vfio_container_open(void *object, int flags, int *error) {
-    (void)object;
     struct vfio_container *container = heap_new(struct vfio_container);
     *error = -ENOMEM;
     if (!container)

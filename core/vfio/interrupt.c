@@ -90,7 +90,6 @@ static bool line_set_masked(struct vfio_device *device, bool masked) {
 // Under the lock of the eventfd's queue, so nothing is signalled here.
 static void line_wake(struct waiter *waiter, unsigned events) {
     struct vfio_device *device = container_of(waiter, struct vfio_device, line.waiter);
-    (void)events;
     if (eventfd_take(atomic_load(&device->line.unmask.eventfd)))
         line_set_masked(device, false);
 }

@@ -40,12 +40,10 @@ static int show_irq(void *object, char *to, size_t size) {
 }
 
 static int show_none(void *object, char *to, size_t size) {
-    (void)object;
     return format_string(to, size, "-1\n");
 }
 
 static int show_driver(void *object, char *to, size_t size) {
-    (void)object;
     return format_string(to, size, "(null)\n");
 }
 

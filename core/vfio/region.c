@@ -251,7 +251,6 @@ int vfio_region_map(struct file *file, uint64_t offset, uint64_t size, int prot,
     struct vfio_device *device = file->object;
     unsigned index = (unsigned)(offset >> INDEX_SHIFT);
     uint64_t at = offset & ((1ull << INDEX_SHIFT) - 1);
-    (void)prot;
     if ((flags & MAP_TYPE) == MAP_PRIVATE || offset >> INDEX_SHIFT >= VFIO_PCI_NUM_REGIONS ||
         !vfio_region_can_map(device, index))
         return -EINVAL;

@@ -7,45 +7,46 @@
 #include "arch/x86/guest/cpuid.h"
 
 // A host with everything, so that what is missing afterwards was taken away.
-static void everything(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
-    *regs = (struct cpuid_regs){~0u, ~0u, ~0u, ~0u};
+static struct cpuid_regs everything(uint32_t leaf, uint32_t subleaf) {
+    struct cpuid_regs regs = {~0u, ~0u, ~0u, ~0u};
     switch (leaf) {
     case 0:
-        *regs = (struct cpuid_regs){0x20, 0, 0, 0};
-        memcpy(&regs->ebx, "Genu", 4);
-        memcpy(&regs->edx, "ineI", 4);
-        memcpy(&regs->ecx, "ntel", 4);
+        regs = (struct cpuid_regs){0x20, 0, 0, 0};
+        memcpy(&regs.ebx, "Genu", 4);
+        memcpy(&regs.edx, "ineI", 4);
+        memcpy(&regs.ecx, "ntel", 4);
         break;
     case 4:
-        *regs = (struct cpuid_regs){subleaf < 3 ? 0x121 + subleaf : 0, 1, 2, 3};
+        regs = (struct cpuid_regs){subleaf < 3 ? 0x121 + subleaf : 0, 1, 2, 3};
         break;
     case 0xd:
-        *regs = (struct cpuid_regs){0, 0, 0, 0};
+        regs = (struct cpuid_regs){0, 0, 0, 0};
         if (subleaf == 0)
-            *regs = (struct cpuid_regs){0x602e7, 0xa88, 0x2b00, 0};
+            regs = (struct cpuid_regs){0x602e7, 0xa88, 0x2b00, 0};
         else if (subleaf == 1)
-            *regs = (struct cpuid_regs){0x1f, 0x500, 0x100, 0};
+            regs = (struct cpuid_regs){0x1f, 0x500, 0x100, 0};
         else if (subleaf == 2)
-            *regs = (struct cpuid_regs){256, 576, 0, 0};
+            regs = (struct cpuid_regs){256, 576, 0, 0};
         else if (subleaf == 5)
-            *regs = (struct cpuid_regs){64, 1088, 0, 0};
+            regs = (struct cpuid_regs){64, 1088, 0, 0};
         else if (subleaf == 6)
-            *regs = (struct cpuid_regs){512, 1152, 0, 0};
+            regs = (struct cpuid_regs){512, 1152, 0, 0};
         else if (subleaf == 7)
-            *regs = (struct cpuid_regs){1024, 1664, 0, 0};
+            regs = (struct cpuid_regs){1024, 1664, 0, 0};
         else if (subleaf == 8)
-            *regs = (struct cpuid_regs){128, 0, 1, 0};
+            regs = (struct cpuid_regs){128, 0, 1, 0};
         else if (subleaf == 9)
-            *regs = (struct cpuid_regs){8, 2688, 2, 0};
+            regs = (struct cpuid_regs){8, 2688, 2, 0};
         break;
     case 0x80000000:
-        regs->eax = 0x80000021;
+        regs.eax = 0x80000021;
         break;
     case 0x80000008:
-        regs->eax = 0x3027;
-        regs->ebx = UINT32_MAX;
+        regs.eax = 0x3027;
+        regs.ebx = UINT32_MAX;
         break;
     }
+    return regs;
 }
 
 static struct kvm_cpuid_entry2 entries[CPUID_MAX_ENTRIES];
@@ -139,10 +140,11 @@ END_TEST
 
 static uint32_t compacted_size;
 
-static void read_with_size(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
-    everything(leaf, subleaf, regs);
+static struct cpuid_regs read_with_size(uint32_t leaf, uint32_t subleaf) {
+    struct cpuid_regs regs = everything(leaf, subleaf);
     if (leaf == 0xd && subleaf == 1)
-        regs->ebx = compacted_size;
+        regs.ebx = compacted_size;
+    return regs;
 }
 
 START_TEST(a_wrong_compacted_format_is_hidden) {

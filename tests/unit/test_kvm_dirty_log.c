@@ -158,7 +158,7 @@ START_TEST(ring_takes_a_page_once_until_reset) {
     struct kvm_dirty_gfn *entry;
     virt_logs_writes = false;
     start(0);
-    ck_assert_int_eq(dirty_ring_reset(&vm), -EINVAL);
+    ck_assert_int_eq(dirty_ring_reset(&vm, 0), -EINVAL);
     ck_assert_int_eq(dirty_ring_enable(&vm, 3 * PAGE_SIZE), -EINVAL);
     ck_assert_int_eq(dirty_ring_enable(&vm, PAGE_SIZE / 2), -EINVAL);
     ck_assert_int_eq(dirty_ring_enable(&vm, 2 * DIRTY_RING_BYTES_MAX), -E2BIG);
@@ -176,11 +176,11 @@ START_TEST(ring_takes_a_page_once_until_reset) {
     ck_assert_uint_eq(*ring_flags(object, 0, &entry), KVM_DIRTY_GFN_F_DIRTY);
     ck_assert(entry->slot == 3 && entry->offset == 5);
     ck_assert_uint_eq(*ring_flags(object, 1, &entry), 0);
-    ck_assert_int_eq(dirty_ring_reset(&vm), 0); // not collected
+    ck_assert_int_eq(dirty_ring_reset(&vm, 0), 0); // not collected
     ck_assert(writable(5));
     ring_flags(object, 0, &entry);
     entry->flags = KVM_DIRTY_GFN_F_RESET;
-    ck_assert_int_eq(dirty_ring_reset(&vm), 1);
+    ck_assert_int_eq(dirty_ring_reset(&vm, 0), 1);
     ck_assert(!writable(5) && !entry->flags);
     ck_assert_uint_eq(flushes, 1);
     dirty_log_mark(&vcpu, &slot, 5);
@@ -188,7 +188,7 @@ START_TEST(ring_takes_a_page_once_until_reset) {
     entry->slot = 7; // user space's nonsense is taken for nothing
     entry->offset = ~0ull;
     entry->flags = KVM_DIRTY_GFN_F_RESET;
-    ck_assert_int_eq(dirty_ring_reset(&vm), 1);
+    ck_assert_int_eq(dirty_ring_reset(&vm, 0), 1);
     for (unsigned i = 0; i < 256 - 64; i++) {
         ck_assert(!(vcpu.virt.attention & ATTENTION_DIRTY_RING));
         dirty_ring_push(&vcpu, 3, 0);

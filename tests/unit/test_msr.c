@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Guest MSRs.
-// Sources: arch/x86/guest/msr.c arch/x86/guest/msr_list.c arch/x86/guest/cpuid.c
+// Sources: arch/x86/guest/msr.c arch/x86/guest/cpuid.c
 // Sources: arch/x86/guest/msr_memory_type.c arch/x86/guest/msr_machine_check.c
 // Sources: arch/x86/guest/lapic.c arch/x86/guest/lapic_registers.c arch/x86/guest/lapic_timer.c
 #include <asm/errno.h>
@@ -109,6 +109,7 @@ static void start(void) {
     lapic_init(&lapic, page, 0, true, &lapic_ops);
     lapic.x2apic_allowed = lapic.tsc_deadline_allowed = true;
     lapic.guest_tsc_khz = 1000000;
+    guest_msr_init();
     guest_msrs_init(&msrs, &backend, &cpuid, &lapic);
 }
 
@@ -398,7 +399,7 @@ END_TEST
 
 START_TEST(features) {
     uint64_t value;
-    for (uint32_t i = 0; i < guest_msr_feature_count; i++)
+    for (uint32_t i = 0; i < GUEST_MSR_FEATURES; i++)
         ck_assert_int_eq(guest_msr_feature(guest_msr_feature_list[i], all_ones, &value), 0);
     guest_msr_feature(0x10a, all_ones, &value);
     ck_assert_uint_eq(value & (1 << 7), 0); // TSX_CTRL

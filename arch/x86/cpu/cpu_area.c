@@ -24,7 +24,7 @@ unsigned cpu_thread_bits(void) {
     enum { TOPOLOGY = 0xb, LEVEL_SMT = 1 };
     if (read_cpuid(0, 0).eax < TOPOLOGY)
         return 0;
-    struct cpuid_result level = read_cpuid(TOPOLOGY, 0);
+    struct cpuid_regs level = read_cpuid(TOPOLOGY, 0);
     return (level.ecx >> 8 & 0xff) == LEVEL_SMT ? level.eax & 0x1f : 0;
 }
 

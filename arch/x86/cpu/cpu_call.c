@@ -76,7 +76,6 @@ void cpu_call_one(unsigned cpu, void (*function)(void *argument), void *argument
 }
 
 static void nothing(void *argument) {
-    (void)argument;
 }
 
 void cpu_synchronize(void) {

@@ -63,7 +63,7 @@ static const struct feature features[] = {
 static bool feature_present(const struct feature *feature) {
     if (read_cpuid(feature->leaf & 0x80000000, 0).eax < feature->leaf)
         return false;
-    struct cpuid_result r = read_cpuid(feature->leaf, 0);
+    struct cpuid_regs r = read_cpuid(feature->leaf, 0);
     const uint32_t registers[] = {r.eax, r.ebx, r.ecx, r.edx};
     return registers[feature->reg] >> feature->bit & 1;
 }

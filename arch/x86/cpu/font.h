@@ -5,5 +5,5 @@
 
 enum { FONT_WIDTH = 6, FONT_HEIGHT = 7 };
 
-// FONT_HEIGHT lines from the top; bit FONT_WIDTH - 1 is the leftmost pixel.
-const uint8_t *font_glyph(char character);
+// A line of a glyph, 0 the highest; bit FONT_WIDTH - 1 is the leftmost pixel.
+uint8_t font_line(char character, unsigned line);

@@ -38,7 +38,7 @@ uint64_t fpu_host_xcr0(void) {
 
 void fpu_cpu_init(void) {
     if (!host.size) {
-        struct cpuid_result r = read_cpuid(0xd, 0);
+        struct cpuid_regs r = read_cpuid(0xd, 0);
         host.xcr0 = (r.eax | (uint64_t)r.edx << 32) & XCR0_WANTED;
         if ((host.xcr0 & XCR0_AVX512) != XCR0_AVX512)
             host.xcr0 &= ~XCR0_AVX512;

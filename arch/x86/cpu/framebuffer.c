@@ -36,11 +36,10 @@ void framebuffer_init(const struct boot_framebuffer *framebuffer, void *pixels) 
 }
 
 static void draw(unsigned row, unsigned column) {
-    const uint8_t *glyph = font_glyph(screen.text[row][column]);
     for (unsigned y = 0; y < CELL_HEIGHT; y++) {
         // The font's seven lines are drawn twice as high, one blank line above and below.
         unsigned line = y - 1;
-        uint8_t bits = line < 2 * FONT_HEIGHT ? glyph[line / 2] : 0;
+        uint8_t bits = line < 2 * FONT_HEIGHT ? font_line(screen.text[row][column], line / 2) : 0;
         uint32_t *pixel =
             (uint32_t *)(screen.pixels + (size_t)(row * CELL_HEIGHT + y) * screen.pitch) +
             column * CELL_WIDTH + 1;

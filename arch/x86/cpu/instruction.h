@@ -99,12 +99,12 @@ static inline void cpu_relax(void) {
     __asm__ volatile("pause" ::: "memory");
 }
 
-struct cpuid_result {
+struct cpuid_regs {
     uint32_t eax, ebx, ecx, edx;
 };
 
-static inline struct cpuid_result read_cpuid(uint32_t leaf, uint32_t subleaf) {
-    struct cpuid_result r;
+static inline struct cpuid_regs read_cpuid(uint32_t leaf, uint32_t subleaf) {
+    struct cpuid_regs r;
     __asm__ volatile("cpuid"
                      : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
                      : "a"(leaf), "c"(subleaf));

@@ -59,8 +59,6 @@ static const struct exception exceptions[VECTOR_EXCEPTIONS] = {
     [21] = {"#CP control protection", SIGSEGV, SI_KERNEL},
 };
 
-void (*trap_nmi_hook)(struct trap_frame *frame);
-
 const char *trap_name(unsigned vector) {
     const char *name = vector < VECTOR_EXCEPTIONS ? exceptions[vector].name : NULL;
     return name ? name : "unknown vector";
@@ -167,24 +165,12 @@ void trap_dispatch(struct trap_frame *frame, unsigned vector) {
         kernel_exception(frame, vector);
 }
 
-void trap_nmi(struct trap_frame *frame) {
-    if (panic_in_progress())
-        for (;;)
-            __asm__ volatile("cli; hlt");
-    if (trap_nmi_hook)
-        trap_nmi_hook(frame);
-}
-
-_Noreturn void trap_machine_check(void) {
-    panic("machine check: the hardware reports an error it cannot correct");
-}
-
 // NMI, #DF, #MC, and #DB of the kernel: on their own stacks, with the kernel's GS.
 void trap_paranoid(struct trap_frame *frame, unsigned vector) {
-    if (vector == VECTOR_NMI)
-        trap_nmi(frame);
-    else
+    if (vector != VECTOR_NMI)
         panic_trap(frame, vector);
+    while (panic_in_progress())
+        __asm__ volatile("cli; hlt");
 }
 
 // The frame's RIP is not canonical, so it cannot even be returned to.

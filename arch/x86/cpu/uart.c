@@ -99,7 +99,6 @@ void uart_input_enable(enum uart_port port, bool enable) {
 }
 
 static void nobody_listens(void *argument) {
-    (void)argument;
 }
 
 int uart_interrupt_init(enum uart_port port) {

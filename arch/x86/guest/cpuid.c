@@ -139,7 +139,6 @@ static void find_vendor(struct guest_cpuid *cpuid) {
     if (!entry)
         return;
     cpuid->max_basic = entry->eax;
-    cpuid->intel = vendor_is(entry, "GenuineIntel");
     cpuid->redirect = !vendor_is(entry, "AuthenticAMD") && !vendor_is(entry, "HygonGenuine");
 }
 

@@ -5,13 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <linux/kvm.h>
-
-struct cpuid_regs {
-    uint32_t eax, ebx, ecx, edx;
-};
+#include "arch/x86/cpu/instruction.h"
 
 // How the host's CPUID is read (the instruction in the kernel, a table in tests).
-typedef void (*cpuid_reader)(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs);
+typedef struct cpuid_regs (*cpuid_reader)(uint32_t leaf, uint32_t subleaf);
 
 // What the processor's virtualization lets us offer, besides host CPUID.
 struct cpuid_host {
@@ -87,7 +84,6 @@ struct guest_cpuid {
     struct kvm_cpuid_entry2 *entries;
     uint32_t count;
     uint32_t max_basic;
-    bool intel;    // vendor string GenuineIntel
     bool redirect; // leaves out of range give the highest basic leaf (all but AMD, Hygon)
     uint8_t physical_bits, linear_bits;
     struct cpuid_leaf basic[CPUID_DIRECT_LEAVES];

@@ -162,8 +162,7 @@ static void masked_leaf(const struct cpuid_host *host, uint32_t leaf, uint32_t s
 
 static void emit_caches(const struct cpuid_host *host, struct output *out) {
     for (uint32_t index = 0; index < 16; index++) {
-        struct cpuid_regs regs;
-        host->read(4, index, &regs);
+        struct cpuid_regs regs = host->read(4, index);
         emit(out, 4, index, true, &regs);
         if ((regs.eax & 0x1f) == 0)
             break;
@@ -173,25 +172,24 @@ static void emit_caches(const struct cpuid_host *host, struct output *out) {
 static void emit_structured_features(const struct cpuid_host *host, struct output *out) {
     struct cpuid_regs regs;
 
-    host->read(7, 0, &regs);
+    regs = host->read(7, 0);
     uint32_t last = regs.eax ? 1 : 0;
     masked_leaf(host, 7, 0, &regs);
     regs.eax = last;
     emit(out, 7, 0, true, &regs);
     if (last) {
-        host->read(7, 1, &regs);
+        regs = host->read(7, 1);
         masked_leaf(host, 7, 1, &regs);
         emit(out, 7, 1, true, &regs);
     }
 }
 
 static void read_components(cpuid_reader read, uint64_t mask, struct xsave_component *components) {
-    struct cpuid_regs regs;
     for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
         components[i] = (struct xsave_component){0};
         if (!(mask >> i & 1))
             continue;
-        read(0xd, i, &regs);
+        struct cpuid_regs regs = read(0xd, i);
         components[i] =
             (struct xsave_component){.size = regs.eax, .offset = regs.ebx, .flags = regs.ecx & 3};
     }
@@ -199,10 +197,8 @@ static void read_components(cpuid_reader read, uint64_t mask, struct xsave_compo
 
 bool cpuid_compacts(cpuid_reader read, uint64_t xcr0) {
     struct xsave_component components[XSAVE_COMPONENTS];
-    struct cpuid_regs regs;
     read_components(read, xcr0, components);
-    read(0xd, 1, &regs);
-    return regs.ebx == xsave_compacted_size(components, xcr0);
+    return read(0xd, 1).ebx == xsave_compacted_size(components, xcr0);
 }
 
 static void emit_xsave(const struct cpuid_host *host, struct output *out) {
@@ -214,7 +210,7 @@ static void emit_xsave(const struct cpuid_host *host, struct output *out) {
         emit(out, 0xd, 0, true, &(struct cpuid_regs){0});
         return;
     }
-    host->read(0xd, 1, &features);
+    features = host->read(0xd, 1);
     features.eax &= 0xf; // XSAVEOPT, XSAVEC, XGETBV1, XSAVES; no XFD
     if (!host->xsaves)
         features.eax &= ~BIT(3);
@@ -241,11 +237,8 @@ static void emit_xsave(const struct cpuid_host *host, struct output *out) {
 }
 
 static void emit_basic(const struct cpuid_host *host, struct output *out) {
-    struct cpuid_regs regs;
-    uint32_t last;
-
-    host->read(0, 0, &regs);
-    last = regs.eax < MAX_BASIC_LEAF ? regs.eax : MAX_BASIC_LEAF;
+    struct cpuid_regs regs = host->read(0, 0);
+    uint32_t last = regs.eax < MAX_BASIC_LEAF ? regs.eax : MAX_BASIC_LEAF;
     regs.eax = last;
     emit(out, 0, 0, false, &regs);
     for (uint32_t leaf = 1; leaf <= last; leaf++) {
@@ -264,7 +257,7 @@ static void emit_basic(const struct cpuid_host *host, struct output *out) {
             emit_xsave(host, out);
             break;
         default:
-            host->read(leaf, 0, &regs);
+            regs = host->read(leaf, 0);
             masked_leaf(host, leaf, 0, &regs); // no mask: zeros (PMU, SGX, PT, RDT, TSC ratio ...)
             emit(out, leaf, 0, false, &regs);
         }
@@ -291,17 +284,14 @@ static void emit_hypervisor(const struct cpuid_host *host, struct output *out) {
 }
 
 static void emit_extended(const struct cpuid_host *host, struct output *out) {
-    struct cpuid_regs regs;
-    uint32_t last;
-
-    host->read(0x80000000, 0, &regs);
-    last = regs.eax < MAX_EXTENDED_LEAF ? regs.eax : MAX_EXTENDED_LEAF;
+    struct cpuid_regs regs = host->read(0x80000000, 0);
+    uint32_t last = regs.eax < MAX_EXTENDED_LEAF ? regs.eax : MAX_EXTENDED_LEAF;
     if (last < 0x80000000)
         last = 0x80000000;
     regs.eax = last;
     emit(out, 0x80000000, 0, false, &regs);
     for (uint32_t leaf = 0x80000001; leaf <= last; leaf++) {
-        host->read(leaf, 0, &regs);
+        regs = host->read(leaf, 0);
         masked_leaf(host, leaf, 0, &regs);
         emit(out, leaf, 0, false, &regs);
     }
@@ -320,7 +310,6 @@ int cpuid_supported(const struct cpuid_host *host, struct kvm_cpuid_entry2 *entr
 
 // Nothing is emulated that the processor lacks: the emulator runs MMIO accesses, not #UD.
 int cpuid_emulated(struct kvm_cpuid_entry2 *entries, uint32_t *count) {
-    (void)entries;
     *count = 0;
     return 0;
 }

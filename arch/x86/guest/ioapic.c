@@ -19,7 +19,8 @@ enum { INDEX_ID = 0, INDEX_VERSION = 1, INDEX_ARBITRATION = 2, INDEX_REDIRECTION
 // Version 0x11 has no EOI register: EOI comes as the local APICs' broadcast.
 #define VERSION (0x11u | (IOAPIC_PINS - 1) << 16)
 
-struct lapic_message ioapic_message(uint64_t redirection) {
+// The message a redirection entry stands for.
+static struct lapic_message ioapic_message(uint64_t redirection) {
     return (struct lapic_message){
         .destination = (uint32_t)(redirection >> 56),
         .vector = (uint8_t)redirection,
@@ -192,7 +193,7 @@ void ioapic_write(struct ioapic *ioapic, uint32_t offset, uint32_t len, const vo
     }
 }
 
-void ioapic_reset(struct ioapic *ioapic) {
+static void ioapic_reset(struct ioapic *ioapic) {
     for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
         ioapic->redirection[pin] = REDIRECTION_MASKED;
         ioapic->line_sources[pin] = 0;

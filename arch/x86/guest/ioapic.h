@@ -34,7 +34,6 @@ struct ioapic {
 };
 
 void ioapic_init(struct ioapic *ioapic, const struct ioapic_ops *ops);
-void ioapic_reset(struct ioapic *ioapic);
 // Asks for acknowledged on edge pins too: mask bit n is pin n.
 void ioapic_watch(struct ioapic *ioapic, uint32_t pins);
 // Result as KVM_IRQ_LINE_STATUS: < 0 masked or no destination, 0 coalesced, > 0 delivered.
@@ -49,5 +48,3 @@ void ioapic_read(struct ioapic *ioapic, uint32_t offset, uint32_t len, void *dat
 void ioapic_write(struct ioapic *ioapic, uint32_t offset, uint32_t len, const void *data);
 void ioapic_get_state(const struct ioapic *ioapic, struct kvm_ioapic_state *state);
 void ioapic_set_state(struct ioapic *ioapic, const struct kvm_ioapic_state *state);
-// The message a redirection entry stands for.
-struct lapic_message ioapic_message(uint64_t redirection);

@@ -115,7 +115,6 @@ struct irq_routing *irq_routing_build(void *block, const struct kvm_irq_routing_
 
     *table = (struct irq_routing){
         .gsi_count = gsis,
-        .entry_count = count,
         .first = (uint16_t *)(table + 1),
         .entries = (struct kvm_irq_routing_entry *)((uint8_t *)block + entries_offset(gsis)),
     };

@@ -12,8 +12,7 @@
 #define IRQ_ROUTING_NO_GSI UINT32_MAX
 
 struct irq_routing {
-    uint32_t gsi_count; // highest GSI + 1
-    uint32_t entry_count;
+    uint32_t gsi_count;                    // highest GSI + 1
     uint16_t chip_gsi[3][24];              // (KVM_IRQCHIP_*, pin) -> GSI + 1; 0: none
     uint16_t *first;                       // [gsi_count + 1] -> index in entries; inside the block
     struct kvm_irq_routing_entry *entries; // sorted by GSI; inside the block

@@ -27,11 +27,6 @@ struct kvmclock_scale kvmclock_scale(uint64_t tsc_khz) {
     return scale;
 }
 
-uint64_t kvmclock_ns(struct kvmclock_scale scale, uint64_t ticks) {
-    ticks = scale.shift < 0 ? ticks >> -scale.shift : ticks << scale.shift;
-    return (uint64_t)(((unsigned __int128)ticks * scale.mul) >> 32);
-}
-
 static void begin_update(uint32_t *version) {
     __atomic_store_n(version, (__atomic_load_n(version, __ATOMIC_RELAXED) + 1) | 1,
                      __ATOMIC_RELAXED);

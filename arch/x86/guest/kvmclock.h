@@ -34,7 +34,6 @@ struct kvmclock_scale {
     int8_t shift;
 };
 struct kvmclock_scale kvmclock_scale(uint64_t tsc_khz);
-uint64_t kvmclock_ns(struct kvmclock_scale scale, uint64_t ticks);
 
 // Fills the guest's page through its host mapping: guest TSC tsc corresponds to guest ns system_ns.
 // Version is odd while written. flags: PVCLOCK_*.

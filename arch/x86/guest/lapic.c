@@ -210,8 +210,6 @@ void lapic_set_cr8(struct lapic *lapic, uint64_t cr8) {
 void lapic_set_tpr(struct lapic *lapic, uint32_t tpr) {
     lapic_store(lapic, LAPIC_TPR, tpr & 0xff);
     update_ppr(lapic);
-    if (lapic->ops->tpr_changed)
-        lapic->ops->tpr_changed(lapic);
 }
 
 // -- reset and identity --

@@ -59,8 +59,6 @@ struct lapic_ops {
     void (*eoi_broadcast)(struct lapic *lapic, uint8_t vector);
     // lapic_timer_deadline changed: arm or cancel the host timer.
     void (*timer_changed)(struct lapic *lapic);
-    // Optional. The effective TPR changed by the guest's MMIO/MSR write (for VM_EXIT_SET_TPR).
-    void (*tpr_changed)(struct lapic *lapic);
     // Needed for lapic_set_pv_eoi alone. Sets the bit of the guest's word that says "this EOI need
     // not be told": 1, or 0: not possible. Or takes it away: whether it was still set, or -1: not
     // possible now, to be tried again.

@@ -23,14 +23,11 @@ static int read_field_host(const struct access *access, uint64_t *value) {
 }
 
 static int read_zero(const struct access *access, uint64_t *value) {
-    (void)access;
     *value = 0;
     return OK;
 }
 
 static int write_ignored(const struct access *access, uint64_t value) {
-    (void)access;
-    (void)value;
     return OK;
 }
 
@@ -119,12 +116,12 @@ static void tsc_moved(struct guest_msrs *msrs) {
         lapic_tsc_changed(msrs->lapic);
 }
 
-static int read_tsc(const struct access *access, uint64_t *value) {
+static int read_time_stamp(const struct access *access, uint64_t *value) {
     *value = access->msrs->backend->get_tsc(access->msrs);
     return OK;
 }
 
-static int write_tsc(const struct access *access, uint64_t value) {
+static int write_time_stamp(const struct access *access, uint64_t value) {
     struct guest_msrs *msrs = access->msrs;
 
     if (access->host) {
@@ -246,231 +243,148 @@ static int write_hwcr(const struct access *access, uint64_t value) {
 }
 
 static int read_perf_status(const struct access *access, uint64_t *value) {
-    (void)access;
     *value = 1000ull | 4ull << 40; // as KVM: old guests divide by the multiplier
     return OK;
 }
 
 // -- the table --
 
-enum slot {
-    NONE,
-    TSC,
-    TSC_ADJUST,
-    TSC_DEADLINE,
-    WALL_CLOCK,
-    SYSTEM_TIME,
-    WALL_CLOCK_NEW,
-    SYSTEM_TIME_NEW,
-    STEAL_TIME,
-    PV_EOI,
-    POLL_CONTROL,
-    APIC_BASE,
-    FEATURE_CONTROL,
-    SPEC_CTRL,
-    COMMAND,
-    UCODE_WRITE,
-    UCODE_REV,
-    PLATFORM_INFO,
-    MTRR_CAP,
-    ARCH_CAPS,
-    MISC_FEATURES,
-    SYSENTER_CS,
-    SYSENTER_ESP,
-    SYSENTER_EIP,
-    MCG_CAP,
-    MCG_STATUS,
-    MCG_CTL,
-    ZERO,
-    ZERO_WRITABLE,
-    PERF_STATUS,
-    MISC_ENABLE,
-    DEBUGCTL,
-    POWER_CTL,
-    HWCR,
-    MTRR_VARIABLE,
-    MTRR_FIXED,
-    MTRR_DEFAULT,
-    PAT,
-    MC_CTL2,
-    MC_BANK,
-    PERF_CAPABILITIES,
-    SMI_COUNT,
-    SMBASE,
-    EFER,
-    STAR,
-    LSTAR,
-    CSTAR,
-    SYSCALL_MASK,
-    FS_BASE,
-    GS_BASE,
-    KERNEL_GS_BASE,
-    TSC_AUX,
-    XSS,
-    SLOT_COUNT,
-};
-
 #define HIGH_HALF  0xffffffff00000000ull
+#define NO_FIELD   .field = 0
 #define FIELD(f)   .field = offsetof(struct guest_msrs, f)
-#define BACKEND(b) .field = (b)
-#define PARAVIRTUAL(f, bit, mask)                                                                  \
-    read_field, write_paravirtual, mask, CPUID_FEATURE(KVM_CPUID_FEATURES, 0, CPUID_EAX, bit),     \
-        FIELD(f)
+#define BACKEND(b) .field = BACKEND_##b
+#define PARAVIRTUAL(f, bit)                                                                        \
+    read_field, write_paravirtual, FIELD(f),                                                       \
+        .feature = CPUID_FEATURE(KVM_CPUID_FEATURES, 0, CPUID_EAX, bit)
+// What KVM_GET_MSR_INDEX_LIST names: what a VMM saves and restores. Machine-check banks are known
+// to exist by MCG_CAP.
+#define SAVED true
 
-static const struct msr_rule rules[SLOT_COUNT] = {
-    [TSC] = {read_tsc, write_tsc, 0, 0, 0},
-    [TSC_ADJUST] = {read_field, write_tsc_adjust, 0, CPUID_TSC_ADJUST, FIELD(tsc_adjust)},
-    [TSC_DEADLINE] = {read_tsc_deadline, write_tsc_deadline, 0, CPUID_TSC_DEADLINE, 0},
-    [WALL_CLOCK] = {PARAVIRTUAL(kvm_wall_clock, KVM_FEATURE_CLOCKSOURCE, 0)},
-    [SYSTEM_TIME] = {PARAVIRTUAL(kvm_system_time, KVM_FEATURE_CLOCKSOURCE, 0)},
-    [WALL_CLOCK_NEW] = {PARAVIRTUAL(kvm_wall_clock, KVM_FEATURE_CLOCKSOURCE2, 0)},
-    [SYSTEM_TIME_NEW] = {PARAVIRTUAL(kvm_system_time, KVM_FEATURE_CLOCKSOURCE2, 0)},
-    [STEAL_TIME] = {PARAVIRTUAL(kvm_steal_time, KVM_FEATURE_STEAL_TIME, KVM_STEAL_RESERVED_MASK)},
-    [PV_EOI] = {PARAVIRTUAL(kvm_pv_eoi, KVM_FEATURE_PV_EOI, 2)}, // aligned to 4 bytes
-    [POLL_CONTROL] = {PARAVIRTUAL(kvm_poll_control, KVM_FEATURE_POLL_CONTROL, ~1ull)},
-    [APIC_BASE] = {read_apic_base, write_apic_base, 0, 0, 0},
-    [FEATURE_CONTROL] = {read_field, write_feature_control, ~1ull, 0, FIELD(feature_control)},
-    [SPEC_CTRL] = {read_spec_ctrl, write_spec_ctrl, 0, 0, BACKEND(BACKEND_SPEC_CTRL)},
-    [COMMAND] = {read_write_only, write_command, ~1ull, 0, 0},
-    [UCODE_WRITE] = {read_write_only, write_ignored, 0, 0, 0},
-    [UCODE_REV] = {read_field, write_microcode, 0, 0, FIELD(microcode_revision)},
-    [PLATFORM_INFO] = {read_platform_info, write_platform_info, 0, 0, FIELD(platform_info)},
-    [MTRR_CAP] = {read_mtrr_capabilities, NULL, 0, 0, 0},
-    [ARCH_CAPS] = {read_field, write_field_host, 0, CPUID_ARCH_CAPS, FIELD(arch_capabilities)},
-    [MISC_FEATURES] = {read_field, write_misc_features, ~1ull, 0, FIELD(misc_features)},
-    [SYSENTER_CS] = {read_backend, write_backend, HIGH_HALF, 0, BACKEND(BACKEND_SYSENTER_CS)},
-    [SYSENTER_ESP] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_SYSENTER_ESP)},
-    [SYSENTER_EIP] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_SYSENTER_EIP)},
-    [MCG_CAP] = {read_field, NULL, 0, 0, FIELD(mcg_cap)},
-    [MCG_STATUS] = {read_field, write_field, 0, 0, FIELD(mcg_status)},
-    [MCG_CTL] = {read_mcg_ctl, write_mcg_ctl, 0, 0, FIELD(mcg_ctl)},
-    [ZERO] = {read_zero, NULL, 0, 0, 0},
-    [ZERO_WRITABLE] = {read_zero, write_ignored, 0, 0, 0},
-    [PERF_STATUS] = {read_perf_status, NULL, 0, 0, 0},
-    [MISC_ENABLE] = {read_field, write_misc_enable, 0, 0, FIELD(misc_enable)},
-    [DEBUGCTL] = {read_backend, write_debugctl, 0, 0, BACKEND(BACKEND_DEBUGCTL)},
-    [POWER_CTL] = {read_field, write_field, 0, 0, FIELD(power_ctl)},
-    [HWCR] = {read_field, write_hwcr, 0, 0, FIELD(hwcr)},
-    [MTRR_VARIABLE] = {read_mtrr_variable, write_mtrr_variable, 0, 0, 0},
-    [MTRR_FIXED] = {read_mtrr_fixed, write_mtrr_fixed, 0, 0, 0},
-    [MTRR_DEFAULT] = {read_field, write_mtrr_default, ~0xcffull, 0, FIELD(mtrr_def_type)},
-    [PAT] = {read_backend, write_pat, 0, 0, BACKEND(BACKEND_PAT)},
-    [MC_CTL2] = {read_mc_ctl2, write_mc_ctl2, 0, 0, 0},
-    [MC_BANK] = {read_mc_bank, write_mc_bank, 0, 0, 0},
-    [PERF_CAPABILITIES] = {read_field, write_field_host, ~0ull, 0, FIELD(perf_capabilities)},
-    [SMI_COUNT] = {read_field, write_field_host, 0, 0, FIELD(smi_count)},
-    [SMBASE] = {read_field_host, write_field_host, HIGH_HALF, 0, FIELD(smbase)},
-    [EFER] = {read_backend, write_efer, 0, 0, BACKEND(BACKEND_EFER)},
-    [STAR] = {read_backend, write_backend, 0, 0, BACKEND(BACKEND_STAR)},
-    [LSTAR] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_LSTAR)},
-    [CSTAR] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_CSTAR)},
+// READ_ZERO, write_ignored: no PMU, and what systems read, or write to mend errata, unasked (KVM
+// has the same ones, whatever processor CPUID names).
+#define READ_ZERO read_zero, NULL, NO_FIELD
+#define DROPPED   read_zero, write_ignored, NO_FIELD
+static const struct msr_rule rules[] = {
+    {0}, // no MSR
+    {0x010, 1, SAVED, read_time_stamp, write_time_stamp, NO_FIELD},
+    {MSR_KVM_WALL_CLOCK, 1, SAVED, PARAVIRTUAL(kvm_wall_clock, KVM_FEATURE_CLOCKSOURCE)},
+    {MSR_KVM_SYSTEM_TIME, 1, SAVED, PARAVIRTUAL(kvm_system_time, KVM_FEATURE_CLOCKSOURCE)},
+    {0x017, 1, false, READ_ZERO}, // PLATFORM_ID
+    {0x01b, 1, false, read_apic_base, write_apic_base, NO_FIELD},
+    {0x02a, 1, false, READ_ZERO}, // EBL_CR_POWERON
+    {0x034, 1, SAVED, read_field, write_field_host, FIELD(smi_count)},
+    {0x03a, 1, SAVED, read_field, write_feature_control, FIELD(feature_control), .reserved = ~1ull},
+    {0x03b, 1, SAVED, read_field, write_tsc_adjust, FIELD(tsc_adjust), .feature = CPUID_TSC_ADJUST},
+    {0x048, 1, SAVED, read_spec_ctrl, write_spec_ctrl, BACKEND(SPEC_CTRL)},
+    {MSR_INDEX_PRED_CMD, 1, false, read_write_only, write_command, .reserved = ~1ull},
+    {0x079, 1, false, read_write_only, write_ignored, NO_FIELD}, // BIOS_UPDT_TRIG
+    {MSR_INDEX_UCODE_REV, 1, SAVED, read_field, write_microcode, FIELD(microcode_revision)},
+    {0x09e, 1, SAVED, read_field_host, write_field_host, FIELD(smbase), .reserved = HIGH_HALF},
+    {0x0c1, 2, false, DROPPED}, // PERFCTR0, 1
+    {MSR_INDEX_PLATFORM_INFO, 1, SAVED, read_platform_info, write_platform_info,
+     FIELD(platform_info)},
+    {0x0fe, 1, false, read_mtrr_capabilities, NULL, NO_FIELD},
+    {MSR_INDEX_ARCH_CAPABILITIES, 1, SAVED, read_field, write_field_host, FIELD(arch_capabilities),
+     .feature = CPUID_ARCH_CAPS},
+    {MSR_INDEX_FLUSH_CMD, 1, false, read_write_only, write_command, .reserved = ~1ull},
+    {0x140, 1, SAVED, read_field, write_misc_features, FIELD(misc_features), .reserved = ~1ull},
+    {0x174, 1, SAVED, read_backend, write_backend, BACKEND(SYSENTER_CS), .reserved = HIGH_HALF},
+    {0x175, 1, SAVED, read_backend, write_canonical, BACKEND(SYSENTER_ESP)},
+    {0x176, 1, SAVED, read_backend, write_canonical, BACKEND(SYSENTER_EIP)},
+    {0x179, 1, false, read_field, NULL, FIELD(mcg_cap)},
+    {0x17a, 1, SAVED, read_field, write_field, FIELD(mcg_status)},
+    {0x17b, 1, SAVED, read_mcg_ctl, write_mcg_ctl, FIELD(mcg_ctl)},
+    {0x186, 2, false, DROPPED}, // PERFEVTSEL0, 1
+    {0x198, 1, false, read_perf_status, NULL, NO_FIELD},
+    {0x199, 1, false, DROPPED}, // PERF_CTL
+    {0x1a0, 1, SAVED, read_field, write_misc_enable, FIELD(misc_enable)},
+    {0x1d9, 1, SAVED, read_backend, write_debugctl, BACKEND(DEBUGCTL)},
+    {0x1db, 4, false, READ_ZERO}, // last branch and exception
+    {0x1fc, 1, SAVED, read_field, write_field, FIELD(power_ctl)},
+    {MSR_INDEX_MTRR_BASE0, 2 * GUEST_MTRR_VARIABLE, SAVED, read_mtrr_variable, write_mtrr_variable,
+     NO_FIELD},
+    {0x250, 1, SAVED, read_mtrr_fixed, write_mtrr_fixed, NO_FIELD},
+    {0x258, 2, SAVED, read_mtrr_fixed, write_mtrr_fixed, NO_FIELD},
+    {0x268, 8, SAVED, read_mtrr_fixed, write_mtrr_fixed, NO_FIELD},
+    {0x277, 1, SAVED, read_backend, write_pat, BACKEND(PAT)},
+    {MSR_INDEX_MC0_CTL2, GUEST_MC_BANKS, false, read_mc_ctl2, write_mc_ctl2, NO_FIELD},
+    {0x2ff, 1, SAVED, read_field, write_mtrr_default, FIELD(mtrr_def_type), .reserved = ~0xcffull},
+    {MSR_INDEX_PERF_CAPABILITIES, 1, false, read_field, write_field_host, FIELD(perf_capabilities),
+     .reserved = ~0ull},
+    {MSR_INDEX_MC0_CTL, 4 * GUEST_MC_BANKS, false, read_mc_bank, write_mc_bank, NO_FIELD},
+    {0x606, 1, false, READ_ZERO}, // RAPL power unit and energy counters
+    {0x611, 1, false, READ_ZERO},
+    {0x619, 1, false, READ_ZERO},
+    {0x639, 1, false, READ_ZERO},
+    {0x641, 1, false, READ_ZERO},
+    {0x6e0, 1, SAVED, read_tsc_deadline, write_tsc_deadline, .feature = CPUID_TSC_DEADLINE},
+    {0xda0, 1, SAVED, read_backend, write_xss, BACKEND(XSS), .feature = CPUID_XSAVES},
+    {MSR_KVM_WALL_CLOCK_NEW, 1, SAVED, PARAVIRTUAL(kvm_wall_clock, KVM_FEATURE_CLOCKSOURCE2)},
+    {MSR_KVM_SYSTEM_TIME_NEW, 1, SAVED, PARAVIRTUAL(kvm_system_time, KVM_FEATURE_CLOCKSOURCE2)},
+    {MSR_KVM_STEAL_TIME, 1, SAVED, PARAVIRTUAL(kvm_steal_time, KVM_FEATURE_STEAL_TIME),
+     .reserved = KVM_STEAL_RESERVED_MASK},
+    {MSR_KVM_PV_EOI_EN, 1, SAVED, PARAVIRTUAL(kvm_pv_eoi, KVM_FEATURE_PV_EOI),
+     .reserved = 2}, // aligned to 4 bytes
+    {MSR_KVM_POLL_CONTROL, 1, SAVED, PARAVIRTUAL(kvm_poll_control, KVM_FEATURE_POLL_CONTROL),
+     .reserved = ~1ull},
+    {0xc0000080, 1, SAVED, read_backend, write_efer, BACKEND(EFER)},
+    {0xc0000081, 1, SAVED, read_backend, write_backend, BACKEND(STAR)},
+    {0xc0000082, 1, SAVED, read_backend, write_canonical, BACKEND(LSTAR)},
+    {0xc0000083, 1, SAVED, read_backend, write_canonical, BACKEND(CSTAR)},
     // The world switch loads it with WRMSR, which refuses the high half.
-    [SYSCALL_MASK] = {read_backend, write_backend, HIGH_HALF, 0, BACKEND(BACKEND_SYSCALL_MASK)},
-    [FS_BASE] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_FS_BASE)},
-    [GS_BASE] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_GS_BASE)},
-    [KERNEL_GS_BASE] = {read_backend, write_canonical, 0, 0, BACKEND(BACKEND_KERNEL_GS_BASE)},
-    [TSC_AUX] = {read_backend, write_backend, HIGH_HALF, CPUID_RDTSCP, BACKEND(BACKEND_TSC_AUX)},
-    [XSS] = {read_backend, write_xss, 0, CPUID_XSAVES, BACKEND(BACKEND_XSS)},
+    {0xc0000084, 1, SAVED, read_backend, write_backend, BACKEND(SYSCALL_MASK),
+     .reserved = HIGH_HALF},
+    {0xc0000100, 1, false, read_backend, write_canonical, BACKEND(FS_BASE)},
+    {0xc0000101, 1, false, read_backend, write_canonical, BACKEND(GS_BASE)},
+    {0xc0000102, 1, SAVED, read_backend, write_canonical, BACKEND(KERNEL_GS_BASE)},
+    {0xc0000103, 1, SAVED, read_backend, write_backend, BACKEND(TSC_AUX), .reserved = HIGH_HALF,
+     .feature = CPUID_RDTSCP},
+    {0xc0010000, 8, false, DROPPED},   // PERF_CTL0-3, PERF_CTR0-3
+    {0xc0010010, 1, false, READ_ZERO}, // SYSCFG
+    {0xc0010015, 1, SAVED, read_field, write_hwcr, FIELD(hwcr)},
+    {0xc001001f, 2, false, DROPPED},   // NB_CFG, PATCH_LOADER
+    {0xc0010055, 1, false, READ_ZERO}, // INT_PENDING
+    {0xc0010058, 1, false, READ_ZERO}, // MMIO_CFG_BASE
+    {0xc0010112, 2, false, READ_ZERO}, // TSEG address and mask
+    {0xc0010117, 1, false, DROPPED},   // VM_HSAVE_PA
+    {0xc0011022, 1, false, DROPPED},   // DC_CFG
+    {0xc001102a, 1, false, DROPPED},   // BU_CFG2
+    {0xc001102c, 1, false, DROPPED},   // EX_CFG
 };
 
-// Architectural range, direct. ZERO_WRITABLE: no PMU, reads zero, writes are dropped (as KVM).
-static const uint8_t low_slots[0x480] = {
-    [0x010] = TSC,
-    [MSR_KVM_WALL_CLOCK] = WALL_CLOCK,
-    [MSR_KVM_SYSTEM_TIME] = SYSTEM_TIME,
-    [0x017] = ZERO, // PLATFORM_ID
-    [0x01b] = APIC_BASE,
-    [0x02a] = ZERO, // EBL_CR_POWERON
-    [0x034] = SMI_COUNT,
-    [0x03a] = FEATURE_CONTROL,
-    [0x03b] = TSC_ADJUST,
-    [0x048] = SPEC_CTRL,
-    [MSR_INDEX_PRED_CMD] = COMMAND,
-    [0x079] = UCODE_WRITE,
-    [0x08b] = UCODE_REV,
-    [0x0c1 ... 0x0c2] = ZERO_WRITABLE, // PERFCTR0, 1
-    [0x09e] = SMBASE,
-    [0x0ce] = PLATFORM_INFO,
-    [0x0fe] = MTRR_CAP,
-    [0x10a] = ARCH_CAPS,
-    [MSR_INDEX_FLUSH_CMD] = COMMAND,
-    [0x140] = MISC_FEATURES,
-    [0x174] = SYSENTER_CS,
-    [0x175] = SYSENTER_ESP,
-    [0x176] = SYSENTER_EIP,
-    [0x179] = MCG_CAP,
-    [0x17a] = MCG_STATUS,
-    [0x17b] = MCG_CTL,
-    [0x186 ... 0x187] = ZERO_WRITABLE, // PERFEVTSEL0, 1
-    [0x198] = PERF_STATUS,
-    [0x199] = ZERO_WRITABLE, // PERF_CTL
-    [0x1a0] = MISC_ENABLE,
-    [0x1d9] = DEBUGCTL,
-    [0x1db ... 0x1de] = ZERO, // last branch and exception
-    [0x1fc] = POWER_CTL,
-    [MSR_INDEX_MTRR_BASE0... MSR_INDEX_MTRR_BASE0 + 2 * GUEST_MTRR_VARIABLE - 1] = MTRR_VARIABLE,
-    [0x250] = MTRR_FIXED,
-    [0x258 ... 0x259] = MTRR_FIXED,
-    [0x268 ... 0x26f] = MTRR_FIXED,
-    [0x277] = PAT,
-    [MSR_INDEX_MC0_CTL2... MSR_INDEX_MC0_CTL2 + GUEST_MC_BANKS - 1] = MC_CTL2,
-    [0x2ff] = MTRR_DEFAULT,
-    [0x345] = PERF_CAPABILITIES,
-    [MSR_INDEX_MC0_CTL... MSR_INDEX_MC0_CTL + 4 * GUEST_MC_BANKS - 1] = MC_BANK,
-};
-
-static const uint8_t syscall_slots[5] = {EFER, STAR, LSTAR, CSTAR, SYSCALL_MASK};
-static const uint8_t paravirtual_slots[6] = {WALL_CLOCK_NEW, SYSTEM_TIME_NEW, NONE,
-                                             STEAL_TIME,     PV_EOI,          POLL_CONTROL};
-static const uint8_t base_slots[4] = {FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX};
-
-// AMD's configuration registers that systems read, or write to mend errata, unasked (KVM has the
-// same ones, whatever processor CPUID names).
+// The rule of each MSR, by its number in the table: of the architectural range, and of three
+// others.
+#define KVM_FIRST  MSR_KVM_WALL_CLOCK_NEW
+#define HIGH_FIRST 0xc0000080
 #define AMD_FIRST  0xc0010000
-#define AMD_SECOND 0xc0011000
-static const uint8_t amd_slots[0x118] = {
-    [0x000 ... 0x007] = ZERO_WRITABLE, // PERF_CTL0-3, PERF_CTR0-3
-    [0x010] = ZERO,                    // SYSCFG
-    [0x015] = HWCR,
-    [0x01f ... 0x020] = ZERO_WRITABLE, // NB_CFG, PATCH_LOADER
-    [0x055] = ZERO,                    // INT_PENDING
-    [0x058] = ZERO,                    // MMIO_CFG_BASE
-    [0x112 ... 0x113] = ZERO,          // TSEG address and mask
-    [0x117] = ZERO_WRITABLE,           // VM_HSAVE_PA
-};
-static const uint8_t amd_core_slots[0x30] = {
-    [0x022] = ZERO_WRITABLE, // DC_CFG
-    [0x02a] = ZERO_WRITABLE, // BU_CFG2
-    [0x02c] = ZERO_WRITABLE, // EX_CFG
-};
+static uint8_t low_rules[0xe00], kvm_rules[8], high_rules[0x88], amd_rules[0x1030];
+uint32_t guest_msr_index_list[96], guest_msr_index_count;
 
-static enum slot find_slot(uint32_t index) {
-    if (index < sizeof low_slots)
-        return low_slots[index];
-    if (index - 0xc0000080 < sizeof syscall_slots)
-        return syscall_slots[index - 0xc0000080];
-    if (index - 0xc0000100 < sizeof base_slots)
-        return base_slots[index - 0xc0000100];
-    if (index - MSR_KVM_WALL_CLOCK_NEW < sizeof paravirtual_slots)
-        return paravirtual_slots[index - MSR_KVM_WALL_CLOCK_NEW];
-    if (index - AMD_FIRST < sizeof amd_slots)
-        return amd_slots[index - AMD_FIRST];
-    if (index - AMD_SECOND < sizeof amd_core_slots)
-        return amd_core_slots[index - AMD_SECOND];
-    switch (index) {
-    case 0x6e0:
-        return TSC_DEADLINE;
-    case 0xda0:
-        return XSS;
-    case 0x606: // RAPL power unit and energy counters: Linux reads them unasked
-    case 0x611:
-    case 0x619:
-    case 0x639:
-    case 0x641:
-        return ZERO;
-    default:
-        return NONE;
-    }
+// NULL: there is no such MSR.
+static uint8_t *rule_number(uint32_t index) {
+    if (index < sizeof low_rules)
+        return &low_rules[index];
+    if (index - HIGH_FIRST < sizeof high_rules)
+        return &high_rules[index - HIGH_FIRST];
+    if (index - KVM_FIRST < sizeof kvm_rules)
+        return &kvm_rules[index - KVM_FIRST];
+    return index - AMD_FIRST < sizeof amd_rules ? &amd_rules[index - AMD_FIRST] : NULL;
+}
+
+void guest_msr_init(void) {
+    guest_msr_index_count = 0;
+    for (uint8_t i = 1; i < sizeof rules / sizeof *rules; i++)
+        for (uint32_t index = rules[i].first; index < rules[i].first + rules[i].count; index++) {
+            *rule_number(index) = i;
+            if (rules[i].saved)
+                guest_msr_index_list[guest_msr_index_count++] = index;
+        }
+}
+
+// NULL: there is no such MSR.
+static const struct msr_rule *find_rule(uint32_t index) {
+    const uint8_t *number = rule_number(index);
+    return number && *number ? &rules[*number] : NULL;
 }
 
 static bool is_x2apic(uint32_t index) {
@@ -499,10 +413,9 @@ int guest_msr_read(struct guest_msrs *msrs, uint32_t index, uint64_t *value, boo
     }
     if (filtered(msrs, index, false, host_initiated))
         return GUEST_MSR_FILTERED;
-    enum slot slot = find_slot(index);
-    if (slot == NONE)
+    struct access access = {msrs, find_rule(index), index, host_initiated};
+    if (!access.rule)
         return GUEST_MSR_UNKNOWN;
-    struct access access = {msrs, &rules[slot], index, host_initiated};
     if (access.rule->feature && !host_initiated && !present(&access))
         return GP;
     return access.rule->read(&access, value);
@@ -516,10 +429,9 @@ int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, boo
     }
     if (filtered(msrs, index, true, host_initiated))
         return GUEST_MSR_FILTERED;
-    enum slot slot = find_slot(index);
-    if (slot == NONE)
+    struct access access = {msrs, find_rule(index), index, host_initiated};
+    if (!access.rule)
         return GUEST_MSR_UNKNOWN;
-    struct access access = {msrs, &rules[slot], index, host_initiated};
     if (!access.rule->write || (value & access.rule->reserved))
         return GP;
     if (access.rule->feature && !host_initiated && !present(&access))
@@ -528,6 +440,10 @@ int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, boo
 }
 
 // -- start and features --
+
+const uint32_t guest_msr_feature_list[GUEST_MSR_FEATURES] = {
+    MSR_INDEX_ARCH_CAPABILITIES, MSR_INDEX_UCODE_REV, MSR_INDEX_PLATFORM_INFO,
+    MSR_INDEX_PERF_CAPABILITIES};
 
 int guest_msr_feature(uint32_t index, uint64_t (*host_msr)(uint32_t index), uint64_t *value) {
     switch (index) {

@@ -102,6 +102,8 @@ static inline bool guest_pv_feature(const struct guest_msrs *msrs, unsigned feat
     return !msrs->enforce_pv_features || (msrs->cpuid->kvm_features >> feature & 1);
 }
 
+// Once, before all else.
+void guest_msr_init(void);
 void guest_msrs_init(struct guest_msrs *msrs, const struct guest_msr_backend *backend,
                      const struct guest_cpuid *cpuid, struct lapic *lapic);
 
@@ -113,10 +115,9 @@ int guest_msr_read(struct guest_msrs *msrs, uint32_t index, uint64_t *value, boo
 int guest_msr_write(struct guest_msrs *msrs, uint32_t index, uint64_t value, bool host_initiated);
 
 // KVM_GET_MSR_INDEX_LIST / KVM_GET_MSR_FEATURE_INDEX_LIST.
-extern const uint32_t guest_msr_index_list[];
-extern const uint32_t guest_msr_index_count;
-extern const uint32_t guest_msr_feature_list[];
-extern const uint32_t guest_msr_feature_count;
+extern uint32_t guest_msr_index_list[], guest_msr_index_count;
+#define GUEST_MSR_FEATURES 4
+extern const uint32_t guest_msr_feature_list[GUEST_MSR_FEATURES];
 // Value of a feature MSR for KVM_GET_MSRS on /dev/kvm. host_msr reads the host's (0 if none).
 int guest_msr_feature(uint32_t index, uint64_t (*host_msr)(uint32_t index), uint64_t *value);
 // KVM_X86_SETUP_MCE: 0 or -EINVAL.

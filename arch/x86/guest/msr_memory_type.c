@@ -21,7 +21,6 @@ int write_pat(const struct access *access, uint64_t value) {
 }
 
 int read_mtrr_capabilities(const struct access *access, uint64_t *value) {
-    (void)access;
     *value = MTRR_CAPABILITIES;
     return OK;
 }

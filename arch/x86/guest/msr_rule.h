@@ -20,11 +20,14 @@ struct access {
 };
 
 struct msr_rule {
+    uint32_t first;
+    uint16_t count; // MSRs from first on
+    bool saved;     // in guest_msr_index_list
     int (*read)(const struct access *access, uint64_t *value);
     int (*write)(const struct access *access, uint64_t value); // NULL: read-only
-    uint64_t reserved;                                         // bits that must be zero in a write
-    uint64_t feature; // CPUID feature the guest needs; 0 none
-    uint16_t field;   // offset in struct guest_msrs, or enum backend_register
+    uint16_t field;    // offset in struct guest_msrs, or enum backend_register
+    uint64_t reserved; // bits that must be zero in a write
+    uint64_t feature;  // CPUID feature the guest needs; 0 none
 };
 
 static inline uint64_t *field_of(const struct access *access) {

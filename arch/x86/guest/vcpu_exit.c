@@ -83,25 +83,21 @@ HANDLER(exit_msr_write) {
 }
 
 HANDLER(exit_halt) {
-    UNUSED(vcpu);
     exit->kind = VIRT_EXIT_HALT;
     return EXIT_SKIP_LEAVE;
 }
 
 HANDLER(exit_shutdown) {
-    UNUSED(vcpu);
     exit->kind = VIRT_EXIT_SHUTDOWN;
     return EXIT_LEAVE;
 }
 
 HANDLER(exit_hypercall) {
-    UNUSED(vcpu);
     exit->kind = VIRT_EXIT_HYPERCALL;
     return EXIT_SKIP_LEAVE;
 }
 
 HANDLER(exit_pause) {
-    UNUSED(vcpu);
     exit->kind = VIRT_EXIT_PAUSE;
     return EXIT_SKIP_LEAVE;
 }
@@ -116,7 +112,6 @@ HANDLER(exit_interrupt_window) {
 }
 
 HANDLER(exit_recheck) {
-    UNUSED(exit);
     vcpu->recheck_events = true;
     return EXIT_RESUME;
 }
@@ -132,7 +127,6 @@ HANDLER(exit_xsetbv) {
 
 // INVD and WBINVD: caches are coherent, no device bypasses them.
 HANDLER(exit_nothing) {
-    UNUSED(vcpu, exit);
     return EXIT_SKIP;
 }
 
@@ -146,25 +140,21 @@ HANDLER(exit_mwait) {
 }
 
 HANDLER(exit_protection) {
-    UNUSED(exit);
     virt_raise_error(vcpu, GUEST_GP, 0);
     return EXIT_RESUME;
 }
 
 HANDLER(exit_undefined) {
-    UNUSED(exit);
     virt_raise_vector(vcpu, GUEST_UD);
     return EXIT_RESUME;
 }
 
 HANDLER(exit_invalid_opcode) {
-    UNUSED(vcpu);
     exit->kind = VIRT_EXIT_UNDEFINED;
     return EXIT_LEAVE;
 }
 
 HANDLER(exit_ignored) {
-    UNUSED(vcpu, exit);
     return EXIT_RESUME;
 }
 

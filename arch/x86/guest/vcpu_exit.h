@@ -8,7 +8,6 @@ enum exit_action { EXIT_RESUME = 0, EXIT_SKIP = 1, EXIT_LEAVE = 2, EXIT_SKIP_LEA
 typedef enum exit_action (*exit_handler)(struct virt_vcpu *vcpu, struct virt_exit *exit);
 
 #define HANDLER(name) enum exit_action name(struct virt_vcpu *vcpu, struct virt_exit *exit)
-#define UNUSED(...)   (void)sizeof((const void *[]){__VA_ARGS__})
 
 HANDLER(exit_cpuid);
 HANDLER(exit_msr_read);

@@ -73,7 +73,6 @@ static void cpuid_inputs_changed(struct guest_msrs *msrs) {
 }
 
 static uint64_t host_msr(struct guest_msrs *msrs, uint32_t index) {
-    (void)msrs;
     return virt_host_msr(index);
 }
 
@@ -81,7 +80,6 @@ static int command(struct guest_msrs *msrs, uint32_t index, uint64_t value) {
     bool possible = index == MSR_PRED_CMD    ? virt_host.spec_ctrl
                     : index == MSR_FLUSH_CMD ? virt_host.flush_l1d
                                              : false;
-    (void)msrs;
     if (!possible || (value & ~1ull))
         return -1;
     write_msr(index, value);

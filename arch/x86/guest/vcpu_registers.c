@@ -99,17 +99,11 @@ struct kvm_segment vcpu_segment(uint16_t selector, uint64_t base, uint32_t limit
     };
 }
 
-bool vcpu_code_64(struct virt_vcpu *vcpu) {
-    struct kvm_segment cs;
-    virt->get_segment(vcpu, SEG_CS, &cs);
-    return cs.l && (virt->get(vcpu, BACKEND_EFER) & EFER_LMA);
-}
-
 uint64_t vcpu_linear_rip(struct virt_vcpu *vcpu) {
     struct kvm_segment cs;
     uint64_t rip = virt->get(vcpu, BACKEND_RIP);
     virt->get_segment(vcpu, SEG_CS, &cs);
-    return vcpu_code_64(vcpu) ? rip : (uint32_t)(cs.base + rip);
+    return cs.l && (virt->get(vcpu, BACKEND_EFER) & EFER_LMA) ? rip : (uint32_t)(cs.base + rip);
 }
 
 // -- special registers --

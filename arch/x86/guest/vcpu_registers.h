@@ -19,7 +19,6 @@ struct kvm_segment vcpu_segment(uint16_t selector, uint64_t base, uint32_t limit
 
 uint64_t vcpu_gpr(struct virt_vcpu *vcpu, unsigned index);
 void vcpu_set_gpr(struct virt_vcpu *vcpu, unsigned index, uint64_t value);
-bool vcpu_code_64(struct virt_vcpu *vcpu);
 // RIP as a linear address.
 uint64_t vcpu_linear_rip(struct virt_vcpu *vcpu);
 // KVM_SET_SREGS without checks, CR8 and APIC base.

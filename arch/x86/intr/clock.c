@@ -109,10 +109,6 @@ uint64_t time_tsc_khz(void) {
     return clock.khz;
 }
 
-uint64_t time_from_tsc(uint64_t tsc) {
-    return scale(tsc - clock.start, clock.ns_a_tick);
-}
-
 uint64_t time_to_tsc(uint64_t ns) {
     // Rounded up, so that a timer never fires before its time.
     return clock.start + scale(ns, clock.ticks_a_ns) + 1;

@@ -75,10 +75,6 @@ bool iommu_remaps_interrupts(void) {
     return iommu_can.remaps;
 }
 
-bool iommu_covers(uint16_t segment, uint16_t id) {
-    return unit_of(segment, id);
-}
-
 uint64_t iommu_aperture(void) {
     return iommu_can.aperture;
 }

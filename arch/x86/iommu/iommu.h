@@ -41,7 +41,6 @@ void iommu_init(const struct acpi_machine *machine);
 bool iommu_present(void);
 // Whether a device can raise only those interrupts that it was given.
 bool iommu_remaps_interrupts(void);
-bool iommu_covers(uint16_t segment, uint16_t id); // a unit translates for this device
 // A line for the log; 0 bytes when there is none.
 size_t iommu_describe(char *out, size_t size);
 uint64_t iommu_aperture(void);   // I/O virtual addresses are below this

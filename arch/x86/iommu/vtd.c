@@ -105,8 +105,6 @@ static bool probe(struct iommu_unit *unit) {
 }
 
 static bool prepare(struct iommu_unit *unit, const struct dma_table *table, unsigned index) {
-    (void)table;
-    (void)index;
     if (!interrupt_table)
         interrupt_table = iommu_page(0);
     unit->table = iommu_page(0);

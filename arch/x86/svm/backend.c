@@ -83,7 +83,6 @@ const struct virt_ops svm_ops = {
     .describe = describe,
     .cpuid_host = cpuid_host,
     .cpu_enable = svm_cpu_enable,
-    .cpu_disable = svm_cpu_disable,
     .vcpu_create = vmcb_create,
     .vcpu_destroy = vmcb_destroy,
     .vcpu_reset = reset,

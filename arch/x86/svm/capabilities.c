@@ -7,7 +7,6 @@
 #define LEAF_EXTENDED 0x80000000u
 #define LEAF_FEATURES 0x80000001u
 #define LEAF_SVM      0x8000000au
-#define FEATURES_SVM  (1u << 2) // ECX
 #define NESTED_PAGES  (1u << 0) // EDX of the SVM leaf
 
 struct svm_capabilities svm;
@@ -36,16 +35,9 @@ static const struct {
 };
 
 static struct cpuid_regs leaf_of(cpuid_reader read, uint32_t leaf, uint32_t subleaf) {
-    struct cpuid_regs regs;
-    read(leaf & LEAF_EXTENDED, 0, &regs);
-    if (regs.eax < leaf)
+    if (read(leaf & LEAF_EXTENDED, 0).eax < leaf)
         return (struct cpuid_regs){0};
-    read(leaf, subleaf, &regs);
-    return regs;
-}
-
-bool svm_offered(cpuid_reader read) {
-    return leaf_of(read, LEAF_FEATURES, 0).ecx & FEATURES_SVM;
+    return read(leaf, subleaf);
 }
 
 const char *svm_capabilities_read(struct svm_capabilities *c, cpuid_reader read) {

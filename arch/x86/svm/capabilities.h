@@ -15,8 +15,6 @@ struct svm_capabilities {
 
 extern struct svm_capabilities svm;
 
-// Is there AMD-V at all?
-bool svm_offered(cpuid_reader read);
 // Fills *capabilities from CPUID. NULL, or what is missing, in words, for the log.
 const char *svm_capabilities_read(struct svm_capabilities *capabilities, cpuid_reader read);
 // "nested paging, 16 ASIDs, next RIP ..." into out.

@@ -8,11 +8,6 @@
 
 struct svm_cpu svm_cpus[CPU_MAX];
 
-static void read_leaf(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs) {
-    struct cpuid_result r = read_cpuid(leaf, subleaf);
-    *regs = (struct cpuid_regs){r.eax, r.ebx, r.ecx, r.edx};
-}
-
 // VM_CR: firmware may have switched SVM off, for good or until somebody switches it on again.
 static bool firmware_allows(void) {
     uint64_t control = read_msr(MSR_VM_CR);
@@ -25,17 +20,12 @@ static bool firmware_allows(void) {
 }
 
 int svm_probe(void) {
-    if (!svm_offered(read_leaf)) {
-        log_line("AMD-V: not offered by this processor (CPUID.8000_0001H:ECX.SVM is 0); in a "
-                 "virtual machine turn on nested virtualization, else use a processor with AMD-V");
-        return -ENODEV;
-    }
     if (!firmware_allows()) {
         log_line("AMD-V: locked off by the firmware (VM_CR.SVMDIS); turn on \"SVM mode\" or "
                  "\"AMD-V\" in the firmware setup and power the machine off and on");
         return -ENODEV;
     }
-    const char *missing = svm_capabilities_read(&svm, read_leaf);
+    const char *missing = svm_capabilities_read(&svm, read_cpuid);
     if (missing) {
         log_line("AMD-V: %s; a processor with nested paging is needed (AMD since 2008)", missing);
         return -ENODEV;
@@ -61,8 +51,7 @@ int svm_cpu_enable(void) {
     }
     write_msr(MSR_EFER, read_msr(MSR_EFER) | EFER_SVME);
     write_msr(MSR_VM_HSAVE_PA, save);
-    *own = (struct svm_cpu){.host_save = save,
-                            .host_vmcb = host,
+    *own = (struct svm_cpu){.host_vmcb = host,
                             .asid_generation = 1,
                             .tsc_ratio = TSC_RATIO_ONE,
                             .tsc_aux = svm.rdtscp ? read_msr(MSR_TSC_AUX) : 0};
@@ -71,15 +60,4 @@ int svm_cpu_enable(void) {
     if (svm.tsc_ratio)
         write_msr(MSR_TSC_RATIO, TSC_RATIO_ONE);
     return 0;
-}
-
-void svm_cpu_disable(void) {
-    struct svm_cpu *own = &svm_cpus[this_cpu()->index];
-    if (!own->host_save)
-        return;
-    write_msr(MSR_VM_HSAVE_PA, 0);
-    write_msr(MSR_EFER, read_msr(MSR_EFER) & ~EFER_SVME);
-    page_put(own->host_save);
-    page_put(own->host_vmcb);
-    own->host_save = 0;
 }

@@ -53,14 +53,12 @@ static HANDLER(exit_task_switch) {
 
 // It waits in the local APIC: taken through the IDT as soon as IF lets it.
 static HANDLER(exit_interrupt) {
-    UNUSED(exit);
     vcpu->statistics.irq_exits++;
     __asm__ volatile("sti; nop; cli" ::: "memory");
     return EXIT_RESUME;
 }
 
 static HANDLER(exit_machine_check) {
-    UNUSED(vcpu, exit);
     __asm__ volatile("int $18");
     return EXIT_RESUME;
 }
@@ -74,7 +72,6 @@ static HANDLER(exit_iret) {
 }
 
 static HANDLER(exit_alignment_check) {
-    UNUSED(exit);
     virt_raise_error(vcpu, GUEST_AC, (uint32_t)svm_of(vcpu)->vmcb->exit_info1);
     return EXIT_RESUME;
 }

@@ -61,10 +61,8 @@ static inline bool vmcb_intercepts(const struct svm_vcpu *v, unsigned exit_code)
 // -- enable.c --
 int svm_probe(void);
 int svm_cpu_enable(void);
-void svm_cpu_disable(void);
 // A CPU's own part.
 struct svm_cpu {
-    uint64_t host_save;       // what VMRUN saves of the host; physical; 0: AMD-V is off
     uint64_t host_vmcb;       // what VMLOAD brings back of it; physical
     uint64_t asid_generation; // from 1
     uint32_t next_asid;

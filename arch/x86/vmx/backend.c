@@ -103,7 +103,6 @@ const struct virt_ops vmx_ops = {
     .describe = describe,
     .cpuid_host = cpuid_host,
     .cpu_enable = vmx_cpu_enable,
-    .cpu_disable = vmx_cpu_disable,
     .vcpu_create = vmcs_create,
     .vcpu_destroy = vmcs_destroy,
     .vcpu_reset = reset,

@@ -69,7 +69,6 @@ static const struct entry_field fields[] = {
 };
 
 static uint64_t read_field(struct virt_vcpu *vcpu, const struct entry_field *field) {
-    (void)vcpu;
     return vmread(field->where);
 }
 

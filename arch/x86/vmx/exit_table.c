@@ -12,7 +12,6 @@
 
 static HANDLER(exit_port) {
     uint64_t qualification = vmread(VMCS_EXIT_QUALIFICATION); // SDM vol. 3 table 28-5
-    UNUSED(vcpu);
     if (qualification & 1 << 4) {
         exit->kind = VIRT_EXIT_EMULATE;
         return EXIT_LEAVE;
@@ -55,7 +54,6 @@ static HANDLER(exit_ept_violation) {
 
 // The buffer was emptied right after the exit.
 static HANDLER(exit_write_log_full) {
-    UNUSED(exit);
     vmx_events_exit(vcpu);
     restore_nmi_blocking(vmread(VMCS_EXIT_QUALIFICATION) & 1 << 12);
     drop_pending_step();
@@ -78,7 +76,6 @@ static HANDLER(exit_task_switch) {
 // -- the vCPU's own --
 
 static HANDLER(exit_external_interrupt) {
-    UNUSED(exit);
     vcpu->statistics.irq_exits++;
     irq_dispatch(vmread(VMCS_EXIT_INTERRUPTION) & EVENT_VECTOR);
     return EXIT_RESUME;
@@ -88,7 +85,6 @@ static HANDLER(exit_external_interrupt) {
 // back from a guest that is entered with IF clear, whatever "external-interrupt exiting" says: even
 // one that exits all the time, so that its stays are counted together.
 static HANDLER(exit_preemption_timer) {
-    UNUSED(vcpu, exit);
     vmcs_start_preemption_timer();
     __asm__ volatile("sti; nop; cli" ::: "memory");
     return EXIT_RESUME;

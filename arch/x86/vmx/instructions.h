@@ -34,10 +34,6 @@ static inline bool vmx_on(uint64_t region) {
     return ok;
 }
 
-static inline void vmx_off(void) {
-    __asm__ volatile("vmxoff" ::: "cc", "memory");
-}
-
 static inline bool vmx_clear(uint64_t vmcs) {
     bool ok;
     __asm__ volatile("vmclear %1" : "=@cca"(ok) : "m"(vmcs) : "memory");

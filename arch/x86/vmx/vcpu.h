@@ -145,5 +145,4 @@ extern const char vmx_exit_point[];
 // -- vmxon.c --
 int vmx_probe(void);
 int vmx_cpu_enable(void);
-void vmx_cpu_disable(void);
 extern const struct virt_ops vmx_ops;

@@ -6,13 +6,6 @@
 enum vmcs_field {
     VMCS_VPID = 0x0000,
     VMCS_GUEST_ES_SELECTOR = 0x0800, // CS, SS, DS, FS, GS, LDTR, TR follow in steps of 2
-    VMCS_GUEST_CS_SELECTOR = 0x0802,
-    VMCS_GUEST_SS_SELECTOR = 0x0804,
-    VMCS_GUEST_DS_SELECTOR = 0x0806,
-    VMCS_GUEST_FS_SELECTOR = 0x0808,
-    VMCS_GUEST_GS_SELECTOR = 0x080a,
-    VMCS_GUEST_LDTR_SELECTOR = 0x080c,
-    VMCS_GUEST_TR_SELECTOR = 0x080e,
     VMCS_PML_INDEX = 0x0812,
     VMCS_HOST_ES_SELECTOR = 0x0c00,
     VMCS_HOST_CS_SELECTOR = 0x0c02,
@@ -22,8 +15,6 @@ enum vmcs_field {
     VMCS_HOST_GS_SELECTOR = 0x0c0a,
     VMCS_HOST_TR_SELECTOR = 0x0c0c,
 
-    VMCS_IO_BITMAP_A = 0x2000,
-    VMCS_IO_BITMAP_B = 0x2002,
     VMCS_MSR_BITMAP = 0x2004,
     VMCS_PML_ADDRESS = 0x200e,
     VMCS_TSC_OFFSET = 0x2010,
@@ -65,25 +56,12 @@ enum vmcs_field {
     VMCS_IDT_VECTORING = 0x4408,
     VMCS_IDT_VECTORING_ERROR = 0x440a,
     VMCS_EXIT_INSTRUCTION_LENGTH = 0x440c,
-    VMCS_EXIT_INSTRUCTION_INFORMATION = 0x440e,
     VMCS_GUEST_ES_LIMIT = 0x4800, // order and steps as the selectors
-    VMCS_GUEST_CS_LIMIT = 0x4802,
-    VMCS_GUEST_SS_LIMIT = 0x4804,
-    VMCS_GUEST_DS_LIMIT = 0x4806,
-    VMCS_GUEST_FS_LIMIT = 0x4808,
-    VMCS_GUEST_GS_LIMIT = 0x480a,
-    VMCS_GUEST_LDTR_LIMIT = 0x480c,
-    VMCS_GUEST_TR_LIMIT = 0x480e,
     VMCS_GUEST_GDTR_LIMIT = 0x4810,
     VMCS_GUEST_IDTR_LIMIT = 0x4812,
     VMCS_GUEST_ES_RIGHTS = 0x4814,
     VMCS_GUEST_CS_RIGHTS = 0x4816,
     VMCS_GUEST_SS_RIGHTS = 0x4818,
-    VMCS_GUEST_DS_RIGHTS = 0x481a,
-    VMCS_GUEST_FS_RIGHTS = 0x481c,
-    VMCS_GUEST_GS_RIGHTS = 0x481e,
-    VMCS_GUEST_LDTR_RIGHTS = 0x4820,
-    VMCS_GUEST_TR_RIGHTS = 0x4822,
     VMCS_GUEST_INTERRUPTIBILITY = 0x4824,
     VMCS_GUEST_ACTIVITY = 0x4826,
     VMCS_GUEST_SYSENTER_CS = 0x482a,
@@ -100,13 +78,8 @@ enum vmcs_field {
     VMCS_GUEST_CR3 = 0x6802,
     VMCS_GUEST_CR4 = 0x6804,
     VMCS_GUEST_ES_BASE = 0x6806,
-    VMCS_GUEST_CS_BASE = 0x6808,
-    VMCS_GUEST_SS_BASE = 0x680a,
-    VMCS_GUEST_DS_BASE = 0x680c,
     VMCS_GUEST_FS_BASE = 0x680e,
     VMCS_GUEST_GS_BASE = 0x6810,
-    VMCS_GUEST_LDTR_BASE = 0x6812,
-    VMCS_GUEST_TR_BASE = 0x6814,
     VMCS_GUEST_GDTR_BASE = 0x6816,
     VMCS_GUEST_IDTR_BASE = 0x6818,
     VMCS_GUEST_DR7 = 0x681a,
@@ -144,7 +117,6 @@ enum vmcs_cpu_control { // table 25-6
     CPU_INVLPG = 1u << 9,
     CPU_MWAIT = 1u << 10,
     CPU_RDPMC = 1u << 11,
-    CPU_RDTSC = 1u << 12,
     CPU_CR3_LOAD = 1u << 15,
     CPU_CR3_STORE = 1u << 16,
     CPU_CR8_LOAD = 1u << 19,
@@ -153,29 +125,23 @@ enum vmcs_cpu_control { // table 25-6
     CPU_NMI_WINDOW = 1u << 22,
     CPU_MOV_DR = 1u << 23,
     CPU_UNCONDITIONAL_IO = 1u << 24,
-    CPU_IO_BITMAPS = 1u << 25,
     CPU_MONITOR_TRAP = 1u << 27,
     CPU_MSR_BITMAPS = 1u << 28,
     CPU_MONITOR = 1u << 29,
-    CPU_PAUSE = 1u << 30,
     CPU_SECONDARY = 1u << 31,
 };
 
 enum vmcs_cpu_control_2 { // table 25-7
     CPU2_EPT = 1u << 1,
-    CPU2_DESCRIPTOR_TABLE = 1u << 2,
     CPU2_RDTSCP = 1u << 3,
     CPU2_VPID = 1u << 5,
     CPU2_WBINVD = 1u << 6,
     CPU2_UNRESTRICTED = 1u << 7,
-    CPU2_APIC_REGISTERS = 1u << 8,
-    CPU2_VIRTUAL_INTERRUPTS = 1u << 9,
     CPU2_PAUSE_LOOP = 1u << 10,
     CPU2_INVPCID = 1u << 12,
     CPU2_PML = 1u << 17,
     CPU2_XSAVES = 1u << 20,
     CPU2_TSC_SCALING = 1u << 25,
-    CPU2_WAIT_PAUSE = 1u << 26,
 };
 
 enum vmcs_exit_control { // table 25-13
@@ -199,14 +165,11 @@ enum vmcs_entry_control { // table 25-15
 enum { // guest interruptibility state, table 25-3
     BLOCKING_STI = 1u << 0,
     BLOCKING_MOV_SS = 1u << 1,
-    BLOCKING_SMI = 1u << 2,
     BLOCKING_NMI = 1u << 3,
 };
 
 #define PENDING_DEBUG_BS (1ull << 14) // a single-step trap waits (table 25-4)
 
 enum { // segment access rights, table 25-2
-    RIGHTS_S = 1u << 4,
-    RIGHTS_P = 1u << 7,
     RIGHTS_UNUSABLE = 1u << 16,
 };

@@ -8,13 +8,6 @@
 
 #define FEATURE_CONTROL_LOCK (1ull << 0)
 #define FEATURE_CONTROL_VMX  (1ull << 2) // outside SMX
-#define CPUID_1_ECX_VMX      (1u << 5)
-
-static uint64_t vmxon_region[CPU_MAX]; // physical; 0: VMX is off there
-
-static bool cpu_has_vmx(void) {
-    return read_cpuid(1, 0).ecx & CPUID_1_ECX_VMX;
-}
 
 // IA32_FEATURE_CONTROL: firmware may have left it open, or locked it with VT-x on or off.
 static bool feature_control_allows(void) {
@@ -27,12 +20,6 @@ static bool feature_control_allows(void) {
 }
 
 int vmx_probe(void) {
-    if (!cpu_has_vmx()) {
-        log_line("VT-x: not offered by this processor (CPUID.1:ECX.VMX is 0); in a virtual machine "
-                 "turn on nested "
-                 "virtualization, else use a processor with VT-x");
-        return -ENODEV;
-    }
     if (!feature_control_allows()) {
         log_line("VT-x: locked off by the firmware (IA32_FEATURE_CONTROL); turn on \"Intel "
                  "Virtualization "
@@ -68,20 +55,9 @@ int vmx_cpu_enable(void) {
         page_put(region);
         return -EIO;
     }
-    vmxon_region[cpu->index] = region;
     vmx_msr_cpu_init();
     // Whatever ran here before us may have left translations (SDM vol. 3 29.4.3.4).
     vmx_invept(INVALIDATE_ALL, 0);
     vmx_invvpid(INVALIDATE_ALL, 0);
     return 0;
-}
-
-void vmx_cpu_disable(void) {
-    struct cpu *cpu = this_cpu();
-    if (!vmxon_region[cpu->index])
-        return;
-    vmx_off();
-    write_cr4(read_cr4() & ~X86_CR4_VMXE);
-    page_put(vmxon_region[cpu->index]);
-    vmxon_region[cpu->index] = 0;
 }
