@@ -49,7 +49,7 @@ $(VERSION_HEADER): FORCE
 
 # --- the loader ------------------------------------------------------------------------------------------------------
 
-BOOT_SOURCES := $(wildcard boot/*.c) core/config.c
+BOOT_SOURCES := $(wildcard boot/*.c) core/config.c core/format.c core/string.c core/file/cpio.c
 BOOT_OBJECTS := $(BOOT_SOURCES:%.c=$(OUT)/boot-obj/%.o)
 BOOT_CFLAGS := $(C_COMMON) -ffreestanding -fpic -fshort-wchar -mno-red-zone -maccumulate-outgoing-args \
 	-mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables -DGNU_EFI_USE_MS_ABI \

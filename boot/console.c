@@ -2,10 +2,8 @@
 // The loader's messages: firmware console, and COM1 where the firmware's console does not already
 // go there.
 #include "boot/console.h"
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "core/log.h"
 
 #define COM1 0x3f8
 #define COM1_SPIN_LIMIT                                                                            \
@@ -97,51 +95,13 @@ static void put(char c) {
 }
 
 // Config text and file names may hold anything; the console gets printable characters only.
-static void put_untrusted(char c) {
-    put(c >= 0x20 && c < 0x7f ? c : '?');
-}
-
-static void put_number(unsigned long value, unsigned base) {
-    char digits[20];
-    unsigned count = 0;
-    do {
-        digits[count++] = "0123456789abcdef"[value % base];
-        value /= base;
-    } while (value != 0);
-    while (count > 0)
-        put(digits[--count]);
-}
-
 void console_print(const char *format, ...) {
+    char text[512];
     va_list arguments;
     va_start(arguments, format);
-    for (const char *at = format; *at != '\0'; at++) {
-        if (*at != '%') {
-            put(*at);
-            continue;
-        }
-        switch (*++at) {
-        case 's':
-            for (const char *text = va_arg(arguments, const char *); *text != '\0'; text++)
-                put(*text);
-            break;
-        case 'S': {
-            size_t length = va_arg(arguments, size_t);
-            const char *text = va_arg(arguments, const char *);
-            for (size_t i = 0; i < length; i++)
-                put_untrusted(text[i]);
-            break;
-        }
-        case 'u':
-            put_number(va_arg(arguments, unsigned long), 10);
-            break;
-        case 'x':
-            put_number(va_arg(arguments, unsigned long), 16);
-            break;
-        default:
-            put(*at);
-        }
-    }
+    format_string_v(text, sizeof(text), format, arguments);
     va_end(arguments);
+    for (const char *at = text; *at != '\0'; at++)
+        put((*at >= 0x20 && *at < 0x7f) || *at == '\n' ? *at : '?');
     flush();
 }

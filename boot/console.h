@@ -9,6 +9,5 @@ void console_start(EFI_SYSTEM_TABLE *system_table);
 // After ExitBootServices only COM1 is left.
 void console_leave_firmware(void);
 
-// Conversions: %s string, %S string of a given length (size_t, const char *), %u unsigned long, %x
-// the same in hex. Ends no line by itself.
-void console_print(const char *format, ...);
+// Formats as core/log.h's. Ends no line by itself.
+void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -25,7 +25,7 @@ static const char *status_words(EFI_STATUS status) {
 }
 
 static EFI_STATUS refuse(const struct file_content *file, EFI_STATUS status) {
-    console_print("Ashlar loader: %s: %s (EFI status %x)\n", file->name, status_words(status),
+    console_print("Ashlar loader: %s: %s (EFI status %lx)\n", file->name, status_words(status),
                   (unsigned long)(status & ~EFI_ERROR_MASK));
     return status;
 }
@@ -82,7 +82,7 @@ static EFI_STATUS read_open(EFI_BOOT_SERVICES *services, EFI_FILE_HANDLE handle,
     // An empty file still gets a page, so that data is never NULL.
     file->data = allocation_take(services, file->size + 1, EFI_PAGE_SIZE, 0, type);
     if (!file->data) {
-        console_print("Ashlar loader: %s: too little memory: no %u KiB in one piece\n", file->name,
+        console_print("Ashlar loader: %s: too little memory: no %lu KiB in one piece\n", file->name,
                       (unsigned long)(file->size / 1024 + 1));
         return EFI_OUT_OF_RESOURCES;
     }

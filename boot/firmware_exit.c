@@ -67,7 +67,7 @@ EFI_STATUS firmware_map_read(EFI_BOOT_SERVICES *services, struct firmware_map *m
         return status;
     }
     if (convert(map, info) < 0) {
-        console_print("Ashlar loader: firmware's memory map has more than %u ranges\n",
+        console_print("Ashlar loader: firmware's memory map has more than %lu ranges\n",
                       (unsigned long)BOOT_MAX_MEMORY_RANGES);
         return EFI_UNSUPPORTED;
     }

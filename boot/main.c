@@ -32,7 +32,7 @@ struct loader {
 };
 
 static EFI_STATUS too_little_memory(const char *purpose, uint64_t size) {
-    console_print("Ashlar loader: too little memory: no %u KiB for %s\n",
+    console_print("Ashlar loader: too little memory: no %lu KiB for %s\n",
                   (unsigned long)(size / 1024), purpose);
     return EFI_OUT_OF_RESOURCES;
 }
@@ -46,10 +46,10 @@ static EFI_STATUS load_config(struct loader *loader) {
     struct config_error error;
     if (config_parse((const char *)file->data, file->size, &config, &error) == 0)
         return EFI_SUCCESS;
-    console_print("Ashlar loader: %s: line %u: %s", file->name, (unsigned long)error.line,
+    console_print("Ashlar loader: %s: line %lu: %s", file->name, (unsigned long)error.line,
                   error.reason);
     if (error.word)
-        console_print(": \"%S\"", error.word_length, error.word);
+        console_print(": \"%.*s\"", (int)error.word_length, error.word);
     console_print("\n");
     return EFI_LOAD_ERROR;
 }
@@ -84,7 +84,8 @@ static EFI_STATUS load_initrd(struct loader *loader) {
     const char *reason = initrd_check(file->data, file->size, &offset);
     if (!reason)
         return EFI_SUCCESS;
-    console_print("Ashlar loader: %s: at byte %u: %s\n", file->name, (unsigned long)offset, reason);
+    console_print("Ashlar loader: %s: at byte %lu: %s\n", file->name, (unsigned long)offset,
+                  reason);
     return EFI_LOAD_ERROR;
 }
 
@@ -137,7 +138,7 @@ static EFI_STATUS prepare_start(struct loader *loader) {
                              .count = loader->info->memory_range_count};
     uint64_t free = memory_map_total(&map, BOOT_MEMORY_FREE);
     if (free < MINIMUM_FREE) {
-        console_print("Ashlar loader: too little memory: %u KiB are free, Ashlar needs %u KiB\n",
+        console_print("Ashlar loader: too little memory: %lu KiB are free, Ashlar needs %lu KiB\n",
                       (unsigned long)(free / 1024), (unsigned long)(MINIMUM_FREE / 1024));
         return EFI_OUT_OF_RESOURCES;
     }
@@ -219,7 +220,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table) {
     status = firmware_exit(image, loader.services, &loader.map, loader.info);
     if (EFI_ERROR(status)) {
         // Half of the firmware may be gone already: there is nothing to go back to.
-        console_print("Ashlar loader: firmware does not let go of the machine (EFI status %x)\n",
+        console_print("Ashlar loader: firmware does not let go of the machine (EFI status %lx)\n",
                       (unsigned long)(status & ~EFI_ERROR_MASK));
         halt();
     }
