@@ -6,8 +6,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "drivers/clock.h"
+
+#define MILLISECOND 1000000ull
 
 struct slow_disk {
     struct block_device device;
@@ -18,18 +21,11 @@ struct slow_disk {
     struct block_request *waiting;
 };
 
-static uint64_t now_ms(void) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void submit(struct block_device *device, struct block_request *request) {
     struct slow_disk *slow = (struct slow_disk *)device;
 
     pthread_mutex_lock(&slow->lock);
-    request->taken = now_ms() + (unsigned)rand() % (slow->delay + 1);
+    request->taken = clock_now() + MILLISECOND * ((unsigned)rand() % (slow->delay + 1));
     request->next = slow->waiting;
     slow->waiting = request;
     pthread_cond_signal(&slow->some);
@@ -38,7 +34,7 @@ static void submit(struct block_device *device, struct block_request *request) {
 
 static struct block_request *take_due(struct slow_disk *slow) {
     struct block_request *due = NULL;
-    uint64_t now = now_ms();
+    uint64_t now = clock_now();
 
     pthread_mutex_lock(&slow->lock);
     while (!slow->waiting)

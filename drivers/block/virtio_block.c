@@ -5,7 +5,8 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
+
+#include "drivers/clock.h"
 
 #define SEGMENTS_MAX      126u // of data; guests split what is longer
 #define SEGMENT_BYTES_MAX (BLOCK_TRANSFER_MAX / (SEGMENTS_MAX + 2))
@@ -43,20 +44,13 @@ static void finish(struct virtio_block_request *request, uint8_t status) {
     request->finished(request);
 }
 
-static uint64_t now_ns(void) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static void count(struct virtio_block_request *request, int error) {
     struct block_counters *counters = &request->device->counters[request->block.operation];
 
     __atomic_fetch_add(&counters->requests, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(error ? &counters->errors : &counters->bytes,
                        error ? 1 : request->block.length, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&counters->nanoseconds, now_ns() - request->begun, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&counters->nanoseconds, clock_now() - request->begun, __ATOMIC_RELAXED);
 }
 
 static void done(struct block_request *block, int error) {
@@ -153,7 +147,7 @@ int virtio_block_submit(struct virtio_block_request *request, struct block_devic
            offsetof(struct virtqueue_buffer, segments) +
                (buffer->readable + buffer->writable) * sizeof(buffer->segments[0]));
     request->device = device;
-    request->begun = now_ns();
+    request->begun = clock_now();
     request->block = (struct block_request){.data = request->data, .queue = queue, .done = done};
     switch (header.type) {
     case VIRTIO_BLK_T_IN:

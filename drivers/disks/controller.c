@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "drivers/clock.h"
+
 #define SECOND         1000000000ull
 #define COMMAND_TIME   (30 * SECOND) // until a command counts as lost
 #define ATTEMPTS_MAX   3
@@ -21,22 +23,15 @@
 #define POLL_INTERVAL  1     // ms between looks at a busy controller that does not interrupt
 #define WAIT_SPINS     10000 // reads of a register before the waiter sleeps between them
 
-static uint64_t now(void) {
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
-}
-
 bool controller_wait(volatile uint32_t *read, uint32_t mask, uint32_t value,
                      unsigned milliseconds) {
     const struct timespec millisecond = {.tv_nsec = 1000000};
-    uint64_t deadline = now() + milliseconds * (SECOND / 1000);
+    uint64_t deadline = clock_now() + milliseconds * (SECOND / 1000);
 
     for (unsigned i = 0; (*read & mask) != value; i++) {
         if (i < WAIT_SPINS)
             continue;
-        if (now() > deadline)
+        if (clock_now() > deadline)
             return false;
         nanosleep(&millisecond, NULL);
     }
@@ -147,7 +142,7 @@ static void start(struct disk_queue *queue, unsigned slot) {
     struct disk_command *command = &queue->commands[slot];
 
     command->started = true;
-    command->deadline = now() + COMMAND_TIME;
+    command->deadline = clock_now() + COMMAND_TIME;
     queue->started++;
     queue->exclusive =
         queue->controller->operations->exclusive & (1u << (unsigned)command->operation);
@@ -333,7 +328,7 @@ static void recover(struct disk_queue *guilty, unsigned resets) {
 }
 
 static bool is_overdue(const struct disk_queue *queue) {
-    uint64_t time = now();
+    uint64_t time = clock_now();
 
     for (unsigned i = 0; i < queue->slots; i++)
         if (queue->commands[i].started && time > queue->commands[i].deadline)
@@ -394,7 +389,7 @@ static void *watch_vector(void *argument) {
     struct watcher watcher = *(struct watcher *)argument;
     struct controller *controller = watcher.controller;
     int idle = controller->vectors ? WATCH_INTERVAL : -1;
-    uint64_t watched = now();
+    uint64_t watched = clock_now();
     bool busy = false;
     struct pollfd fd = {.fd = controller->vectors ? controller->pci->interrupts[watcher.vector]
                                                   : controller->wake,
@@ -409,9 +404,9 @@ static void *watch_vector(void *argument) {
             return NULL;
         if (controller->operations->acknowledge)
             controller->operations->acknowledge(controller);
-        bool watch = now() - watched > SECOND;
+        bool watch = clock_now() - watched > SECOND;
         if (watch)
-            watched = now();
+            watched = clock_now();
         busy = serve_vector(&watcher, watch);
         if (woken)
             pci_interrupt_served(controller->pci);

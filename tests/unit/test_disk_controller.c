@@ -2,9 +2,13 @@
 // Requests as commands of a controller that is an array of bytes, with the faults of real ones.
 #include <check.h>
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include "drivers/clock.h"
 #include "drivers/disks/controller.h"
 
 Suite *disk_controller_suite(void);
@@ -56,8 +60,21 @@ void dma_unmap(struct dma_space *space, void *memory) {
     (void)space, (void)memory;
 }
 
+static sem_t interrupt_served;
+
 void pci_interrupt_served(struct pci_device *device) {
     (void)device;
+    sem_post(&interrupt_served);
+}
+
+// --- the time
+
+#define SECOND 1000000000ull
+
+static uint64_t time_now, time_step; // per look at the clock
+
+uint64_t clock_now(void) {
+    return __atomic_add_fetch(&time_now, time_step, __ATOMIC_SEQ_CST);
 }
 
 // --- the device
@@ -370,6 +387,75 @@ START_TEST(a_dead_controller_fails_everything) {
 }
 END_TEST
 
+// The controller's thread looks at it, at this time.
+static void look_at(uint64_t seconds) {
+    const uint64_t one = 1;
+
+    __atomic_store_n(&time_now, seconds * SECOND, __ATOMIC_SEQ_CST);
+    ck_assert_int_eq(write(pci.interrupts[0], &one, sizeof(one)), sizeof(one));
+    while (sem_wait(&interrupt_served) < 0) {
+    }
+}
+
+static void start_looking(void) {
+    time_now = time_step = 0;
+    sem_init(&interrupt_served, 0, 0);
+    pci.interrupts[0] = eventfd(0, EFD_NONBLOCK);
+    ck_assert_ptr_nonnull(controller_run(&controller, "silent", 1));
+    look_at(0);
+    device.silent = true;
+}
+
+START_TEST(a_command_without_an_answer_is_tried_again_after_a_reset) {
+    struct user user;
+
+    start_looking();
+    submit(&user, BLOCK_WRITE, 0, mapped, 512);
+    look_at(30);
+    ck_assert_uint_eq(device.resets, 0);
+    look_at(32);
+    ck_assert_uint_eq(device.resets, 1);
+    ck_assert_uint_eq(device.started, 2);
+    ck_assert_uint_eq(user.over, 0);
+    device.silent = false;
+    look_at(33);
+    ck_assert_uint_eq(user.over, 1);
+    ck_assert_int_eq(user.error, 0);
+}
+END_TEST
+
+START_TEST(a_disk_that_never_answers_fails_its_requests) {
+    struct user users[3];
+
+    start_looking();
+    for (unsigned i = 0; i < 3; i++)
+        submit(&users[i], BLOCK_WRITE, i * 512, mapped, 512);
+    // All at once first, then each alone twice, as it may not be the one to blame.
+    for (unsigned resets = 1; resets <= 7; resets++) {
+        ck_assert_uint_eq(users[2].over, 0);
+        look_at(resets * 32);
+        ck_assert_uint_eq(device.resets, resets);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_uint_eq(users[i].over, 1);
+        ck_assert_int_eq(users[i].error, -EIO);
+    }
+    ck_assert_uint_eq(controller.queues[0]->occupied, 0);
+}
+END_TEST
+
+START_TEST(registers_are_not_waited_for_for_ever) {
+    volatile uint32_t status = 0x80;
+
+    time_now = 0;
+    time_step = SECOND;
+    ck_assert(controller_wait(&status, 0xc0, 0x80, 0));
+    ck_assert_uint_eq(time_now, SECOND);
+    ck_assert(!controller_wait(&status, 0x80, 0, 3000));
+    ck_assert_uint_ge(time_now, 4 * SECOND);
+}
+END_TEST
+
 START_TEST(slots_that_are_free_are_not_named) {
     ck_assert_ptr_null(disk_command_started(controller.queues[0], 0));
     ck_assert_ptr_null(disk_command_started(controller.queues[0], 4));
@@ -391,6 +477,9 @@ Suite *disk_controller_suite(void) {
     tcase_add_test(tests, a_long_request_that_fails_ends_once);
     tcase_add_test(tests, commands_are_tried_again);
     tcase_add_test(tests, a_dead_controller_fails_everything);
+    tcase_add_test(tests, a_command_without_an_answer_is_tried_again_after_a_reset);
+    tcase_add_test(tests, a_disk_that_never_answers_fails_its_requests);
+    tcase_add_test(tests, registers_are_not_waited_for_for_ever);
     tcase_add_test(tests, slots_that_are_free_are_not_named);
     suite_add_tcase(suite, tests);
     return suite;
