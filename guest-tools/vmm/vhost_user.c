@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Connecting, starting and stopping rings, and starting again with a new back end.
+// Starting and stopping rings, and starting again with a new back end.
 #include "vhost_user.h"
 
 #include <errno.h>
@@ -14,41 +14,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "drivers/vhost_user/message.h"
 #include "error.h"
+#include "vhost_user_back_end.h"
 #include "virtio.h"
 #include "vm.h"
 
-#define BIT(number)         (1ull << (number))
-#define CONNECT_PATIENCE_MS 10000
-#define RECONNECT_PAUSE_MS  10
-#define ANSWER_PATIENCE_S   10
+#define BIT(number)        (1ull << (number))
+#define RECONNECT_PAUSE_MS 10
 // Of the fields for the features below: older back ends refuse to tell more than they know.
 #define BLOCK_CONFIG_SIZE (offsetof(struct virtio_blk_config, write_zeroes_may_unmap) + 1)
 #define PACKED_START      0x80008000u // SET_VRING_BASE: both at 0, wrap counters 1
-
-#define PROTOCOL_FEATURES                                                                          \
-    (BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |                        \
-     BIT(VHOST_USER_PROTOCOL_F_CONFIG) | BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
 
 #define RING_FEATURES                                                                              \
     (BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_RING_F_INDIRECT_DESC))
 
 struct vhost_user {
     struct virtio_device device;
-    const char *path;
-    uint64_t wanted; // features of the device that the guest may have
-    uint64_t back_end_features, protocol_features;
     pthread_mutex_t lock; // of what follows
-    int socket;           // -1: no back end
-    bool started;         // the driver's queues are, or are to be, served
-    int inflight_fd;      // -1: none
+    struct back_end back_end;
+    bool started;    // the driver's queues are, or are to be, served
+    int inflight_fd; // -1: none
     struct vhost_user_inflight inflight;
     uint8_t config[VHOST_USER_CONFIG_MAX];
     unsigned served;          // queues that the back end serves; a control queue is behind them
@@ -69,139 +56,20 @@ static void signal_fd(int fd) {
     }
 }
 
-static int connect_once(const char *path) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        fatal("the socket's path %s is too long", path);
-    }
-    memcpy(address.sun_path, path, strlen(path));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        fatal_errno("socket");
-    }
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        close(fd);
-        return -1;
-    }
-    const struct timeval patience = {.tv_sec = ANSWER_PATIENCE_S};
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0) {
-        fatal_errno("setsockopt");
-    }
-    return fd;
-}
-
-// Sends a request; where it has an answer, or one was asked for, waits for that. A back end that
-// keeps silent is done with: whatever it says later would be taken for another's answer.
-static int ask(struct vhost_user *front, struct vhost_user_message *message, bool answered) {
-    uint32_t request = message->request;
-    bool acknowledged =
-        !answered && front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
-
-    message->flags = VHOST_USER_VERSION | (acknowledged ? VHOST_USER_NEED_REPLY : 0);
-    int got = vhost_user_send(front->socket, message);
-    if (!got) {
-        if (!answered && !acknowledged) {
-            return 0;
-        }
-        got = vhost_user_receive(front->socket, message);
-    }
-    if (got == -EAGAIN) {
-        warning("%s: no answer to request %u within %d seconds", front->path, request,
-                ANSWER_PATIENCE_S);
-        shutdown(front->socket, SHUT_RDWR);
-        return -EPIPE;
-    }
-    if (got != 1) {
-        return got ? got : -EPIPE;
-    }
-    if (message->request != request || !(message->flags & VHOST_USER_REPLY)) {
-        vhost_user_close_fds(message);
-        return -EPROTO;
-    }
-    return acknowledged && message->value ? -EREMOTEIO : 0;
-}
-
-static int ask_value(struct vhost_user *front, uint32_t request, uint64_t *value) {
-    struct vhost_user_message message = {.request = request};
-    int error = ask(front, &message, true);
-
-    *value = message.value;
-    return error;
-}
-
-static int tell_value(struct vhost_user *front, uint32_t request, uint64_t value) {
-    struct vhost_user_message message = {
-        .request = request, .size = sizeof(message.value), .value = value};
-
-    return ask(front, &message, false);
-}
-
-static int tell_ring(struct vhost_user *front, uint32_t request, uint32_t index, uint32_t value) {
-    struct vhost_user_message message = {.request = request,
-                                         .size = sizeof(message.state),
-                                         .state = {.index = index, .value = value}};
-
-    return ask(front, &message, false);
-}
-
-static int tell_fd(struct vhost_user *front, uint32_t request, uint32_t index, int fd) {
-    struct vhost_user_message message = {.request = request,
-                                         .size = sizeof(message.value),
-                                         .value = index | (fd < 0 ? VHOST_USER_VRING_NO_FD : 0u),
-                                         .fds = {fd},
-                                         .fd_count = fd >= 0};
-
-    return ask(front, &message, false);
-}
-
 static int read_device_config(struct vhost_user *front) {
     struct vhost_user_message message = {.request = VHOST_USER_GET_CONFIG,
                                          .size = 12 + front->device.class->config_size,
                                          .config = {.size = front->device.class->config_size}};
 
-    if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
+    if (!(front->back_end.protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
         return 0;
     }
-    int error = ask(front, &message, true);
+    int error = back_end_ask(&front->back_end, &message, true);
     if (!error && message.size < 12 + front->device.class->config_size) {
         error = -EPROTO; // how some say that it is too much
     }
     if (!error) {
         memcpy(front->config, message.config.bytes, front->device.class->config_size);
-    }
-    return error;
-}
-
-// What both sides say to each other before any ring is known.
-static int introduce(struct vhost_user *front) {
-    uint64_t queues = 1;
-    int error = ask_value(front, VHOST_USER_GET_FEATURES, &front->back_end_features);
-
-    front->protocol_features = 0;
-    if (!error && front->back_end_features & BIT(VHOST_USER_F_PROTOCOL_FEATURES)) {
-        uint64_t offered;
-
-        error = ask_value(front, VHOST_USER_GET_PROTOCOL_FEATURES, &offered);
-        offered &= PROTOCOL_FEATURES;
-        if (!error) {
-            error = tell_value(front, VHOST_USER_SET_PROTOCOL_FEATURES, offered);
-            front->protocol_features = offered;
-        }
-    }
-    if (!error && front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_MQ)) {
-        error = ask_value(front, VHOST_USER_GET_QUEUE_NUM, &queues);
-    }
-    if (!error) {
-        struct vhost_user_message message = {.request = VHOST_USER_SET_OWNER};
-        error = ask(front, &message, false);
-    }
-    // Back ends of networks that have one pair of queues need not say so.
-    if (!error && front->served > queues && front->served > 2) {
-        warning("%s: the back end serves %u queues, not %u", front->path, (unsigned)queues,
-                front->served);
-        error = -EINVAL;
     }
     return error;
 }
@@ -225,12 +93,12 @@ static int share_memory(struct vhost_user *front) {
                                        .user_address = (uintptr_t)region->host,
                                        .mmap_offset = (uint64_t)(region->host - memory->host)};
     }
-    return ask(front, &message, false);
+    return back_end_ask(&front->back_end, &message, false);
 }
 
 // The record of what is in flight is kept here, so that it outlives the back end.
 static int share_inflight(struct vhost_user *front) {
-    if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))) {
+    if (!(front->back_end.protocol_features & BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))) {
         return 0;
     }
     if (front->inflight_fd < 0) {
@@ -239,7 +107,7 @@ static int share_inflight(struct vhost_user *front) {
             .size = sizeof(message.inflight),
             .inflight = {.queues = (uint16_t)front->served,
                          .queue_size = front->device.queues[0].size}};
-        int error = ask(front, &message, true);
+        int error = back_end_ask(&front->back_end, &message, true);
 
         if (error) {
             return error;
@@ -258,7 +126,7 @@ static int share_inflight(struct vhost_user *front) {
                                          .inflight = front->inflight,
                                          .fds = {front->inflight_fd},
                                          .fd_count = 1};
-    return ask(front, &message, false);
+    return back_end_ask(&front->back_end, &message, false);
 }
 
 // A back end's successor goes on behind what was given back (2.7.8: the used ring's index). Where a
@@ -276,8 +144,9 @@ static uint32_t ring_base(const struct vhost_user *front, const struct virtio_qu
 static int enable_ring(struct vhost_user *front, unsigned index) {
     bool enabled = front->device.class->id != VIRTIO_ID_NET || index / 2 < front->pairs;
 
-    return front->protocol_features ? tell_ring(front, VHOST_USER_SET_VRING_ENABLE, index, enabled)
-                                    : 0;
+    return front->back_end.protocol_features
+               ? back_end_tell_ring(&front->back_end, VHOST_USER_SET_VRING_ENABLE, index, enabled)
+               : 0;
 }
 
 static int start_ring(struct vhost_user *front, unsigned index) {
@@ -295,22 +164,25 @@ static int start_ring(struct vhost_user *front, unsigned index) {
     if (!descriptors || !driver || !device) {
         return -EFAULT;
     }
-    int error = tell_ring(front, VHOST_USER_SET_VRING_NUM, index, queue->size);
-    error =
-        error ? error : tell_ring(front, VHOST_USER_SET_VRING_BASE, index, ring_base(front, queue));
-    error = error ? error : ask(front, &message, false);
+    int error = back_end_tell_ring(&front->back_end, VHOST_USER_SET_VRING_NUM, index, queue->size);
     error = error ? error
-                  : tell_fd(front, VHOST_USER_SET_VRING_CALL, index,
-                            virtio_call_fd(&front->device, index));
-    error = error ? error : tell_fd(front, VHOST_USER_SET_VRING_KICK, index, queue->kick_fd);
+                  : back_end_tell_ring(&front->back_end, VHOST_USER_SET_VRING_BASE, index,
+                                       ring_base(front, queue));
+    error = error ? error : back_end_ask(&front->back_end, &message, false);
+    error = error ? error
+                  : back_end_tell_fd(&front->back_end, VHOST_USER_SET_VRING_CALL, index,
+                                     virtio_call_fd(&front->device, index));
+    error = error ? error
+                  : back_end_tell_fd(&front->back_end, VHOST_USER_SET_VRING_KICK, index,
+                                     queue->kick_fd);
     return error ? error : enable_ring(front, index);
 }
 
 static int start_rings(struct vhost_user *front) {
     // Some features are between the driver and this program only.
     uint64_t features = (front->device.driver_features | BIT(VHOST_USER_F_PROTOCOL_FEATURES)) &
-                        front->back_end_features;
-    int error = tell_value(front, VHOST_USER_SET_FEATURES, features);
+                        front->back_end.features;
+    int error = back_end_tell(&front->back_end, VHOST_USER_SET_FEATURES, features);
 
     error = error ? error : share_memory(front);
     error = error ? error : share_inflight(front);
@@ -325,17 +197,6 @@ static int start_rings(struct vhost_user *front) {
         signal_fd(virtio_call_fd(&front->device, i));
     }
     return error;
-}
-
-static bool is_gone(int error) {
-    return error == -EPIPE || error == -ECONNRESET;
-}
-
-static void disconnect(struct vhost_user *front) {
-    if (front->socket >= 0) {
-        close(front->socket);
-    }
-    front->socket = -1;
 }
 
 // 5.1.2: where the control queue is depends on what was negotiated.
@@ -366,10 +227,10 @@ static int start(struct virtio_device *device) {
     if (device->class->id == VIRTIO_ID_NET) {
         error = start_control(front);
     }
-    if (!error && front->socket >= 0) {
+    if (!error && front->back_end.socket >= 0) {
         error = start_rings(front);
     }
-    if (is_gone(error)) {
+    if (back_end_is_gone(error)) {
         error = 0; // the back end went just now: its successor starts the rings
     }
     if (error) {
@@ -384,13 +245,13 @@ static void stop(struct virtio_device *device) {
 
     pthread_mutex_lock(&front->lock);
     front->started = front->controlled = false;
-    for (unsigned i = 0; front->socket >= 0 && i < front->served; i++) {
+    for (unsigned i = 0; front->back_end.socket >= 0 && i < front->served; i++) {
         struct vhost_user_message message = {.request = VHOST_USER_GET_VRING_BASE,
                                              .size = sizeof(message.state),
                                              .state = {.index = i}};
 
         // Only a back end that has gone does not stop; it touches nothing any more either.
-        if (device->queues[i].enabled && ask(front, &message, true)) {
+        if (device->queues[i].enabled && back_end_ask(&front->back_end, &message, true)) {
             break;
         }
     }
@@ -414,24 +275,24 @@ static bool is_stopped(const struct vhost_user *front, int timeout_ms) {
 
 static void reconnect(struct vhost_user *front) {
     pthread_mutex_lock(&front->lock);
-    front->socket = connect_once(front->path);
-    if (front->socket >= 0) {
-        int error = introduce(front);
+    if (back_end_connect(&front->back_end, false)) {
+        int error = back_end_introduce(&front->back_end, front->served);
 
         if (!error && front->device.driver_features & (RING_FEATURES | BIT(VIRTIO_F_RING_PACKED)) &
-                          ~front->back_end_features) {
+                          ~front->back_end.features) {
             error = -EOPNOTSUPP;
         }
         if (!error && front->started) {
             error = start_rings(front);
         }
         if (error) {
-            if (!is_gone(error)) {
-                warning("%s: the new back end cannot go on: %s", front->path, strerror(-error));
+            if (!back_end_is_gone(error)) {
+                warning("%s: the new back end cannot go on: %s", front->back_end.path,
+                        strerror(-error));
             }
-            disconnect(front);
+            back_end_disconnect(&front->back_end);
         } else {
-            warning("%s: a new back end goes on", front->path);
+            warning("%s: a new back end goes on", front->back_end.path);
         }
     }
     pthread_mutex_unlock(&front->lock);
@@ -450,7 +311,7 @@ static uint8_t control(struct vhost_user *front) {
     }
     front->pairs = pairs;
     // A back end that has just gone is told when its successor starts.
-    for (unsigned i = 0; front->socket >= 0 && i < front->served; i++) {
+    for (unsigned i = 0; front->back_end.socket >= 0 && i < front->served; i++) {
         if (front->device.queues[i].enabled && enable_ring(front, i)) {
             break;
         }
@@ -496,9 +357,9 @@ static int serve_control(struct vhost_user *front) {
 
 // Waits for a hang-up, the end of this device, or a kick of the control queue (-1: none). What can
 // be read is for who asked.
-static bool back_end_is_gone(struct vhost_user *front, int control_fd) {
+static bool hung_up(struct vhost_user *front, int control_fd) {
     uint64_t kicks;
-    struct pollfd fds[3] = {{.fd = front->socket, .events = 0},
+    struct pollfd fds[3] = {{.fd = front->back_end.socket, .events = 0},
                             {.fd = front->stop_fd, .events = POLLIN},
                             {.fd = control_fd, .events = POLLIN}};
     int ready = poll(fds, 3, -1);
@@ -514,33 +375,20 @@ static void *watch(void *argument) {
 
     while (!is_stopped(front, 0)) {
         int control_fd = serve_control(front);
-        if (front->socket >= 0) {
-            if (!back_end_is_gone(front, control_fd)) {
+        if (front->back_end.socket >= 0) {
+            if (!hung_up(front, control_fd)) {
                 continue;
             }
             pthread_mutex_lock(&front->lock);
-            disconnect(front);
+            back_end_disconnect(&front->back_end);
             pthread_mutex_unlock(&front->lock);
         }
         reconnect(front);
-        if (front->socket < 0 && is_stopped(front, RECONNECT_PAUSE_MS)) {
+        if (front->back_end.socket < 0 && is_stopped(front, RECONNECT_PAUSE_MS)) {
             break;
         }
     }
     return NULL;
-}
-
-static void connect_patiently(struct vhost_user *front) {
-    const struct timespec pause = {.tv_nsec = RECONNECT_PAUSE_MS * 1000000};
-
-    for (int waited = 0; waited < CONNECT_PATIENCE_MS; waited += RECONNECT_PAUSE_MS) {
-        front->socket = connect_once(front->path);
-        if (front->socket >= 0) {
-            return;
-        }
-        nanosleep(&pause, NULL);
-    }
-    fatal_errno("cannot connect to the back end at %s", front->path);
 }
 
 static struct vhost_user *create(struct vm *vm, const struct virtio_class *class, const char *path,
@@ -550,19 +398,19 @@ static struct vhost_user *create(struct vm *vm, const struct virtio_class *class
     if (!front) {
         fatal("out of memory");
     }
-    front->path = path;
+    front->back_end.path = path;
     front->inflight_fd = -1;
     pthread_mutex_init(&front->lock, NULL);
     front->served = queues;
     front->device = (struct virtio_device){.class = class, .vm = vm, .queue_count = queues};
-    connect_patiently(front);
-    int error = introduce(front);
+    back_end_connect(&front->back_end, true);
+    int error = back_end_introduce(&front->back_end, front->served);
     error = error ? error : read_device_config(front);
     if (error) {
         errno = -error;
         fatal_errno("the back end at %s", path);
     }
-    front->device.features = front->back_end_features & (wanted | RING_FEATURES);
+    front->device.features = front->back_end.features & (wanted | RING_FEATURES);
     return front;
 }
 
@@ -574,7 +422,7 @@ static struct vhost_user *finish(struct vhost_user *front) {
     virtio_attach(&front->device);
     errno = pthread_create(&front->watcher, NULL, watch, front);
     if (errno) {
-        fatal_errno("cannot start the thread that watches %s", front->path);
+        fatal_errno("cannot start the thread that watches %s", front->back_end.path);
     }
     return front;
 }
@@ -598,10 +446,10 @@ struct vhost_user *vhost_user_block_create(struct vm *vm, const struct disk_opti
                                       wanted | (options->packed ? BIT(VIRTIO_F_RING_PACKED) : 0));
     struct virtio_blk_config *config = (struct virtio_blk_config *)front->config;
 
-    if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
+    if (!(front->back_end.protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
         fatal("the back end at %s does not tell its disk's size", options->socket);
     }
-    if (!(front->protocol_features & BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))) {
+    if (!(front->back_end.protocol_features & BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))) {
         front->device.features &= ~BIT(VIRTIO_F_RING_PACKED); // its successor could not go on
     }
     config->num_queues = (uint16_t)options->queues;
@@ -648,7 +496,7 @@ void vhost_user_destroy(struct vhost_user *front) {
     }
     pthread_join(front->watcher, NULL);
     virtio_detach(&front->device);
-    disconnect(front);
+    back_end_disconnect(&front->back_end);
     close(front->stop_fd);
     free(front);
 }

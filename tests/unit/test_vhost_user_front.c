@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // vmm's vhost-user front end before a back end that nobody here wrote, qemu-storage-daemon: data is
-// compared byte for byte, and a log below the daemon says which flushes reached the bottom. The
-// test stands in for the guest's driver and for vmm's virtio devices.
-// Sources: guest-tools/vmm/vhost_user.c drivers/vhost_user/message.c drivers/virtio/virtqueue.c
+// compared byte for byte, and a log below the daemon says which flushes reached the bottom. Then
+// before one that keeps silent. The test stands in for the guest's driver and for vmm's virtio
+// devices.
+// Sources: guest-tools/vmm/vhost_user.c guest-tools/vmm/vhost_user_back_end.c
+// Sources: drivers/vhost_user/message.c drivers/virtio/virtqueue.c
 #define _GNU_SOURCE // memfd_create
 #include <check.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -16,10 +21,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "guest-tools/vmm/error.h"
 #include "guest-tools/vmm/vhost_user.h"
+#include "guest-tools/vmm/vhost_user_back_end.h"
 #include "guest-tools/vmm/virtio.h"
 #include "guest-tools/vmm/vm.h"
 
@@ -221,12 +229,85 @@ START_TEST(test_storage_daemon) {
 }
 END_TEST
 
+// A back end that keeps silent
+// ------------------------------------------------------------------------
+
+#define SERVED UINT32_MAX
+
+static sem_t kicked;     // a ring's kick arrived
+static unsigned hung_up; // connections that the front end ended
+
+// Answers what comes over a connection, up to a request of that kind.
+static void answer_until(int connection, uint32_t silent) {
+    struct vhost_user_message message;
+
+    while (vhost_user_receive(connection, &message) == 1) {
+        uint32_t flags = message.flags, request = message.request;
+
+        if (request == silent)
+            continue;
+        vhost_user_close_fds(&message);
+        message.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
+        if (flags & VHOST_USER_NEED_REPLY)
+            message.value = 0;
+        else if (request == VHOST_USER_GET_FEATURES)
+            message.value = 1ull << VHOST_USER_F_PROTOCOL_FEATURES | 1ull << VIRTIO_F_VERSION_1;
+        else if (request == VHOST_USER_GET_PROTOCOL_FEATURES)
+            message.value =
+                1u << VHOST_USER_PROTOCOL_F_CONFIG | 1u << VHOST_USER_PROTOCOL_F_REPLY_ACK;
+        if (request == VHOST_USER_GET_FEATURES || request == VHOST_USER_GET_PROTOCOL_FEATURES ||
+            flags & VHOST_USER_NEED_REPLY)
+            message.size = sizeof(message.value);
+        else if (request != VHOST_USER_GET_CONFIG && request != VHOST_USER_GET_VRING_BASE)
+            continue; // no answer is wanted
+        vhost_user_send(connection, &message);
+        if (request == VHOST_USER_SET_VRING_KICK)
+            sem_post(&kicked);
+    }
+    __atomic_add_fetch(&hung_up, 1, __ATOMIC_SEQ_CST);
+    close(connection);
+}
+
+static void *silent_back_end(void *listener) {
+    static const uint32_t silent[] = {VHOST_USER_SET_MEM_TABLE, VHOST_USER_GET_FEATURES, SERVED};
+
+    for (unsigned i = 0;; i++) {
+        int connection = accept((int)(intptr_t)listener, NULL, NULL);
+
+        ck_assert_int_ge(connection, 0);
+        answer_until(connection, silent[i < 2 ? i : 2]);
+    }
+    return NULL;
+}
+
+START_TEST(test_silent_back_end) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pthread_t thread;
+
+    snprintf(path, sizeof(path), "/tmp/silent.%d", (int)getpid());
+    strcpy(address.sun_path, path);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(listener, 4), 0);
+    sem_init(&kicked, 0, 0);
+    pthread_create(&thread, NULL, silent_back_end, (void *)(intptr_t)listener);
+    back_end_patience = (struct timeval){.tv_usec = 300000};
+    // The driver's start does not fail with the back end, nor with the one after it.
+    start_device();
+    ck_assert_int_eq(sem_wait(&kicked), 0);
+    ck_assert_uint_ge(__atomic_load_n(&hung_up, __ATOMIC_SEQ_CST), 2);
+    vhost_user_destroy((struct vhost_user *)device);
+    unlink(path);
+}
+END_TEST
+
 Suite *vhost_user_front_suite(void) {
     Suite *suite = suite_create("vhost_user_front");
     TCase *tests = tcase_create("vhost_user_front");
 
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_storage_daemon);
+    tcase_add_test(tests, test_silent_back_end);
     suite_add_tcase(suite, tests);
     return suite;
 }
