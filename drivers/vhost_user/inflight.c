@@ -6,27 +6,50 @@
 
 #define VERSION 1
 
-struct descriptor_state {
-    uint8_t in_flight;
-    uint8_t padding[5];
-    uint16_t next;
-    uint64_t counter; // order of taking
-};
-
 struct vhost_user_inflight_ring {
     uint64_t features;
     uint16_t version;
     uint16_t size;
     uint16_t last_head; // being given back
     uint16_t used_index;
-    struct descriptor_state states[];
+    struct inflight_state states[];
 };
 
 _Static_assert(offsetof(struct vhost_user_inflight_ring, states) == 16, "QueueRegionSplit");
 
+static const struct inflight_state *state_at(const void *states, size_t stride, uint16_t number) {
+    return (const void *)((const uint8_t *)states + number * stride);
+}
+
+unsigned inflight_order(const void *states, size_t stride, uint16_t count, uint16_t *numbers,
+                        uint64_t *next_counter) {
+    unsigned listed = 0;
+
+    *next_counter = 0;
+    for (uint16_t number = 0; number < count; number++) {
+        const struct inflight_state *state = state_at(states, stride, number);
+        unsigned at = listed;
+
+        if (state->counter >= *next_counter)
+            *next_counter = state->counter + 1;
+        if (!state->in_flight)
+            continue;
+        for (; at > 0 && state_at(states, stride, numbers[at - 1])->counter > state->counter; at--)
+            numbers[at] = numbers[at - 1];
+        numbers[at] = number;
+        listed++;
+    }
+    return listed;
+}
+
+unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t queue_size,
+                       uint16_t *heads, uint64_t *next_counter) {
+    return inflight_order(ring->states, sizeof(ring->states[0]), queue_size, heads, next_counter);
+}
+
 size_t inflight_ring_size(uint16_t queue_size) {
     size_t size =
-        sizeof(struct vhost_user_inflight_ring) + queue_size * sizeof(struct descriptor_state);
+        sizeof(struct vhost_user_inflight_ring) + queue_size * sizeof(struct inflight_state);
 
     return (size + 63) & ~(size_t)63;
 }
@@ -45,32 +68,6 @@ int inflight_open(struct vhost_user_inflight_ring *ring, uint16_t queue_size, ui
         ring->used_index = used_index;
     }
     return 0;
-}
-
-unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t queue_size,
-                       uint16_t *heads) {
-    unsigned count = 0;
-
-    for (uint16_t head = 0; head < queue_size; head++) {
-        unsigned at = count;
-
-        if (ring->states[head].in_flight != 1)
-            continue;
-        for (; at > 0 && ring->states[heads[at - 1]].counter > ring->states[head].counter; at--)
-            heads[at] = heads[at - 1];
-        heads[at] = head;
-        count++;
-    }
-    return count;
-}
-
-uint64_t inflight_next_number(const struct vhost_user_inflight_ring *ring, uint16_t queue_size) {
-    uint64_t next = 0;
-
-    for (uint16_t i = 0; i < queue_size; i++)
-        if (ring->states[i].counter >= next)
-            next = ring->states[i].counter + 1;
-    return next;
 }
 
 void inflight_begin(struct vhost_user_inflight_ring *ring, uint16_t head, uint64_t number) {

@@ -9,6 +9,14 @@
 
 struct vhost_user_inflight_ring;
 
+// Of a request, which the descriptor at its place heads.
+struct inflight_state {
+    uint8_t in_flight;
+    uint8_t padding[5];
+    uint16_t next;
+    uint64_t counter; // order of taking
+};
+
 // Bytes of the record of one queue.
 size_t inflight_ring_size(uint16_t queue_size);
 
@@ -17,12 +25,13 @@ size_t inflight_ring_size(uint16_t queue_size);
 int inflight_open(struct vhost_user_inflight_ring *ring, uint16_t queue_size, uint16_t used_index);
 
 // Heads of chains in flight, in the order they were taken. Returns their number; heads has room for
-// queue_size.
+// queue_size. *next_counter is what the next request taken gets; each one after it is one higher.
 unsigned inflight_list(const struct vhost_user_inflight_ring *ring, uint16_t queue_size,
-                       uint16_t *heads);
+                       uint16_t *heads, uint64_t *next_counter);
 
-// The number the next request taken gets; each one after it is one higher.
-uint64_t inflight_next_number(const struct vhost_user_inflight_ring *ring, uint16_t queue_size);
+// The same of any array of states, `stride` bytes apart: those of packed rings are longer.
+unsigned inflight_order(const void *states, size_t stride, uint16_t count, uint16_t *numbers,
+                        uint64_t *next_counter);
 
 void inflight_begin(struct vhost_user_inflight_ring *ring, uint16_t head, uint64_t number);
 // It was not taken after all.

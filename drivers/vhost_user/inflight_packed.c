@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "drivers/vhost_user/inflight.h"
+
 #define VERSION 1
 
 struct entry {
@@ -30,6 +32,8 @@ struct inflight_packed_ring {
 };
 
 _Static_assert(sizeof(struct entry) == 32, "DescStatePacked");
+_Static_assert(offsetof(struct entry, counter) == offsetof(struct inflight_state, counter),
+               "inflight_order");
 _Static_assert(offsetof(struct inflight_packed_ring, entries) == 32, "QueueRegionPacked");
 
 size_t inflight_packed_size(uint16_t queue_size) {
@@ -117,30 +121,9 @@ int inflight_packed_open(struct inflight_packed_ring *ring, uint16_t queue_size,
 }
 
 unsigned inflight_packed_list(const struct inflight_packed_ring *ring, uint16_t queue_size,
-                              uint16_t *entries) {
-    unsigned count = 0;
-
-    for (uint16_t entry = 0; entry < queue_size; entry++) {
-        unsigned at = count;
-        uint64_t counter = ring->entries[entry].counter;
-
-        if (!ring->entries[entry].in_flight)
-            continue;
-        for (; at > 0 && ring->entries[entries[at - 1]].counter > counter; at--)
-            entries[at] = entries[at - 1];
-        entries[at] = entry;
-        count++;
-    }
-    return count;
-}
-
-uint64_t inflight_packed_next_number(const struct inflight_packed_ring *ring, uint16_t queue_size) {
-    uint64_t next = 0;
-
-    for (uint16_t i = 0; i < queue_size; i++)
-        if (ring->entries[i].counter >= next)
-            next = ring->entries[i].counter + 1;
-    return next;
+                              uint16_t *entries, uint64_t *next_counter) {
+    return inflight_order(ring->entries, sizeof(ring->entries[0]), queue_size, entries,
+                          next_counter);
 }
 
 int inflight_packed_chain(const struct inflight_packed_ring *ring, uint16_t queue_size,

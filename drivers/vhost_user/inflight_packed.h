@@ -18,12 +18,9 @@ size_t inflight_packed_size(uint16_t queue_size);
 int inflight_packed_open(struct inflight_packed_ring *ring, uint16_t queue_size,
                          const struct vring_packed_desc *descriptors, uint32_t *base);
 
-// Entries in flight, in the order they were taken. Returns their number; room for queue_size.
+// As inflight_list, of entries.
 unsigned inflight_packed_list(const struct inflight_packed_ring *ring, uint16_t queue_size,
-                              uint16_t *entries);
-
-// The number the next request taken gets; each one after it is one higher.
-uint64_t inflight_packed_next_number(const struct inflight_packed_ring *ring, uint16_t queue_size);
+                              uint16_t *entries, uint64_t *next_counter);
 
 // Copies an entry's descriptors to `chain`, which has room for queue_size. Their number, or
 // -EPROTO.

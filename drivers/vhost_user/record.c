@@ -29,14 +29,14 @@ int record_open(struct vhost_user_session *session, unsigned index) {
         if (inflight_packed_open(record, queue->size, ring->descriptors, &base) < 0)
             return -EINVAL;
         queue->packed = record;
-        queue->next_number = inflight_packed_next_number(record, queue->size);
-        queue->replay_count = inflight_packed_list(record, queue->size, queue->replay);
+        queue->replay_count =
+            inflight_packed_list(record, queue->size, queue->replay, &queue->next_number);
     } else {
         if (inflight_open(record, queue->size, ring->next_used) < 0)
             return -EINVAL;
         queue->inflight = record;
-        queue->next_number = inflight_next_number(record, queue->size);
-        queue->replay_count = inflight_list(record, queue->size, queue->replay);
+        queue->replay_count =
+            inflight_list(record, queue->size, queue->replay, &queue->next_number);
         base = (uint16_t)(ring->next_used + queue->replay_count);
     }
     virtqueue_set_base(ring, base);

@@ -3,6 +3,8 @@
 // that ends requests when it is told to.
 // Sources: drivers/block/virtio_block.c drivers/vhost_user/inflight.c drivers/vhost_user/session.c
 // Sources: drivers/vhost_user/inflight_packed.c drivers/vhost_user/record.c
+// Sources: drivers/vhost_user/answers.c drivers/vhost_user/rings.c
+// Sources: drivers/vhost_user/session_memory.c
 // drivers/virtio/virtqueue.c
 #define _GNU_SOURCE // memfd_create
 #include <check.h>

@@ -286,7 +286,7 @@ START_TEST(test_silent_back_end) {
     pthread_t thread;
 
     snprintf(path, sizeof(path), "/tmp/silent.%d", (int)getpid());
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path));
     ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(listen(listener, 4), 0);
     sem_init(&kicked, 0, 0);
