@@ -15,6 +15,7 @@ enum {
     WORD_COMMANDS = 83,
     WORD_LBA48_SECTORS = 100,
     WORD_SECTOR_SIZE = 106,
+    WORD_LOGICAL_SIZE = 117,
     WORD_DATA_SET_MANAGEMENT = 169,
 };
 
@@ -53,17 +54,19 @@ int ata_parse_identity(const uint16_t words[ATA_IDENTIFY_WORDS], struct ata_iden
     *identity = (struct ata_identity){
         .lba48 = words[WORD_COMMANDS] & BIT(10),
         .trims = words[WORD_DATA_SET_MANAGEMENT] & BIT(0),
-        .physical_block = 512,
+        .logical_block = 512,
     };
+    if (sizes & BIT(12)) // in words
+        identity->logical_block = (uint32_t)read_number(words + WORD_LOGICAL_SIZE, 2) * 2;
     identity->sectors = identity->lba48 ? read_number(words + WORD_LBA48_SECTORS, 4)
                                         : read_number(words + WORD_LBA28_SECTORS, 2);
     if (words[WORD_GENERAL] & BIT(15) || !identity->sectors)
         return -ENODEV;
-    if (!(words[WORD_CAPABILITIES] & BIT(8)) || sizes & BIT(12) ||
+    if (!(words[WORD_CAPABILITIES] & BIT(8)) || !block_size_is_valid(identity->logical_block) ||
         identity->sectors > (identity->lba48 ? LBA48_LIMIT : LBA28_LIMIT))
         return -EOPNOTSUPP;
-    if (sizes & BIT(13) && (sizes & 0xf) < 8)
-        identity->physical_block = 512u << (sizes & 0xf);
+    unsigned exponent = sizes & BIT(13) ? sizes & 0xf : 0;
+    identity->physical_block = identity->logical_block << (exponent < 8 ? exponent : 0);
     if (identity->lba48 && words[WORD_SATA_CAPABILITIES] != 0xffff &&
         words[WORD_SATA_CAPABILITIES] & BIT(8))
         identity->queue_depth = (words[WORD_QUEUE_DEPTH] & 0x1fu) + 1;
@@ -72,17 +75,19 @@ int ata_parse_identity(const uint16_t words[ATA_IDENTIFY_WORDS], struct ata_iden
 }
 
 void ata_describe(const struct ata_identity *identity, struct disk *disk) {
-    disk->device.sectors = identity->sectors;
+    disk->device.sectors = identity->sectors * (identity->logical_block / BLOCK_SECTOR_SIZE);
+    disk->device.logical_block = identity->logical_block;
     disk->device.physical_block = identity->physical_block;
     disk->device.discards = identity->trims;
     memcpy(disk->device.id, identity->serial, sizeof(disk->device.id));
-    disk->clear_max = (uint64_t)ATA_RANGES_MAX * ATA_RANGE_SECTORS * BLOCK_SECTOR_SIZE;
+    disk->clear_max = (uint64_t)ATA_RANGES_MAX * ATA_RANGE_SECTORS * identity->logical_block;
 }
 
 // A range: 48 bits of start, 16 of length.
 static void set_ranges(const struct disk_command *command, uint64_t ranges[ATA_RANGES_MAX]) {
-    uint64_t start = command->offset / BLOCK_SECTOR_SIZE;
-    uint64_t left = command->length / BLOCK_SECTOR_SIZE;
+    uint32_t block = command->disk->device.logical_block;
+    uint64_t start = command->offset / block;
+    uint64_t left = command->length / block;
 
     for (unsigned i = 0; i < ATA_RANGES_MAX; i++) {
         uint64_t sectors = left < ATA_RANGE_SECTORS ? left : ATA_RANGE_SECTORS;
@@ -95,8 +100,9 @@ static void set_ranges(const struct disk_command *command, uint64_t ranges[ATA_R
 
 struct ata_registers ata_registers_of(const struct disk_command *command, bool lba48, bool queued,
                                       unsigned slot, uint64_t ranges[ATA_RANGES_MAX]) {
-    uint64_t lba = command->offset / BLOCK_SECTOR_SIZE;
-    uint16_t sectors = (uint16_t)(command->length / BLOCK_SECTOR_SIZE);
+    uint32_t block = command->disk->device.logical_block;
+    uint64_t lba = command->offset / block;
+    uint16_t sectors = (uint16_t)(command->length / block);
     bool write = command->operation == BLOCK_WRITE;
 
     if (command->operation == BLOCK_FLUSH)

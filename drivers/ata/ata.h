@@ -32,9 +32,9 @@ enum {
 #define ATA_DEVICE_LBA     0x40u // of the device register
 
 struct ata_identity {
-    uint64_t sectors;        // of 512 bytes
-    uint32_t physical_block; // bytes
-    char serial[20];         // padded with zeros
+    uint64_t sectors;                       // of a logical block
+    uint32_t logical_block, physical_block; // bytes
+    char serial[20];                        // padded with zeros
     bool lba48, trims;
     unsigned queue_depth; // of native queued commands, 0: none
 };
@@ -46,8 +46,8 @@ struct ata_registers {
     uint64_t lba; // 48 bits
 };
 
-// Returns 0; -ENODEV where it is no disk, -EOPNOTSUPP for one without DMA, or whose sectors are not
-// of 512 bytes.
+// Returns 0; -ENODEV where it is no disk, -EOPNOTSUPP for one without DMA, or whose sectors are no
+// power of two, or longer than a disk's here may be.
 int ata_parse_identity(const uint16_t words[ATA_IDENTIFY_WORDS], struct ata_identity *identity);
 
 // Fills in what the disk says of itself.

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #define BLOCK_SECTOR_SIZE  512u
+#define BLOCK_LOGICAL_MAX  4096u
 #define BLOCK_ID_SIZE      20u
 #define BLOCK_TRANSFER_MAX (4u << 20) // bytes of a read or write
 
@@ -25,7 +26,7 @@ struct block_request {
     enum block_operation operation;
     bool may_unmap;          // of BLOCK_WRITE_ZEROES
     unsigned queue;          // the submitter's; a disk with several queues takes queue % theirs
-    uint64_t offset, length; // bytes; within the disk and multiples of BLOCK_SECTOR_SIZE
+    uint64_t offset, length; // bytes; within the disk and multiples of its logical_block
     struct iovec *data;      // any pieces, of any alignment; who carries it out may change them
     unsigned count;
     // The request is over: 0 or -errno. On any thread, perhaps before block_submit returns.
@@ -47,7 +48,8 @@ struct block_counters {
 
 // A disk. Any thread calls its functions at any time; those that are NULL have nothing to do.
 struct block_device {
-    uint64_t sectors;
+    uint64_t sectors;        // of BLOCK_SECTOR_SIZE
+    uint32_t logical_block;  // bytes that are read and written at least: 512 to BLOCK_LOGICAL_MAX
     uint32_t physical_block; // bytes the medium writes at once
     bool read_only, discards;
     char id[BLOCK_ID_SIZE]; // serial number, without a final NUL where it fills the field
@@ -62,6 +64,10 @@ struct block_device {
     int (*map)(struct block_device *device, void *address, size_t size);
     void (*unmap)(struct block_device *device, void *address, size_t size);
 };
+
+static inline bool block_size_is_valid(uint64_t bytes) {
+    return bytes >= BLOCK_SECTOR_SIZE && bytes <= BLOCK_LOGICAL_MAX && !(bytes & (bytes - 1));
+}
 
 static inline void block_submit(struct block_device *device, struct block_request *request) {
     device->submit(device, request);

@@ -76,6 +76,25 @@ static errcode_t channel_set_block_size(io_channel channel, int size) {
     return 0;
 }
 
+// The superblock may be smaller than a block of the disk.
+static errcode_t move_within(struct block_device *disk, enum block_operation operation,
+                             uint64_t offset, uint8_t *data, uint64_t size) {
+    uint8_t block[BLOCK_LOGICAL_MAX];
+    uint64_t at = offset & (disk->logical_block - 1);
+
+    if (size > disk->logical_block - at)
+        return EINVAL;
+    int error = block_transfer(disk, BLOCK_READ, offset - at, block, disk->logical_block);
+    if (error)
+        return -error;
+    if (operation == BLOCK_READ) {
+        memcpy(data, block + at, size);
+        return 0;
+    }
+    memcpy(block + at, data, size);
+    return -block_transfer(disk, BLOCK_WRITE, offset - at, block, disk->logical_block);
+}
+
 // count is in blocks, or, where it is negative, in bytes.
 static errcode_t channel_move(io_channel channel, enum block_operation operation, uint64_t block,
                               int count, uint8_t *data) {
@@ -83,10 +102,11 @@ static errcode_t channel_move(io_channel channel, enum block_operation operation
     uint64_t size = count < 0 ? (uint64_t)-count : (uint64_t)count * (unsigned)channel->block_size;
     uint64_t offset = block * (unsigned)channel->block_size;
 
-    if (offset % BLOCK_SECTOR_SIZE || size % BLOCK_SECTOR_SIZE ||
-        offset > disk->sectors * BLOCK_SECTOR_SIZE ||
+    if (offset > disk->sectors * BLOCK_SECTOR_SIZE ||
         size > disk->sectors * BLOCK_SECTOR_SIZE - offset)
         return EINVAL;
+    if ((offset | size) & (disk->logical_block - 1))
+        return move_within(disk, operation, offset, data, size);
     while (size) {
         size_t piece = size < PIECE_MAX ? size : PIECE_MAX;
         int error = block_transfer(disk, operation, offset, data, piece);
@@ -418,6 +438,8 @@ struct ext4 *ext4_mount(struct block_device *disk, bool read_only) {
                    !(fs->library->super->s_state & EXT2_VALID_FS) ||
                    fs->library->super->s_state & EXT2_ERROR_FS))
         error = EUCLEAN;
+    if (!error && fs->library->blocksize < disk->logical_block)
+        error = EINVAL;
     if (!error && !read_only)
         error = ext2fs_read_bitmaps(fs->library);
     if (error) {
@@ -440,7 +462,7 @@ static errcode_t find_file(struct ext4_file *file, const char *path, uint64_t *s
     if (error)
         return error;
     *size = EXT2_I_SIZE(&inode);
-    if (!LINUX_S_ISREG(inode.i_mode) || *size % BLOCK_SECTOR_SIZE)
+    if (!LINUX_S_ISREG(inode.i_mode) || *size % file->fs->disk->logical_block)
         return EINVAL;
     return inode.i_flags & EXT4_EXTENTS_FL ? read_runs(file) : EOPNOTSUPP;
 }
@@ -465,6 +487,7 @@ struct block_device *ext4_file_open(struct ext4 *fs, const char *path, bool read
         return NULL;
     }
     file->device = (struct block_device){.sectors = size / BLOCK_SECTOR_SIZE,
+                                         .logical_block = disk->logical_block,
                                          .physical_block = disk->physical_block,
                                          .read_only = read_only || disk->read_only,
                                          .submit = submit,

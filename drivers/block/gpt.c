@@ -102,11 +102,11 @@ static int read_table(struct block_device *disk, struct table *table, uint64_t l
     return error;
 }
 
-// Disks with blocks of 4 KiB have their tables in those.
+// Disks with blocks of 4 KiB have their tables in those; so has a copy of one.
 static int find_table(struct block_device *disk, struct table *table) {
     int error = -ENODATA;
 
-    for (table->block = BLOCK_SECTOR_SIZE; error == -ENODATA && table->block <= BLOCK_MAX;
+    for (table->block = disk->logical_block; error == -ENODATA && table->block <= BLOCK_MAX;
          table->block *= BLOCK_MAX / BLOCK_SECTOR_SIZE) {
         uint64_t blocks = disk->sectors / (table->block / BLOCK_SECTOR_SIZE);
 

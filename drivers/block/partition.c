@@ -46,6 +46,7 @@ struct block_device *partition_create(struct block_device *disk, uint64_t first,
     partition->disk = disk;
     partition->start = first * BLOCK_SECTOR_SIZE;
     partition->device = (struct block_device){.sectors = sectors,
+                                              .logical_block = disk->logical_block,
                                               .physical_block = disk->physical_block,
                                               .read_only = read_only || disk->read_only,
                                               .discards = disk->discards && !read_only,

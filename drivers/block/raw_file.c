@@ -105,6 +105,7 @@ struct block_device *raw_file_open(const char *path, bool read_only) {
         return NULL;
     }
     file->device = (struct block_device){.sectors = size / BLOCK_SECTOR_SIZE,
+                                         .logical_block = BLOCK_SECTOR_SIZE,
                                          .physical_block = BLOCK_SECTOR_SIZE,
                                          .read_only = read_only,
                                          .discards = !read_only,

@@ -82,6 +82,7 @@ struct block_device *slow_disk_create(struct block_device *disk, unsigned delay)
     slow->disk = disk;
     slow->delay = delay;
     slow->device = (struct block_device){.sectors = disk->sectors,
+                                         .logical_block = disk->logical_block,
                                          .physical_block = disk->physical_block,
                                          .read_only = disk->read_only,
                                          .discards = disk->discards,

@@ -15,7 +15,8 @@
 
 uint64_t virtio_block_features(const struct block_device *device, unsigned queues) {
     return BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_FLUSH) |
-           BIT(VIRTIO_BLK_F_TOPOLOGY) | (queues > 1 ? BIT(VIRTIO_BLK_F_MQ) : 0) |
+           BIT(VIRTIO_BLK_F_TOPOLOGY) | BIT(VIRTIO_BLK_F_BLK_SIZE) |
+           (queues > 1 ? BIT(VIRTIO_BLK_F_MQ) : 0) |
            (device->read_only ? BIT(VIRTIO_BLK_F_RO) : 0) |
            (device->discards ? BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES) : 0);
 }
@@ -26,12 +27,13 @@ void virtio_block_config(const struct block_device *device, unsigned queues,
         .capacity = device->sectors,
         .size_max = SEGMENT_BYTES_MAX,
         .seg_max = SEGMENTS_MAX,
-        .blk_size = BLOCK_SECTOR_SIZE,
-        .physical_block_exp = (uint8_t)__builtin_ctz(device->physical_block / BLOCK_SECTOR_SIZE),
+        .blk_size = device->logical_block,
+        .physical_block_exp =
+            (uint8_t)__builtin_ctz(device->physical_block / device->logical_block),
         .num_queues = (uint16_t)queues,
         .max_discard_sectors = RANGE_SECTORS_MAX,
         .max_discard_seg = 1,
-        .discard_sector_alignment = 1,
+        .discard_sector_alignment = device->logical_block / BLOCK_SECTOR_SIZE,
         .max_write_zeroes_sectors = RANGE_SECTORS_MAX,
         .max_write_zeroes_seg = 1,
         .write_zeroes_may_unmap = 1,
@@ -85,8 +87,9 @@ static void select_data(struct virtio_block_request *request, const struct iovec
     }
 }
 
-static bool is_within(const struct block_device *device, uint64_t sector, uint64_t sectors) {
-    return sector <= device->sectors && sectors <= device->sectors - sector;
+static bool fits(const struct block_device *device, uint64_t sector, uint64_t bytes) {
+    return sector <= device->sectors && bytes / BLOCK_SECTOR_SIZE <= device->sectors - sector &&
+           !((sector * BLOCK_SECTOR_SIZE | bytes) & (device->logical_block - 1));
 }
 
 static uint8_t prepare_transfer(struct virtio_block_request *request,
@@ -101,9 +104,8 @@ static uint8_t prepare_transfer(struct virtio_block_request *request,
                     buffer->writable_bytes - 1);
     request->block.operation = write ? BLOCK_WRITE : BLOCK_READ;
     request->block.offset = sector * BLOCK_SECTOR_SIZE;
-    if (request->block.length % BLOCK_SECTOR_SIZE || request->block.length > BLOCK_TRANSFER_MAX ||
-        (write && device->read_only) ||
-        !is_within(device, sector, request->block.length / BLOCK_SECTOR_SIZE))
+    if (request->block.length > BLOCK_TRANSFER_MAX || (write && device->read_only) ||
+        !fits(device, sector, request->block.length))
         return VIRTIO_BLK_S_IOERR;
     return VIRTIO_BLK_S_OK;
 }
@@ -119,7 +121,7 @@ static uint8_t prepare_clearing(struct virtio_block_request *request,
     if (!device->discards || range.flags & ~(discard ? 0u : VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP))
         return VIRTIO_BLK_S_UNSUPP;
     if (range.num_sectors > RANGE_SECTORS_MAX ||
-        !is_within(device, range.sector, range.num_sectors))
+        !fits(device, range.sector, (uint64_t)range.num_sectors * BLOCK_SECTOR_SIZE))
         return VIRTIO_BLK_S_IOERR;
     request->block.operation = discard ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES;
     request->block.may_unmap = range.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;

@@ -511,7 +511,8 @@ struct disk *controller_add_disk(struct controller *controller, unsigned unit, u
 
     if (!disk)
         return NULL;
-    disk->device = (struct block_device){.physical_block = BLOCK_SECTOR_SIZE,
+    disk->device = (struct block_device){.logical_block = BLOCK_SECTOR_SIZE,
+                                         .physical_block = BLOCK_SECTOR_SIZE,
                                          .submit = submit,
                                          .poll = poll_device,
                                          .map = map,

@@ -57,11 +57,15 @@ int nvme_parse_namespace(const uint8_t data[NVME_IDENTIFY_SIZE],
     memcpy(&identity->sectors, data + NAMESPACE_SIZE, sizeof(identity->sectors));
     if (!identity->sectors)
         return -ENODEV;
-    if ((block >> 16 & 0xff) != 9 || block & 0xffff || identity->sectors > INT64_MAX / 512)
+    unsigned shift = block >> 16 & 0xff;
+    if (shift < 9 || shift > 12 || block & 0xffff ||
+        identity->sectors > (uint64_t)INT64_MAX >> shift)
         return -EOPNOTSUPP;
+    identity->sectors <<= shift - 9;
+    identity->logical_block = 1u << shift;
     if (data[NAMESPACE_FEATURES] & FEATURE_OPTIMAL_SIZES)
         granularity += read_number(data + NAMESPACE_WRITE_GRANULARITY, 2);
-    bool usable = !(granularity & (granularity - 1)) && granularity <= PHYSICAL_BLOCK_MAX / 512;
-    identity->physical_block = usable ? granularity * 512 : 512;
+    bool usable = !(granularity & (granularity - 1)) && granularity <= PHYSICAL_BLOCK_MAX >> shift;
+    identity->physical_block = (usable ? granularity : 1) << shift;
     return 0;
 }

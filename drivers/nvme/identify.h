@@ -14,15 +14,15 @@ struct nvme_controller_identity {
 };
 
 struct nvme_namespace_identity {
-    uint64_t sectors;        // of 512 bytes
-    uint32_t physical_block; // bytes
+    uint64_t sectors;                       // of 512 bytes
+    uint32_t logical_block, physical_block; // bytes
 };
 
 // page_size: the controller's smallest, bytes.
 void nvme_parse_controller(const uint8_t data[NVME_IDENTIFY_SIZE], uint32_t page_size,
                            struct nvme_controller_identity *identity);
 
-// Returns 0; -ENODEV for a namespace that is not there, -EOPNOTSUPP where its blocks are not of 512
-// bytes, or carry metadata.
+// Returns 0; -ENODEV for a namespace that is not there, -EOPNOTSUPP where its blocks are longer
+// than a disk's here may be, or carry metadata.
 int nvme_parse_namespace(const uint8_t data[NVME_IDENTIFY_SIZE],
                          struct nvme_namespace_identity *identity);

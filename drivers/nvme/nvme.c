@@ -50,8 +50,7 @@ enum {
 #define ENTRIES          64u // of each queue: more than DISK_SLOTS_MAX, so none is ever full
 #define QUEUES_MAX       4u  // I/O queue pairs
 #define NAMESPACES_MAX   16u
-#define ADMIN_TIMEOUT    5000 // ms
-#define BLOCK            512u
+#define ADMIN_TIMEOUT    5000   // ms
 #define CLEAR_BLOCKS_MAX 65536u // of a write zeroes command
 
 struct submission {
@@ -195,18 +194,20 @@ static void set_data(const struct disk_command *command, struct submission *subm
 }
 
 static void set_blocks(const struct disk_command *command, struct submission *submission) {
-    uint64_t first = command->offset / BLOCK;
+    uint32_t block = command->disk->device.logical_block;
+    uint64_t first = command->offset / block;
 
     submission->arguments[0] = (uint32_t)first;
     submission->arguments[1] = (uint32_t)(first >> 32);
-    submission->arguments[2] = (uint32_t)(command->length / BLOCK - 1);
+    submission->arguments[2] = (uint32_t)(command->length / block - 1);
 }
 
 static void set_range(const struct disk_command *command, struct submission *submission) {
+    uint32_t block = command->disk->device.logical_block;
     uint64_t *range = command->scratch; // attributes and length, start
 
-    range[0] = command->length / BLOCK << 32;
-    range[1] = command->offset / BLOCK;
+    range[0] = command->length / block << 32;
+    range[1] = command->offset / block;
     submission->data[0] = command->scratch_address;
     submission->arguments[0] = 0; // one range
     submission->arguments[1] = DATASET_DEALLOCATE;
@@ -366,11 +367,12 @@ static int add_namespace(struct nvme *nvme, const struct nvme_controller_identit
     if (!disk)
         return -ENOMEM;
     disk->device.sectors = namespace.sectors;
+    disk->device.logical_block = namespace.logical_block;
     disk->device.physical_block = namespace.physical_block;
     disk->device.discards = identity->discards;
     memcpy(disk->device.id, identity->serial, sizeof(disk->device.id));
     disk->clears = identity->writes_zeroes;
-    disk->clear_max = (uint64_t)CLEAR_BLOCKS_MAX * BLOCK;
+    disk->clear_max = (uint64_t)CLEAR_BLOCKS_MAX * namespace.logical_block;
     return 0;
 }
 

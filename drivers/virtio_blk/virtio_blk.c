@@ -12,9 +12,9 @@
 
 #define BIT(number) (1ull << (number))
 #define WANTED_FEATURES                                                                            \
-    (BIT(VIRTIO_BLK_F_RO) | BIT(VIRTIO_BLK_F_TOPOLOGY) | BIT(VIRTIO_BLK_F_FLUSH) |                 \
-     BIT(VIRTIO_BLK_F_MQ) | BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_SIZE_MAX) |               \
-     BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES) |                                  \
+    (BIT(VIRTIO_BLK_F_RO) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY) |              \
+     BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_MQ) | BIT(VIRTIO_BLK_F_SEG_MAX) |                  \
+     BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES) |     \
      BIT(VIRTIO_RING_F_INDIRECT_DESC))
 
 #define RINGS_MAX        4u
@@ -167,22 +167,28 @@ static int add_disk(struct virtio_disk *virtio_disk) {
     if (!virtio_pci_read_config(virtio, 0, &config, known) || !config.capacity ||
         config.capacity > INT64_MAX / 512)
         return -ENODEV;
+    uint32_t block = has(virtio_disk, VIRTIO_BLK_F_BLK_SIZE) ? config.blk_size : 512;
+    virtio_disk->controller.command_max &= ~(block - 1);
+    if (!block_size_is_valid(block) || !virtio_disk->controller.command_max)
+        return -EOPNOTSUPP;
     struct disk *disk =
         controller_add_disk(&virtio_disk->controller, 0, 0, virtio_disk->controller.queue_count);
     if (!disk)
         return -ENOMEM;
     disk->device.sectors = config.capacity;
+    disk->device.logical_block = disk->device.physical_block = block;
     disk->device.read_only = has(virtio_disk, VIRTIO_BLK_F_RO);
     disk->device.discards = has(virtio_disk, VIRTIO_BLK_F_DISCARD);
     if (has(virtio_disk, VIRTIO_BLK_F_TOPOLOGY) && config.physical_block_exp <= PHYSICAL_EXP_MAX)
-        disk->device.physical_block = 512u << config.physical_block_exp;
+        disk->device.physical_block = block << config.physical_block_exp;
     disk->clears = has(virtio_disk, VIRTIO_BLK_F_WRITE_ZEROES);
     uint64_t most = CLEAR_MAX / 512;
     if (disk->device.discards && config.max_discard_sectors < most)
         most = config.max_discard_sectors;
     if (disk->clears && config.max_write_zeroes_sectors < most)
         most = config.max_write_zeroes_sectors;
-    disk->clear_max = (most ? most : 1) * 512;
+    most = most * 512 & ~(uint64_t)(block - 1);
+    disk->clear_max = most ? most : block;
     read_id(virtio_disk, disk->device.id);
     return 0;
 }
@@ -212,12 +218,12 @@ static int open_disk(struct virtio_disk *disk) {
     if (segments && segments < DISK_PIECES_MAX)
         disk->controller.command_max = (segments > 1 ? segments - 1 : 1) * DMA_PAGE;
     if (segment_size && segment_size < disk->controller.command_max)
-        disk->controller.command_max = segment_size & ~511u;
+        disk->controller.command_max = segment_size;
     for (unsigned i = 0; i < disk->ring_count && !error; i++)
         if (!controller_add_queue(&disk->controller, disk->rings[i].slots))
             error = -ENOMEM;
     if (!error)
-        error = disk->controller.command_max ? add_disk(disk) : -ENODEV;
+        error = add_disk(disk);
     return error ? error : vectors;
 }
 

@@ -27,7 +27,7 @@ static uint32_t crc32(const uint8_t *data, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const names[] = {"1", "guest", "00000000-0000-0000-0000-000000000000", ""};
-    struct block_device disk = {.sectors = BLOCKS, .submit = submit};
+    struct block_device disk = {.sectors = BLOCKS, .logical_block = 512, .submit = submit};
     struct gpt_extent found;
     uint8_t *header = bytes + 512;
     uint64_t entries, own = 1;

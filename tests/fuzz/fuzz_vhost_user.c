@@ -166,8 +166,11 @@ static void write_memory(struct input *input, unsigned changes) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct block_device disk = {
-        .sectors = SECTORS, .physical_block = 512, .discards = true, .submit = submit};
+    struct block_device disk = {.sectors = SECTORS,
+                                .logical_block = 512,
+                                .physical_block = 512,
+                                .discards = true,
+                                .submit = submit};
     struct input input = {data, size};
     const uint64_t kick = 1;
     uint8_t head[4];

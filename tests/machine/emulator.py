@@ -327,9 +327,10 @@ class QemuAmdVi(QemuDevices):
 
 
 class WithDisks:
-    """Disk controllers of each kind, whose disks cannot read sector BAD_SECTOR."""
+    """Disk controllers of each kind, whose disks cannot read sector BAD_SECTOR. Those that may have blocks of BLOCK bytes."""
 
     BAD_SECTOR = 20000
+    BLOCK = 512
     DISKS = {"nvme": "0000:00:10.0,1", "virtio": "0000:00:11.0,0", "ahci": "0000:00:12.0,2", "ide": "0000:00:13.0,3"}
 
     def more(self):
@@ -341,8 +342,9 @@ class WithDisks:
             yield from ("-blockdev", f"driver=raw,node-name={name},discard=unmap,file.driver=blkdebug,file.discard=unmap,"
                         f"file.inject-error.0.event=read_aio,file.inject-error.0.sector={self.BAD_SECTOR},"
                         f"file.image.driver=file,file.image.discard=unmap,file.image.filename={image}")
-        for device in ("nvme,addr=10,drive=nvme,serial=nvme",
-                       "virtio-blk-pci,addr=11,drive=virtio,serial=virtio,disable-legacy=on,iommu_platform=on",
+        for device in (f"nvme,addr=10,drive=nvme,serial=nvme,logical_block_size={self.BLOCK},physical_block_size=4096",
+                       f"virtio-blk-pci,addr=11,drive=virtio,serial=virtio,disable-legacy=on,iommu_platform=on,logical_block_size={self.BLOCK},"
+                       "physical_block_size=4096",
                        "ahci,addr=12,id=ahci", "ide-hd,bus=ahci.2,drive=ahci,serial=ahci",
                        "piix3-ide,addr=13,id=ide", "ide-hd,bus=ide.1,unit=1,drive=ide,serial=ide"):
             yield from ("-device", device)
@@ -368,6 +370,7 @@ class QemuDisksVtd(WithDisks, QemuVtd):
 
 class QemuDisksAmdVi(WithDisks, QemuAmdVi):
     name = "QEMU TCG with disk controllers behind AMD-Vi"
+    BLOCK = 4096
 
 
 class WithNics:

@@ -48,6 +48,7 @@ struct lane {
 static struct ledger *ledger;
 static uint32_t bad_sector; // 0: none
 static struct block_device *disk;
+static uint32_t block; // sectors of one
 static struct lane lanes[LANES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -128,8 +129,12 @@ static void submit(struct lane *lane, enum block_operation operation) {
 }
 
 static void choose_sectors(struct lane *lane) {
-    lane->sectors = random_below(2) ? random_below(16) + 1 : random_below(LENGTH_MAX / SECTOR) + 1;
-    lane->sector = (uint32_t)(lane - lanes) * LANE_SLOTS + random_below(LANE_SLOTS - lane->sectors);
+    uint32_t sectors =
+        random_below(2) ? random_below(16) + 1 : random_below(LENGTH_MAX / SECTOR) + 1;
+
+    lane->sectors = (sectors + block - 1) & ~(block - 1);
+    lane->sector = (uint32_t)(lane - lanes) * LANE_SLOTS +
+                   (random_below(LANE_SLOTS - lane->sectors) & ~(block - 1));
 }
 
 static void submit_write(struct lane *lane, bool zeroes) {
@@ -204,7 +209,7 @@ static void read_bad_sector(void) {
     for (struct lane *lane = lanes; lane < lanes + LANES; lane++) {
         choose_sectors(lane);
         if (lane == &lanes[5])
-            lane->sector = bad_sector - lane->sectors / 2;
+            lane->sector = (bad_sector - lane->sectors / 2) & ~(block - 1);
         submit(lane, BLOCK_READ);
     }
     for (struct lane *lane = lanes; lane < lanes + LANES; lane++) {
@@ -274,6 +279,7 @@ static void take_over(const char *address, unsigned unit) {
         _exit(1);
     }
     disk = found->device;
+    block = disk->logical_block / SECTOR;
     // Like a guest's memory: a file in memory. Half of it is mapped for the device, where it can
     // be.
     int memory = memfd_create("guest", MFD_CLOEXEC);
@@ -283,9 +289,9 @@ static void take_over(const char *address, unsigned unit) {
     for (unsigned i = 0; i < LANES; i++)
         lanes[i].memory = base + (size_t)i * LANE;
     int error = disk->map(disk, base, (size_t)LANES / 2 * LANE);
-    printf("# %s unit %u: %llu MiB, '%.20s', %sdiscards, guest memory %s\n", address, unit,
-           (unsigned long long)disk->sectors >> 11, disk->id, disk->discards ? "" : "no ",
-           error ? "copied" : "mapped");
+    printf("# %s unit %u: %llu MiB in blocks of %u, '%.20s', %sdiscards, guest memory %s\n",
+           address, unit, (unsigned long long)disk->sectors >> 11, disk->logical_block, disk->id,
+           disk->discards ? "" : "no ", error ? "copied" : "mapped");
 }
 
 static void write_and_verify(void) {

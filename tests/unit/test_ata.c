@@ -47,7 +47,10 @@ START_TEST(disks_that_cannot_be_used) {
     words[0] = 1u << 15; // a packet device
     ck_assert_int_eq(ata_parse_identity(words, &identity), -ENODEV);
     words[0] = 0;
-    words[106] = 0x4000 | 1u << 12; // long sectors
+    words[106] = 0x4000 | 1u << 12; // sectors of a length of their own
+    words[117] = 264;
+    ck_assert_int_eq(ata_parse_identity(words, &identity), -EOPNOTSUPP);
+    words[117] = 4096;
     ck_assert_int_eq(ata_parse_identity(words, &identity), -EOPNOTSUPP);
     words[106] = 0xc000 | 1u << 12; // a word that is not valid
     ck_assert_int_eq(ata_parse_identity(words, &identity), 0);
@@ -63,9 +66,13 @@ START_TEST(disks_that_cannot_be_used) {
 }
 END_TEST
 
+static struct disk disk_of_512 = {.device.logical_block = 512};
+
 START_TEST(registers_of_commands) {
-    struct disk_command command = {
-        .operation = BLOCK_WRITE, .offset = 0x123456789abull * 512, .length = 256ul * 512};
+    struct disk_command command = {.disk = &disk_of_512,
+                                   .operation = BLOCK_WRITE,
+                                   .offset = 0x123456789abull * 512,
+                                   .length = 256ul * 512};
     uint64_t ranges[ATA_RANGES_MAX];
     struct ata_registers registers = ata_registers_of(&command, true, false, 0, ranges);
 
@@ -89,9 +96,31 @@ START_TEST(registers_of_commands) {
 }
 END_TEST
 
+START_TEST(blocks_of_4_kib) {
+    struct disk disk = {0};
+    struct disk_command command = {
+        .disk = &disk, .operation = BLOCK_READ, .offset = 7ul * 4096, .length = 3ul * 4096};
+    uint64_t ranges[ATA_RANGES_MAX];
+
+    words[106] = 0x4000 | 1u << 12;
+    words[117] = 2048;
+    ck_assert_int_eq(ata_parse_identity(words, &identity), 0);
+    ck_assert_uint_eq(identity.physical_block, 4096);
+    ata_describe(&identity, &disk);
+    ck_assert_uint_eq(disk.device.logical_block, 4096);
+    ck_assert_uint_eq(disk.device.sectors, 0x15678 * 8);
+    struct ata_registers registers = ata_registers_of(&command, true, false, 0, ranges);
+    ck_assert_uint_eq(registers.lba, 7);
+    ck_assert_uint_eq(registers.count, 3);
+    command.operation = BLOCK_DISCARD;
+    ata_registers_of(&command, true, false, 0, ranges);
+    ck_assert_uint_eq(ranges[0], 7 | 3ull << 48);
+}
+END_TEST
+
 START_TEST(ranges_of_a_discard) {
     struct disk disk = {0};
-    struct disk_command command = {.operation = BLOCK_DISCARD, .offset = 7ul * 512};
+    struct disk_command command = {.disk = &disk, .operation = BLOCK_DISCARD, .offset = 7ul * 512};
     uint64_t ranges[ATA_RANGES_MAX];
 
     ck_assert_int_eq(ata_parse_identity(words, &identity), 0);
@@ -118,6 +147,7 @@ Suite *ata_suite(void) {
     tcase_add_test(tests, disk);
     tcase_add_test(tests, disks_that_cannot_be_used);
     tcase_add_test(tests, registers_of_commands);
+    tcase_add_test(tests, blocks_of_4_kib);
     tcase_add_test(tests, ranges_of_a_discard);
     suite_add_tcase(suite, tests);
     return suite;

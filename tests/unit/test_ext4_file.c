@@ -32,17 +32,27 @@ static int run(const char *command) {
     return system(line);
 }
 
+static void (*submit_to_file)(struct block_device *device, struct block_request *request);
+
+// A disk takes whole blocks only.
+static void submit(struct block_device *device, struct block_request *request) {
+    ck_assert_uint_eq((request->offset | request->length) % device->logical_block, 0);
+    submit_to_file(device, request);
+}
+
 // A file system with a sparse file that begins with data, and one that is no multiple of sectors.
-static void start(void) {
-    char path[128];
+static void start(uint32_t logical_block) {
+    char path[128], make[512];
 
     snprintf(directory, sizeof(directory), "/tmp/ext4.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(directory));
-    ck_assert_int_eq(run("mkdir -p root/images && head -c 300000 /dev/urandom >root/images/disk && "
-                         "truncate -s 4M root/images/disk && echo short >root/short && "
-                         "truncate -s 16M fs && mke2fs -q -F -t ext4 -d root fs && "
-                         "cp root/images/disk before"),
-                     0);
+    snprintf(make, sizeof(make),
+             "mkdir -p root/images && head -c 300000 /dev/urandom >root/images/disk && "
+             "truncate -s 4M root/images/disk && echo short >root/short && "
+             "truncate -s 16M fs && mke2fs -q -F -t ext4 -b %u -d root fs && "
+             "cp root/images/disk before",
+             logical_block < 1024 ? 1024 : logical_block);
+    ck_assert_int_eq(run(make), 0);
     snprintf(path, sizeof(path), "%s/before", directory);
     FILE *file = fopen(path, "r");
     ck_assert_uint_eq(fread(expected, 1, FILE_SIZE, file), FILE_SIZE);
@@ -50,6 +60,9 @@ static void start(void) {
     snprintf(path, sizeof(path), "%s/fs", directory);
     image = raw_file_open(path, false);
     ck_assert_ptr_nonnull(image);
+    image->logical_block = logical_block;
+    submit_to_file = image->submit;
+    image->submit = submit;
 }
 
 static void end(void) {
@@ -74,7 +87,7 @@ static void check_read(void) {
 }
 
 START_TEST(test_read) {
-    start();
+    start(512);
     fs = ext4_mount(image, true);
     ck_assert_ptr_nonnull(fs);
     disk = ext4_file_open(fs, "/images/disk", true);
@@ -92,18 +105,21 @@ START_TEST(test_read) {
 END_TEST
 
 START_TEST(test_write) {
-    start();
+    const uint32_t block = _i ? 4096 : 512;
+
+    start(block);
     fs = ext4_mount(image, false);
     ck_assert_ptr_nonnull(fs);
     disk = ext4_file_open(fs, "/images/disk", false);
     ck_assert_ptr_nonnull(disk);
     srandom(7);
     for (int i = 0; i < 200; i++) {
-        uint32_t sectors = 1 + (uint32_t)random() % 40;
-        uint32_t at = (uint32_t)random() % (FILE_SIZE / 512 - sectors) * 512;
+        uint32_t blocks = 1 + (uint32_t)random() % 40;
+        uint32_t at = (uint32_t)random() % (FILE_SIZE / block - blocks) * block;
 
-        memset(expected + at, i + 1, (size_t)sectors * 512);
-        ck_assert_int_eq(block_transfer(disk, BLOCK_WRITE, at, expected + at, sectors * 512ul), 0);
+        memset(expected + at, i + 1, (size_t)blocks * block);
+        ck_assert_int_eq(
+            block_transfer(disk, BLOCK_WRITE, at, expected + at, (size_t)blocks * block), 0);
     }
     check_read();
     ck_assert_int_eq(block_transfer(disk, BLOCK_FLUSH, 0, NULL, 0), 0);
@@ -112,7 +128,7 @@ START_TEST(test_write) {
 END_TEST
 
 START_TEST(test_full) {
-    start();
+    start(512);
     // All that is free belongs to another file.
     ck_assert_int_eq(run("for size in 1M 100k 10k 1k; do yes | head -c $size >root/$size; "
                          "for i in $(seq 16); do echo write root/$size $size$i; done; done >all; "
@@ -130,7 +146,7 @@ START_TEST(test_full) {
 END_TEST
 
 START_TEST(test_unclean) {
-    start();
+    start(512);
     ck_assert_int_eq(run("debugfs -w -R 'feature needs_recovery' fs"), 0);
     ck_assert_ptr_null(ext4_mount(image, false));
     ck_assert_int_eq(errno, EUCLEAN);
@@ -150,7 +166,7 @@ Suite *ext4_file_suite(void) {
 
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_read);
-    tcase_add_test(tests, test_write);
+    tcase_add_loop_test(tests, test_write, 0, 2);
     tcase_add_test(tests, test_full);
     tcase_add_test(tests, test_unclean);
     suite_add_tcase(suite, tests);

@@ -17,8 +17,8 @@ static uint32_t block; // bytes
 static struct block_device disk, *part;
 
 static void submit(struct block_device *device, struct block_request *request) {
-    (void)device;
     ck_assert_uint_le(request->offset + request->length, sizeof(bytes));
+    ck_assert_uint_eq((request->offset | request->length) % device->logical_block, 0);
     if (request->operation == BLOCK_READ)
         memcpy(request->data[0].iov_base, bytes + request->offset, request->length);
     request->done(request, 0);
@@ -73,10 +73,12 @@ static void write_entry(uint64_t table, unsigned index, uint64_t first, uint64_t
         put(entry, 56 + 2 * i, (uint8_t)label[i], 2);
 }
 
-static void start(uint32_t size) {
+// A table in blocks of `size` bytes on a disk whose blocks are of `logical`.
+static void start_on(uint32_t size, uint32_t logical) {
     block = size;
     memset(bytes, 0, sizeof(bytes));
-    disk = (struct block_device){.sectors = BLOCKS * (size / 512), .submit = submit};
+    disk = (struct block_device){
+        .sectors = BLOCKS * (size / 512), .logical_block = logical, .submit = submit};
     for (unsigned copy = 0; copy < 2; copy++) {
         uint64_t table = copy ? BLOCKS - 5 : 2;
 
@@ -88,6 +90,10 @@ static void start(uint32_t size) {
         write_entry(table, 6, 31, 30, "negative");
         write_header(copy ? BLOCKS - 1 : 1, table);
     }
+}
+
+static void start(uint32_t size) {
+    start_on(size, 512);
 }
 
 static int find(const char *name, uint64_t first, uint64_t sectors) {
@@ -102,9 +108,7 @@ static int find(const char *name, uint64_t first, uint64_t sectors) {
 }
 
 START_TEST(test_names) {
-    static const uint32_t sizes[] = {512, 4096};
-
-    start(sizes[_i]);
+    start_on(_i ? 4096 : 512, _i == 2 ? 4096 : 512);
     ck_assert_int_eq(find("1", 10, 10), 0);
     ck_assert_int_eq(find("guest", 20, BLOCKS - 29), 0);
     ck_assert_int_eq(find("3", 20, BLOCKS - 29), 0);
@@ -176,7 +180,7 @@ Suite *gpt_suite(void) {
     Suite *suite = suite_create("gpt");
     TCase *tests = tcase_create("gpt");
 
-    tcase_add_loop_test(tests, test_names, 0, 2);
+    tcase_add_loop_test(tests, test_names, 0, 3);
     tcase_add_test(tests, test_backup);
     tcase_add_loop_test(tests, test_lies, 0, 10);
     tcase_add_test(tests, test_no_disk);

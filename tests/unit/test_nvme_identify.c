@@ -62,6 +62,12 @@ START_TEST(namespace) {
     memset(data + 64, 0xff, 2);
     ck_assert_int_eq(nvme_parse_namespace(data, &identity), 0);
     ck_assert_uint_eq(identity.physical_block, 512);
+    ck_assert_uint_eq(identity.logical_block, 512);
+    memset(data + 64, 0, 2);
+    ck_assert_int_eq(parse_namespace(1000, 12, 0, &identity), 0);
+    ck_assert_uint_eq(identity.sectors, 8000);
+    ck_assert_uint_eq(identity.logical_block, 4096);
+    ck_assert_uint_eq(identity.physical_block, 4096);
 }
 END_TEST
 
@@ -69,7 +75,9 @@ START_TEST(namespaces_that_cannot_be_used) {
     struct nvme_namespace_identity identity;
 
     ck_assert_int_eq(parse_namespace(0, 9, 0, &identity), -ENODEV);
-    ck_assert_int_eq(parse_namespace(1000, 12, 0, &identity), -EOPNOTSUPP);
+    ck_assert_int_eq(parse_namespace(1000, 8, 0, &identity), -EOPNOTSUPP);
+    ck_assert_int_eq(parse_namespace(1000, 13, 0, &identity), -EOPNOTSUPP);
+    ck_assert_int_eq(parse_namespace(1ull << 51, 12, 0, &identity), -EOPNOTSUPP);
     ck_assert_int_eq(parse_namespace(1000, 9, 8, &identity), -EOPNOTSUPP);
     ck_assert_int_eq(parse_namespace(UINT64_MAX, 9, 0, &identity), -EOPNOTSUPP);
     memset(data, 0xff, sizeof(data)); // a device that is gone

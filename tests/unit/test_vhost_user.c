@@ -182,7 +182,7 @@ static void start(void) {
     memset(&disk, 0, sizeof(disk));
     pthread_mutex_init(&disk.lock, NULL);
     disk.device = (struct block_device){
-        .sectors = SECTORS, .physical_block = BLOCK_SECTOR_SIZE, .submit = submit};
+        .sectors = SECTORS, .logical_block = 512, .physical_block = 4096, .submit = submit};
     memory_fd = memfd_create("guest", 0);
     ck_assert_int_eq(ftruncate(memory_fd, MEMORY_SIZE), 0);
     ram = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
@@ -271,6 +271,40 @@ START_TEST(test_requests) {
     kick(0);
     AWAIT(used(0) == 3);
     ck_assert_uint_eq(status(3), VIRTIO_BLK_S_IOERR);
+    disconnect_front();
+}
+END_TEST
+
+static void check_config(uint32_t block, unsigned exponent) {
+    struct vhost_user_message message = {.request = VHOST_USER_GET_CONFIG,
+                                         .size = 12 + sizeof(struct virtio_blk_config),
+                                         .config = {.size = sizeof(struct virtio_blk_config)}};
+    struct virtio_blk_config config;
+
+    message.flags = VHOST_USER_VERSION;
+    ck_assert_int_eq(vhost_user_send(front, &message), 0);
+    ck_assert_int_eq(vhost_user_receive(front, &message), 1);
+    memcpy(&config, message.config.bytes, sizeof(config));
+    ck_assert_uint_eq(config.blk_size, block);
+    ck_assert_uint_eq(config.physical_block_exp, exponent);
+    ck_assert_uint_eq(config.discard_sector_alignment, block / 512);
+}
+
+START_TEST(test_blocks_of_4_kib) {
+    start();
+    check_config(512, 3);
+    disk.device.logical_block = 4096;
+    check_config(4096, 0);
+    // Too short; where a block begins; between two.
+    for (unsigned i = 0; i < 3; i++) {
+        add(0, i, i ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, i < 2 ? 8 : 9);
+        if (i)
+            describe(0, 3 * i + 1, DATA, 4096, VRING_DESC_F_NEXT);
+        kick(0);
+        AWAIT(used(0) == i + 1);
+        ck_assert_uint_eq(status(i), i == 1 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+    }
+    ck_assert_uint_eq(submitted(), 1);
     disconnect_front();
 }
 END_TEST
@@ -515,6 +549,7 @@ Suite *vhost_user_suite(void) {
 
     tcase_set_timeout(tests, 30);
     tcase_add_test(tests, test_requests);
+    tcase_add_test(tests, test_blocks_of_4_kib);
     tcase_add_test(tests, test_memory_goes_away);
     tcase_add_test(tests, test_new_memory_table);
     tcase_add_test(tests, test_endless_queue);

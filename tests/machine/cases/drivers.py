@@ -15,9 +15,9 @@ IN_GUEST = ("try() { head -c 1048576 /dev/urandom >/tmp/$1; "
             "dd if=/tmp/$1 of=/dev/$1 bs=64k seek=32 oflag=direct conv=fsync,notrunc 2>/dev/null; wait; "
             "for at in 0 32; do dd if=/dev/$1 bs=64k skip=$at count=16 iflag=direct 2>/dev/null | cmp - /tmp/$1 && "
             "echo $1 at $at: the same; done; "
-            "dd if=/dev/$1 of=/dev/null bs=512 skip=%d count=1 iflag=direct 2>/dev/null || echo $1: bad sector; "
-            "blkdiscard -l 65536 /dev/$1 && echo $1: discarded; }; for d in vda vdb vdc vdd; do try $d; done; "
-            "echo $(grep -c 'virtio.*-req' /proc/interrupts) queues" % emulator.WithDisks.BAD_SECTOR)
+            "dd if=/dev/$1 of=/dev/null bs=4k skip=%d count=1 iflag=direct 2>/dev/null || echo $1: bad sector; "
+            "blkdiscard -l 65536 /dev/$1 && echo $1: discarded; echo $1: blocks of $(cat /sys/block/$1/queue/logical_block_size); }; for d in vda vdb vdc vdd; do try $d; done; "
+            "echo $(grep -c 'virtio.*-req' /proc/interrupts) queues" % (emulator.WithDisks.BAD_SECTOR // 8))
 QEMU_DISKS = " ".join(f"{disk},{emulator.WithDisks.BAD_SECTOR}" for disk in emulator.WithDisks.DISKS.values())
 
 
@@ -47,5 +47,6 @@ def guest_disks(test):
             test.expect(rf"^{disk} at {place}: the same", TIMEOUT)
         test.expect(rf"^{disk}: bad sector", TIMEOUT)
         test.expect(rf"^{disk}: discarded", TIMEOUT)
+        test.expect(rf"^{disk}: blocks of {4096 if disk in ('vda', 'vdb') else 512}", TIMEOUT)
     test.expect(r"^8 queues", TIMEOUT)
     test.check(test.wait_end(TIMEOUT) == 0, "the guest did not end with 0")
