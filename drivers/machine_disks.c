@@ -93,8 +93,8 @@ const struct machine_disk *machine_disks(const char *address) {
 
 void machine_disks_list(FILE *file) {
     for (const struct machine_disk *disk = machine_disks(NULL); disk; disk = disk->next)
-        fprintf(file, "device=%s,unit=%u: %llu MiB, serial=%.*s%s%s\n", disk->address, disk->unit,
-                (unsigned long long)disk->device->sectors >> 11, (int)BLOCK_ID_SIZE,
+        fprintf(file, "drivers: disk device=%s,unit=%u: %llu MiB, serial=%.*s%s%s\n", disk->address,
+                disk->unit, (unsigned long long)disk->device->sectors >> 11, (int)BLOCK_ID_SIZE,
                 disk->device->id, disk->device->discards ? ", discards" : "",
                 disk->device->read_only ? ", read-only" : "");
 }

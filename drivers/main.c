@@ -56,15 +56,15 @@ int main(int argc, char **argv) {
     options_parse(&options, argc, argv);
     if (options.landlock)
         confine(&options);
-    if (options.list) {
-        machine_disks_list(stdout);
-        return 0;
-    }
     if (served_disks_start(&options) < 0 || networks_start(&options) < 0 ||
         (options.statistics && statistics_start(options.statistics, writers) < 0))
         return 1;
     // Who waits for the sockets may go on.
     printf("drivers: serving %u disks, %u network ports\n", options.disk_count, options.net_count);
+    if (options.list)
+        machine_disks_list(stdout);
+    if (options.list && !options.disk_count && !options.net_count)
+        return 0;
     for (;;)
         pause();
 }

@@ -35,7 +35,9 @@ static const char usage_text[] =
     "  --statistics PATH\n"
     "                 counters in Prometheus's text format to those who connect to the socket\n"
     "  --landlock         open nothing but what is named here and the machine's devices\n"
-    "  --list         show the machine's disks, whose controllers are reset for that, and end\n"
+    "  --list         show the machine's disks, as --disk names them; their controllers are reset "
+    "for\n"
+    "                 that\n"
     "  --help\n";
 
 static void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

@@ -43,7 +43,7 @@ struct options {
     unsigned net_count;
     struct nic_options nics[OPTIONS_NICS_MAX];
     unsigned nic_count;
-    bool list;              // show the machine's disks, and end
+    bool list;              // show the machine's disks
     bool landlock;          // reach nothing but what is named here, and the machine's devices
     const char *statistics; // the socket that tells them; NULL: none
 };

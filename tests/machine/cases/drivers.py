@@ -37,11 +37,14 @@ for name in ("disks", "disks-vtd", "disks-amdvi"):
 @case("a guest's disks on NVMe, virtio, AHCI and IDE behind AMD-Vi", "disks-amdvi")
 def guest_disks(test):
     drivers = " ".join(f"--disk socket=/run/drivers/{name},device={place.split(',')[0]},unit={place.split(',')[1]},num_queues=2"
-                       for name, place in emulator.WithDisks.DISKS.items())
+                       for name, place in emulator.WithDisks.DISKS.items()) + " --list"
     devices = " ".join(f"--disk vhost_user=true,socket=/run/drivers/{name},num_queues=2" for name in emulator.WithDisks.DISKS)
     test.boot(guest=True, config={
         "guest.cpus": 2, "drivers": drivers, "guest.devices": devices,
         "guest.cmdline": f'console=ttyS0 quiet cryptomgr.notests=1 tsc=reliable nokaslr mitigations=off RUN="{IN_GUEST}"'})
+    for name, place in emulator.WithDisks.DISKS.items():
+        device, unit = place.split(",")
+        test.expect(rf"drivers: disk device={device},unit={unit}: 32 MiB, serial={name}", TIMEOUT)
     for disk in ("vda", "vdb", "vdc", "vdd"):
         for place in (0, 32):
             test.expect(rf"^{disk} at {place}: the same", TIMEOUT)
