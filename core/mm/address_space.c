@@ -95,8 +95,7 @@ static struct address_space *next_space(struct address_space *space) {
 static void forget(struct address_space *space, const struct memory_object *object, uint64_t offset,
                    uint64_t end) {
     struct mapping_change change;
-    if (mapping_change_begin(&change, space))
-        return;
+    mapping_change_force(&change, space);
     const struct mapping *mapping = mapping_tree_at_or_above(&space->mappings, 0);
     for (; mapping; mapping = mapping_next(&space->mappings, mapping)) {
         uint64_t shown_end = mapping->offset + (mapping->end - mapping->start);

@@ -63,6 +63,12 @@ int mapping_change_begin(struct mapping_change *change, struct address_space *sp
     return error;
 }
 
+void mapping_change_force(struct mapping_change *change, struct address_space *space) {
+    *change = (struct mapping_change){.space = space};
+    while (wait_until_free(space, true))
+        thread_preemption_point(); // the thread of a killed program, which does not block
+}
+
 void mapping_change_end(struct mapping_change *change) {
     struct address_space *space = change->space;
     spin_lock(&space->lock);

@@ -16,6 +16,9 @@ struct mapping_change {
 
 // 0; -ENOMEM; -EINTR: killed while waiting for another change.
 int mapping_change_begin(struct mapping_change *change, struct address_space *space);
+// The same for a change that cuts nothing and cannot be left out: it has no spares, and always
+// comes.
+void mapping_change_force(struct mapping_change *change, struct address_space *space);
 void mapping_change_end(struct mapping_change *change);
 // Waits until no change is under way (it may be again on return). 0 or -EINTR.
 int mapping_change_wait(struct address_space *space);

@@ -129,11 +129,13 @@ FAKE void waiter_remove(struct waiter *waiter) {
     (void)waiter;
 }
 
+int fake_wait_result;
+
 // Every wait is in a loop that looks again, so giving way is enough.
 FAKE int wait_uninterruptible(uint64_t deadline) {
     (void)deadline;
     sched_yield();
-    return 0;
+    return fake_wait_result;
 }
 
 FAKE void wait_cancel(void) {

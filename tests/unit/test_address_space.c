@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "arch/x86/paging.h"
 #include "core/mm/address_space.h"
 #include "core/mm/memory_object.h"
@@ -391,6 +392,34 @@ START_TEST(private_file_pages_are_copied_on_write) {
     ck_assert_int_eq(address_space_page(space, at, ACCESS_READ, &page), 0);
     ck_assert(!page.writable); // the file's page again
     ck_assert_uint_eq(peek(at + 4096), 'c');
+    finish();
+}
+END_TEST
+
+static void *end_change(void *changed) {
+    usleep(1000);
+    spin_lock(&space->lock);
+    space->changing = false;
+    spin_unlock(&space->lock);
+    return changed;
+}
+
+START_TEST(what_an_object_gives_up_goes_though_who_gives_it_up_was_killed) {
+    start();
+    uint64_t base = page_alloc(0);
+    struct memory_object *file = fixed_memory_create(page_to_virtual(base), PAGE_SIZE);
+    uint64_t at = (uint64_t)address_space_map(space, 0, PAGE_SIZE, RW, MAP_SHARED, file, 0);
+    pthread_t other;
+    poke(at, 'a');
+    unsigned flushes = fake_flush.count;
+    space->changing = true;
+    fake_wait_result = -EINTR;
+    ck_assert_int_eq(pthread_create(&other, NULL, end_change, NULL), 0);
+    address_spaces_forget(file, 0, UINT64_MAX);
+    fake_wait_result = 0;
+    pthread_join(other, NULL);
+    ck_assert_uint_gt(fake_flush.count, flushes);
+    memory_object_put(file);
     finish();
 }
 END_TEST
@@ -804,6 +833,7 @@ Suite *address_space_suite(void) {
     tcase_add_test(tests, no_access_keeps_the_page);
     tcase_add_test(tests, an_account_limits_pages);
     tcase_add_test(tests, private_file_pages_are_copied_on_write);
+    tcase_add_test(tests, what_an_object_gives_up_goes_though_who_gives_it_up_was_killed);
     tcase_add_test(tests, file_mappings_split_and_join);
     tcase_add_test(tests, faults_race_with_changes);
     tcase_add_test(tests, shared_memory_is_one_in_all_mappings);
