@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Where the file's blocks lie is read once; data then goes to and from them without the library. A
 // block for a hole is marked as used, and zeroed, before the file names it: a death in between
-// costs a block, never data.
+// costs a block, never data. A thread does that, so that nobody else waits for it.
 #include "drivers/block/ext4_file.h"
 
 #include <errno.h>
@@ -15,7 +15,10 @@
 struct ext4 {
     ext2_filsys library;
     struct block_device *disk;
-    pthread_mutex_t lock; // of the library, and of the files' runs
+    pthread_mutex_t library_lock;
+    pthread_mutex_t lock; // of the files' runs and of what follows
+    pthread_cond_t some;
+    struct block_request *waiting, **last; // writes to holes
 };
 
 struct run {
@@ -210,9 +213,11 @@ static errcode_t read_runs(struct ext4_file *file) {
         free(runs);
         return error;
     }
+    pthread_mutex_lock(&file->fs->lock);
     free(file->runs);
     file->runs = runs;
     file->count = count;
+    pthread_mutex_unlock(&file->fs->lock);
     return 0;
 }
 
@@ -259,23 +264,34 @@ static errcode_t fill_block(struct ext4_file *file, uint64_t logical) {
     return error ? error : ext2fs_flush(library);
 }
 
-// With the lock held: all blocks of the range are the file's own afterwards.
-static errcode_t fill(struct ext4_file *file, uint64_t offset, uint64_t length) {
+// Looks for a block that reads as zeros from the one at an offset on, up to an end. False: none.
+static bool find_hole(const struct ext4_file *file, uint64_t offset, uint64_t end,
+                      uint64_t *block) {
     uint64_t size = file->fs->library->blocksize;
-    uint64_t end = (offset + length + size - 1) / size;
-    errcode_t error = 0;
 
-    for (uint64_t block = offset / size; !error && block < end;) {
-        size_t at = find_run(file, block);
+    *block = offset / size;
+    while (*block * size < end) {
+        size_t at = find_run(file, *block);
         const struct run *run = &file->runs[at];
 
-        if (at < file->count && run->logical <= block && !run->unwritten) {
-            block = run->logical + run->blocks;
-            continue;
-        }
+        if (at == file->count || run->logical > *block || run->unwritten)
+            return true;
+        *block = run->logical + run->blocks;
+    }
+    return false;
+}
+
+// All blocks of the range are the file's own afterwards. On the thread that alone changes runs.
+static errcode_t fill(struct ext4_file *file, uint64_t offset, uint64_t length) {
+    errcode_t error = 0;
+    uint64_t block;
+
+    pthread_mutex_lock(&file->fs->library_lock);
+    while (!error && find_hole(file, offset, offset + length, &block)) {
         error = fill_block(file, block);
         error = error ? error : read_runs(file);
     }
+    pthread_mutex_unlock(&file->fs->library_lock);
     return error;
 }
 
@@ -383,27 +399,67 @@ static void submit_split(struct ext4_file *file, struct block_request *request) 
     end_part(split, error);
 }
 
-static void submit(struct block_device *device, struct block_request *request) {
-    struct ext4_file *file = (struct ext4_file *)device;
+static void pass_on(struct ext4_file *file, struct block_request *request) {
     uint64_t physical = 0, length = request->length;
 
-    if (request->operation == BLOCK_FLUSH) {
-        block_submit(file->fs->disk, request);
-        return;
-    }
     pthread_mutex_lock(&file->fs->lock);
-    errcode_t error =
-        request->operation == BLOCK_WRITE ? fill(file, request->offset, request->length) : 0;
-    bool inside = !error && locate(file, request->offset, &physical, &length);
+    bool inside = locate(file, request->offset, &physical, &length);
     pthread_mutex_unlock(&file->fs->lock);
-    if (error) {
-        request->done(request, -to_errno(error));
-    } else if (inside && length == request->length) {
+    if (inside && length == request->length) {
         request->offset = physical;
         block_submit(file->fs->disk, request);
     } else {
         submit_split(file, request);
     }
+}
+
+static void *fill_holes(void *argument) {
+    struct ext4 *fs = argument;
+
+    for (;;) {
+        pthread_mutex_lock(&fs->lock);
+        while (!fs->waiting)
+            pthread_cond_wait(&fs->some, &fs->lock);
+        struct block_request *request = fs->waiting;
+        fs->waiting = request->next;
+        if (!fs->waiting)
+            fs->last = &fs->waiting;
+        pthread_mutex_unlock(&fs->lock);
+
+        struct ext4_file *file = request->disk;
+        errcode_t error = fill(file, request->offset, request->length);
+        if (error)
+            request->done(request, -to_errno(error));
+        else
+            pass_on(file, request);
+    }
+    return NULL;
+}
+
+static bool wait_for_blocks(struct ext4_file *file, struct block_request *request) {
+    struct ext4 *fs = file->fs;
+    uint64_t block;
+
+    pthread_mutex_lock(&fs->lock);
+    bool waits = find_hole(file, request->offset, request->offset + request->length, &block);
+    if (waits) {
+        request->disk = file;
+        request->next = NULL;
+        *fs->last = request;
+        fs->last = &request->next;
+        pthread_cond_signal(&fs->some);
+    }
+    pthread_mutex_unlock(&fs->lock);
+    return waits;
+}
+
+static void submit(struct block_device *device, struct block_request *request) {
+    struct ext4_file *file = (struct ext4_file *)device;
+
+    if (request->operation == BLOCK_FLUSH)
+        block_submit(file->fs->disk, request);
+    else if (request->operation != BLOCK_WRITE || !wait_for_blocks(file, request))
+        pass_on(file, request);
 }
 
 static void poll(struct block_device *device, unsigned queue) {
@@ -426,11 +482,15 @@ static void unmap(struct block_device *device, void *address, size_t size) {
 
 struct ext4 *ext4_mount(struct block_device *disk, bool read_only) {
     struct ext4 *fs = calloc(1, sizeof(*fs));
+    pthread_t filler;
 
     if (!fs)
         return NULL;
     fs->disk = disk;
+    fs->last = &fs->waiting;
     pthread_mutex_init(&fs->lock, NULL);
+    pthread_mutex_init(&fs->library_lock, NULL);
+    pthread_cond_init(&fs->some, NULL);
     mounting = disk;
     errcode_t error = ext2fs_open2("disk", NULL, EXT2_FLAG_64BITS | (read_only ? 0 : EXT2_FLAG_RW),
                                    0, 0, &manager, &fs->library);
@@ -442,6 +502,8 @@ struct ext4 *ext4_mount(struct block_device *disk, bool read_only) {
         error = EINVAL;
     if (!error && !read_only)
         error = ext2fs_read_bitmaps(fs->library);
+    if (!error && !read_only)
+        error = pthread_create(&filler, NULL, fill_holes, fs);
     if (error) {
         if (fs->library)
             ext2fs_free(fs->library);
@@ -477,9 +539,9 @@ struct block_device *ext4_file_open(struct ext4 *fs, const char *path, bool read
     if (!file)
         return NULL;
     file->fs = fs;
-    pthread_mutex_lock(&fs->lock);
+    pthread_mutex_lock(&fs->library_lock);
     errcode_t error = find_file(file, path, &size);
-    pthread_mutex_unlock(&fs->lock);
+    pthread_mutex_unlock(&fs->library_lock);
     if (error) {
         free(file->runs);
         free(file);

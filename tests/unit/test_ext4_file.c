@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <check.h>
 #include <errno.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +35,15 @@ static int run(const char *command) {
 
 static void (*submit_to_file)(struct block_device *device, struct block_request *request);
 
-// A disk takes whole blocks only.
+static bool holds_writes;
+static sem_t may_write;
+
+// A disk takes whole blocks only, and, where it holds writes, one for each post.
 static void submit(struct block_device *device, struct block_request *request) {
     ck_assert_uint_eq((request->offset | request->length) % device->logical_block, 0);
+    if (request->operation == BLOCK_WRITE && holds_writes)
+        while (sem_wait(&may_write) < 0) {
+        }
     submit_to_file(device, request);
 }
 
@@ -127,6 +134,46 @@ START_TEST(test_write) {
 }
 END_TEST
 
+static sem_t over;
+
+static void done(struct block_request *request, int error) {
+    (void)request;
+    ck_assert_int_eq(error, 0);
+    sem_post(&over);
+}
+
+START_TEST(test_holes_hold_nobody_up) {
+    const size_t at = 3 << 20;
+    struct iovec piece = {.iov_base = expected + at, .iov_len = 4096};
+    struct block_request request = {.operation = BLOCK_WRITE,
+                                    .offset = at,
+                                    .length = 4096,
+                                    .data = &piece,
+                                    .count = 1,
+                                    .done = done};
+
+    start(512);
+    fs = ext4_mount(image, false);
+    ck_assert_ptr_nonnull(fs);
+    disk = ext4_file_open(fs, "/images/disk", false);
+    ck_assert_ptr_nonnull(disk);
+    sem_init(&may_write, 0, 0);
+    sem_init(&over, 0, 0);
+    holds_writes = true;
+    check_read();
+    memset(expected + at, 9, 4096);
+    block_submit(disk, &request); // would not return
+    ck_assert_int_eq(block_transfer(disk, BLOCK_READ, 0, found, CHUNK), 0);
+    ck_assert(memcmp(expected, found, CHUNK) == 0);
+    for (int i = 0; i < 1000; i++)
+        sem_post(&may_write);
+    while (sem_wait(&over) < 0) {
+    }
+    check_read();
+    end();
+}
+END_TEST
+
 START_TEST(test_full) {
     start(512);
     // All that is free belongs to another file.
@@ -167,6 +214,7 @@ Suite *ext4_file_suite(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_read);
     tcase_add_loop_test(tests, test_write, 0, 2);
+    tcase_add_test(tests, test_holes_hold_nobody_up);
     tcase_add_test(tests, test_full);
     tcase_add_test(tests, test_unclean);
     suite_add_tcase(suite, tests);
