@@ -55,7 +55,7 @@ modules=root/lib/modules/$version
 mkdir -p "$modules"
 for module in virtio virtio_ring virtio_pci virtio_pci_modern_dev virtio_pci_legacy_dev virtio_blk \
     virtio_net net_failover failover 8021q garp mrp llc stp virtio_console virtio-rng virtio_balloon \
-    button evdev pvpanic pvpanic-mmio; do
+    virtio_input button evdev pvpanic pvpanic-mmio; do
     find packages/lib/modules -name "$module.ko" -exec cp {} "$modules" \;
 done
 root/bin/busybox depmod -b "$PWD/root" "$version"
@@ -89,6 +89,14 @@ for bus in pci virtio; do
     done
 done
 END
+# A virtio console's ports, by their names, which come a little after the device.
+cat >root/etc/ports <<'END'
+#!/bin/sh
+mkdir -p /dev/virtio-ports
+for port in /sys/class/virtio-ports/*; do
+    name=$(cat "$port/name" 2>/dev/null) && [ "$name" ] && ln -s "../${port##*/}" "/dev/virtio-ports/$name"
+done
+END
 cat >root/etc/startup <<'END'
 #!/bin/sh
 /etc/devices
@@ -104,7 +112,7 @@ echo "Linux $(uname -r) on $(nproc) CPUs, $(awk '$1 == "MemTotal:" { print int($
 END
 # The power button, a panic's report to the monitor, and the network.
 cat >>root/etc/startup <<'END'
-{ modprobe -a button evdev pvpanic-mmio; acpid -l /dev/null -p /tmp/acpid.pid; } 2>/dev/null &
+{ modprobe -a button evdev pvpanic-mmio; /etc/ports; acpid -l /dev/null -p /tmp/acpid.pid; } 2>/dev/null &
 [ ! -e /sys/class/net/eth0 ] || udhcpc -i eth0 -n -q >/dev/null 2>&1 &
 END
 printf '#!/bin/sh\npoweroff\n' >root/etc/acpi/PWRF/00000080
@@ -126,7 +134,7 @@ cd
 END
 echo 'root:x:0:0:root:/root:/bin/sh' >root/etc/passwd
 echo 'root:x:0:' >root/etc/group
-chmod 755 root/init root/etc/devices root/etc/startup root/etc/udhcpc/default.script
+chmod 755 root/init root/etc/devices root/etc/ports root/etc/startup root/etc/udhcpc/default.script
 
 # devtmpfs is mounted by init, which needs a console before.
 (cd root && find . -print | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >initrd.img

@@ -23,7 +23,8 @@ REMOTE, KEEPALIVE = 0x20008086, 0x6B656570
 PROGRAMS = (REMOTE, 0x20008087, 0x00068000, KEEPALIVE)
 CALL, REPLY, MESSAGE, STREAM = 0, 1, 2, 3
 OK, ERROR, CONTINUE = 0, 1, 2
-OPEN, CLOSE, AUTH_LIST, OPEN_CONSOLE = 1, 2, 66, 201
+OPEN, CLOSE, AUTH_LIST = 1, 2, 66
+OPEN_STREAM = (201, 296)  # DOMAIN_OPEN_CONSOLE, DOMAIN_OPEN_CHANNEL
 REGISTER_EVENT, DEREGISTER_EVENT, PING, PONG = 316, 317, 1, 2
 HEADER = struct.Struct(">7I")  # length, program, version, procedure, type, serial, status
 LENGTH_MAX = 33554436
@@ -150,7 +151,7 @@ class Mux:
             return
         if kind == REPLY and status == OK and procedure == REGISTER_EVENT:
             client.events.add(struct.unpack_from(">I", message, HEADER.size)[0])
-        if kind == REPLY and not (procedure == OPEN_CONSOLE and status == OK):
+        if kind == REPLY and not (procedure in OPEN_STREAM and status == OK):
             del self.calls[serial]
         elif kind == STREAM and status != CONTINUE:
             del self.calls[serial]
@@ -218,7 +219,7 @@ class Mux:
             self.serial += 1
             self.waiting += pack(DEREGISTER_EVENT, CALL, self.serial, payload=struct.pack(">I", callback))
         for serial, (owner, _, procedure) in list(self.calls.items()):
-            if owner is client and procedure == OPEN_CONSOLE:
+            if owner is client and procedure in OPEN_STREAM:
                 self.waiting += pack(procedure, STREAM, serial, ERROR)
             if owner is client:
                 del self.calls[serial]

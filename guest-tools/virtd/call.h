@@ -13,7 +13,7 @@ struct domain;
 struct session;
 
 enum role { ROLE_MONITOR, ROLE_OPERATOR, ROLE_ADMIN };
-enum { ARGUMENTS_MAX = 7, PARAMETERS_MAX = 64 };
+enum { ARGUMENTS_MAX = 7, PARAMETERS_MAX = 64, NUMBERS_MAX = 16 };
 
 union argument {
     uint32_t u;
@@ -48,8 +48,9 @@ struct procedure {
     uint8_t role; // the least that may call it; what a monitor may call changes nothing
     const char *name;
     // One letter an argument: D domain, u u32 or i32, l u64, s string, o optional string, U uuid,
-    // b opaque bytes, p typed parameters, L a list of domains (`bytes`, so many uuids), ? whether
-    // the rest is there. More bytes than that are ignored.
+    // b opaque bytes, n an array of u32 as they came (`bytes`, so many), p typed parameters, L a
+    // list of domains (`bytes`, so many uuids), ? whether the rest is there. More bytes than that
+    // are ignored.
     const char *arguments;
     // CALL_DONE: the reply is written. CALL_FAILED: returned by call_fail. CALL_LATER: the handler
     // has kept the call, and call_finish or call_fail ends it.

@@ -59,6 +59,7 @@ void domain_capabilities_print(struct buffer *to) {
         "        <value>virtio</value>\n      </enum>\n      <enum name='backendModel'>\n"
         "        <value>random</value>\n      </enum>\n    </rng>\n"
         "    <tpm supported='no'/>\n    <redirdev supported='no'/>\n"
-        "    <channel supported='no'/>\n  </devices>\n</domainCapabilities>\n",
+        "    <channel supported='yes'>\n      <enum name='type'>\n        <value>unix</value>\n"
+        "      </enum>\n    </channel>\n  </devices>\n</domainCapabilities>\n",
         options.vmm, VCPUS_MAX);
 }

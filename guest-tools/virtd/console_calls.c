@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A domain's console as a stream: a connection of its own to the monitor's socket.
+// A domain's console or channel as a stream: a connection of its own to the monitor.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -82,10 +82,28 @@ static void received(struct stream *stream, const uint8_t *data, size_t length) 
     }
 }
 
+// The stream, and that it is there.
+static void begin(struct console *console) {
+    struct call *call = console->call;
+    struct session *session = session_find(call->session);
+
+    console->stream = (struct stream){.procedure = call->packet.procedure,
+                                      .serial = call->packet.serial,
+                                      .received = received,
+                                      .room = room,
+                                      .closed = closed};
+    console->call = NULL;
+    call_finish(call);
+    if (session) {
+        stream_open(session, &console->stream);
+    } else {
+        discard(console);
+    }
+}
+
 // The monitor's line, byte by byte, for what follows is the console's.
 static void take_answer(struct console *console) {
     struct call *call = console->call;
-    struct session *session = session_find(call->session);
     char byte = '\0';
 
     while (byte != '\n') {
@@ -103,23 +121,11 @@ static void take_answer(struct console *console) {
     bool agreed = console->typed.length == 3 && memcmp(console->typed.data, "ok", 2) == 0;
     if (!agreed) {
         call_fail(call, ERROR_OPERATION_FAILED, "the domain has no console to attach to");
-    }
-    if (!agreed || !session) {
-        if (agreed) {
-            call_finish(call);
-        }
         discard(console);
         return;
     }
     console->typed.length = 0;
-    console->stream = (struct stream){.procedure = call->packet.procedure,
-                                      .serial = call->packet.serial,
-                                      .received = received,
-                                      .room = room,
-                                      .closed = closed};
-    console->call = NULL;
-    call_finish(call);
-    stream_open(session, &console->stream);
+    begin(console);
 }
 
 static void ready(struct watch *watch, uint32_t events) {
@@ -147,16 +153,15 @@ static void ready(struct watch *watch, uint32_t events) {
     }
 }
 
-static enum outcome open_console(struct call *call) {
-    static const char request[] = "console\n";
-    struct domain *domain = call->arguments[0].domain;
+static enum outcome not_running(struct call *call) {
+    return call_fail(call, ERROR_OPERATION_INVALID,
+                     "Requested operation is not valid: domain is not running");
+}
 
-    if (!domain->vmm) {
-        return call_fail(call, ERROR_OPERATION_INVALID,
-                         "Requested operation is not valid: domain is not running");
-    }
-    int fd = vmm_connect(domain);
-    if (fd < 0 || send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0) {
+// Carries what is said on the connection, to which the request, where there is one, must be
+// answered first.
+static enum outcome carry(struct call *call, int fd, const char *request) {
+    if (fd < 0 || send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) {
         if (fd >= 0) {
             close(fd);
         }
@@ -166,10 +171,43 @@ static enum outcome open_console(struct call *call) {
     struct console *console = allocate(sizeof(*console));
     *console = (struct console){.watch = {.fd = fd, .ready = ready}, .call = call};
     loop_add(&console->watch, EPOLLIN);
+    if (!*request) {
+        begin(console);
+    }
     return CALL_LATER;
+}
+
+static enum outcome open_console(struct call *call) {
+    const struct domain *domain = call->arguments[0].domain;
+
+    return domain->vmm ? carry(call, vmm_connect(domain), "console\n") : not_running(call);
+}
+
+// The first channel where none is named.
+static enum outcome open_channel(struct call *call) {
+    const struct domain *domain = call->arguments[0].domain;
+    const char *name = call->arguments[1].string;
+
+    if (!domain->vmm || domain->vmm->starting) {
+        return not_running(call);
+    }
+    if (call->arguments[2].u) {
+        return call_fail(call, ERROR_OPERATION_UNSUPPORTED,
+                         "who has a channel open cannot be disconnected");
+    }
+    const struct xml *channel = xml_find(domain->live, "devices/channel");
+    while (channel && name && strcmp(xml_get(channel, "target@name"), name) != 0) {
+        channel = xml_next(channel);
+    }
+    if (!channel) {
+        return call_fail(call, ERROR_INVALID_ARG, "the domain '%s' has no channel '%s'",
+                         domain->name, name ? name : "");
+    }
+    return carry(call, vmm_connect_to(xml_get(channel, "source@path")), "");
 }
 
 const struct procedure console_calls[] = {
     {201, ROLE_OPERATOR, "DOMAIN_OPEN_CONSOLE", "Dou", open_console},
+    {296, ROLE_OPERATOR, "DOMAIN_OPEN_CHANNEL", "Dou", open_channel},
     {0},
 };

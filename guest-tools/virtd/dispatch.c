@@ -136,6 +136,12 @@ static const uint8_t *decode(struct call *call, struct xdr_reader *reader,
         case 'b':
             argument->bytes.data = xdr_get_opaque(reader, &argument->bytes.length);
             break;
+        case 'n':
+            argument->bytes.length = xdr_get_u32(reader);
+            reader->bad |= argument->bytes.length > NUMBERS_MAX;
+            argument->bytes.data =
+                reader->bad ? NULL : xdr_get_fixed(reader, 4 * argument->bytes.length);
+            break;
         case 'L':
             decode_domains(reader, argument);
             break;

@@ -353,6 +353,33 @@ static bool check_consoles(struct xml *devices, struct refusal *refusal) {
     return true;
 }
 
+static bool check_channel(struct xml *channel, struct refusal *refusal) {
+    const char *name = xml_get(channel, "target@name");
+
+    if (!has(channel, "@type", "unix") || !has(channel, "target@type", "virtio") ||
+        !need(channel, "target@name", refusal) || strchr(name, '/') ||
+        (xml_find(channel, "source") && !need(channel, "source@path", refusal))) {
+        return refusal->sentence ||
+               refuse(refusal, ERROR_XML,
+                      "line %u: a <channel type='unix'> has a <target type='virtio'> with a name "
+                      "without '/'",
+                      channel->line);
+    }
+    for (const struct xml *other = xml_next(channel); other; other = xml_next(other)) {
+        if (has(other, "target@name", name)) {
+            return refuse(refusal, ERROR_XML, "line %u: the name '%s' is another channel's too",
+                          other->line, name);
+        }
+    }
+    return true;
+}
+
+static bool check_input(struct xml *input, struct refusal *refusal) {
+    return (!xml_next(input) && xml_get(input, "@type") && xml_get(input, "@bus")) ||
+           refuse(refusal, ERROR_XML, "line %u: one <input type='keyboard' bus='virtio'/>",
+                  input->line);
+}
+
 static bool check_controller(struct xml *controller, struct refusal *refusal) {
     const char *type = xml_get(controller, "@type"), *model = xml_get(controller, "@model");
 
@@ -368,10 +395,9 @@ static bool check_devices(struct xml *domain, struct refusal *refusal) {
     static const struct {
         const char *name;
         bool (*check)(struct xml *device, struct refusal *refusal);
-    } checks[] = {{"disk", check_disk},
-                  {"interface", check_interface},
-                  {"rng", check_rng},
-                  {"controller", check_controller}};
+    } checks[] = {{"disk", check_disk},       {"interface", check_interface},
+                  {"channel", check_channel}, {"input", check_input},
+                  {"rng", check_rng},         {"controller", check_controller}};
 
     set_default(domain, "devices/emulator", options.vmm);
     struct xml *devices = xml_find(domain, "devices");

@@ -76,12 +76,12 @@ static int next_id(void) {
 // Forgets what ran. A transient domain is gone then.
 static void settle(struct domain *domain, unsigned reason, unsigned detail) {
     resources_release(domain);
+    vmm_remove_files(domain);
     xml_free(domain->live);
     domain->live = NULL;
     domain->id = -1;
     domain_set_state(domain, STATE_SHUTOFF, reason);
     store_live(domain);
-    vmm_remove_files(domain);
     event_lifecycle(domain, EVENT_STOPPED, detail);
     if (!domain->config) {
         domain_remove(domain);
@@ -136,6 +136,7 @@ static bool run(struct domain *domain, struct call *call, bool paused, bool repl
 void lifecycle_start(struct domain *domain, struct xml *xml, bool paused, struct call *call,
                      bool reply_domain) {
     domain->live = xml;
+    vmm_name_channels(domain);
     set_id(domain, next_id());
     if (!run(domain, call, paused, reply_domain, 0)) {
         if (call) {

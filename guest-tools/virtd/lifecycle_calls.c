@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Defining, starting, steering and ending domains.
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +205,29 @@ static enum outcome reset(struct call *call) {
     return request(call, "reset", answered);
 }
 
+// Linux's key codes; a client translates names to them.
+static enum outcome send_key(struct call *call) {
+    enum { CODESET_LINUX = 0, HOLD_MS = 100 };
+    const uint32_t codeset = call->arguments[1].u, hold = call->arguments[2].u;
+    const uint8_t *keys = call->arguments[3].bytes.data;
+
+    if (codeset != CODESET_LINUX) {
+        return call_fail(call, ERROR_OPERATION_UNSUPPORTED,
+                         "of key codes only the codeset 'linux' is known");
+    }
+    char *line = print_string("keys %u", hold ? hold : HOLD_MS);
+    for (uint32_t i = 0; i < call->arguments[3].bytes.length; i++) {
+        uint32_t key;
+        memcpy(&key, keys + 4 * i, sizeof(key));
+        char *longer = print_string("%s %u", line, be32toh(key));
+        free(line);
+        line = longer;
+    }
+    enum outcome outcome = request(call, line, answered);
+    free(line);
+    return outcome;
+}
+
 // The event says it too, but perhaps after the answer.
 static void suspended(struct domain *domain, const char *answer, const char *error, void *context) {
     if (answer) {
@@ -259,6 +283,7 @@ const struct procedure lifecycle_calls[] = {
     {34, ROLE_OPERATOR, "DOMAIN_SUSPEND", "D", suspend},
     {35, ROLE_ADMIN, "DOMAIN_UNDEFINE", "D", undefine},
     {196, ROLE_OPERATOR, "DOMAIN_CREATE_WITH_FLAGS", "Du", create_with_flags},
+    {226, ROLE_OPERATOR, "DOMAIN_SEND_KEY", "Duunu", send_key},
     {231, ROLE_ADMIN, "DOMAIN_UNDEFINE_FLAGS", "Du", undefine},
     {234, ROLE_OPERATOR, "DOMAIN_DESTROY_FLAGS", "Du", destroy},
     {245, ROLE_OPERATOR, "DOMAIN_RESET", "Du", reset},

@@ -486,11 +486,6 @@ static enum outcome plug(struct call *call) {
                      "devices cannot be plugged or unplugged; edit the definition and start again");
 }
 
-static enum outcome send_key(struct call *call) {
-    return call_fail(call, ERROR_OPERATION_UNSUPPORTED,
-                     "the machine has no keyboard; type at its console");
-}
-
 const struct procedure resource_calls[] = {
     {8, ROLE_ADMIN, "DOMAIN_ATTACH_DEVICE", "Ds", plug},
     {13, ROLE_ADMIN, "DOMAIN_DETACH_DEVICE", "Ds", plug},
@@ -515,7 +510,6 @@ const struct procedure resource_calls[] = {
     {223, ROLE_MONITOR, "DOMAIN_GET_SCHEDULER_PARAMETERS_FLAGS", "Duu",
      get_scheduler_parameters_flags},
     {225, ROLE_ADMIN, "DOMAIN_PIN_VCPU_FLAGS", "Dubu", pin_vcpu_flags},
-    {226, ROLE_OPERATOR, "DOMAIN_SEND_KEY", "D", send_key},
     {230, ROLE_MONITOR, "DOMAIN_GET_VCPU_PIN_INFO", "Duuu", get_vcpu_pin_info},
     {0},
 };

@@ -65,7 +65,14 @@ static void add_devices(struct arguments *arguments, const struct xml *xml) {
                        print_string("vhost_user=true,socket=%s,mac=%s",
                                     xml_get(device, "source@path"),
                                     xml_get(device, "mac@address")));
+        } else if (strcmp(device->name, "channel") == 0) {
+            add_option(arguments, "--channel",
+                       print_string("name=%s,socket=%s", xml_get(device, "target@name"),
+                                    xml_get(device, "source@path")));
         }
+    }
+    if (xml_find(devices, "input")) {
+        add(arguments, copy_string("--keyboard"));
     }
     const char *source = xml_get(devices, "rng/backend");
     add_option(arguments, "--rng", source ? print_string("src=%s", source) : copy_string("off"));

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "domain.h"
+#include "domain_schema.h"
 #include "lifecycle.h"
 #include "memory.h"
 #include "options.h"
@@ -39,9 +40,29 @@ char *vmm_log_path(const struct domain *domain) {
     return run_path(domain, "log");
 }
 
+void vmm_name_channels(const struct domain *domain) {
+    struct xml *channel = xml_find(domain->live, "devices/channel");
+
+    for (; channel; channel = xml_next(channel)) {
+        if (!xml_get(channel, "source@path")) {
+            char *suffix = print_string("channel.%s", xml_get(channel, "target@name"));
+            char *path = run_path(domain, suffix);
+            xml_set(channel, "source@mode", "bind");
+            xml_set(channel, "source@path", path);
+            schema_sort(channel, "domain/devices/channel");
+            free(path);
+            free(suffix);
+        }
+    }
+}
+
 void vmm_remove_files(const struct domain *domain) {
+    const struct xml *channel = domain->live ? xml_find(domain->live, "devices/channel") : NULL;
     char *socket_path = vmm_socket_path(domain), *log_path = vmm_log_path(domain);
 
+    for (; channel; channel = xml_next(channel)) {
+        unlink(xml_get(channel, "source@path"));
+    }
     unlink(socket_path);
     if (!domain->config) {
         unlink(log_path);
@@ -203,17 +224,23 @@ static void ready(struct watch *watch, uint32_t events) {
 
 // --- connections -------------------------------------------------------------------------------
 
-int vmm_connect(const struct domain *domain) {
+int vmm_connect_to(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char *path = vmm_socket_path(domain);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    free(path);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         close(fd);
         fd = -1;
     }
+    return fd;
+}
+
+int vmm_connect(const struct domain *domain) {
+    char *path = vmm_socket_path(domain);
+    int fd = vmm_connect_to(path);
+
+    free(path);
     return fd;
 }
 

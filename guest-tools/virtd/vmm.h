@@ -39,7 +39,9 @@ struct vmm {
 
 char *vmm_socket_path(const struct domain *domain); // the caller frees it
 char *vmm_log_path(const struct domain *domain);
-// Removes the socket, and the log too where the domain goes.
+// Gives the channels of domain->live that have no path one beside the socket.
+void vmm_name_channels(const struct domain *domain);
+// Removes the sockets, and the log too where the domain goes.
 void vmm_remove_files(const struct domain *domain);
 
 // Starts a monitor for domain->live, at once or in `delay` ms. False: errno says why.
@@ -48,6 +50,7 @@ bool vmm_spawn(struct domain *domain, bool paused, unsigned delay);
 bool vmm_reconnect(struct domain *domain);
 // A new connection to the monitor, -1 with errno.
 int vmm_connect(const struct domain *domain);
+int vmm_connect_to(const char *path); // a socket of its
 // A number in an answer. False: it has no such key.
 bool answer_number(const char *answer, const char *key, uint64_t *value);
 // Queues a request line, without its newline. `done` may be NULL.

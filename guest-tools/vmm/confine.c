@@ -22,6 +22,9 @@ static void allow_devices(struct sandbox *sandbox, const struct options *options
     for (unsigned i = 0; i < options->net_count; i++) {
         sandbox_allow_place(sandbox, options->nets[i].socket, SANDBOX_WRITE);
     }
+    for (unsigned i = 0; i < options->channel_count; i++) {
+        sandbox_allow_place(sandbox, options->channels[i].socket, SANDBOX_MAKE);
+    }
     if (options->rng) {
         sandbox_allow(sandbox, options->rng, SANDBOX_READ);
     }

@@ -14,14 +14,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "console_log.h"
 #include "error.h"
+#include "listener.h"
 #include "statistics.h"
 #include "terminal.h"
 #include "virtio_balloon.h"
+#include "virtio_input.h"
 #include "vm.h"
 
 #define CLIENTS_MAX 16u
@@ -136,6 +137,33 @@ static const char *set_balloon(struct vm *vm, const char *argument, FILE *to) {
     return NULL;
 }
 
+// Milliseconds, then the keys.
+static const char *press_keys(struct vm *vm, const char *argument, FILE *to) {
+    uint16_t keys[KEYS_MAX];
+    unsigned count = 0;
+    char *rest;
+    unsigned long hold = strtoul(argument, &rest, 10);
+
+    (void)to;
+    for (; *rest == ' ' && count < KEYS_MAX; count++) {
+        unsigned long key = strtoul(rest, &rest, 10);
+
+        if (key < 1 || key >= KEYS_END) {
+            return "the keyboard has no such key";
+        }
+        keys[count] = (uint16_t)key;
+    }
+    if (*rest || !count || hold > UINT32_MAX) {
+        return "not a number of milliseconds and from one to 16 keys";
+    }
+    if (!vm->devices.keyboard) {
+        return "the machine has no keyboard";
+    }
+    return virtio_input_type(vm->devices.keyboard, keys, count, (uint32_t)hold)
+               ? NULL
+               : "the guest does not take keys";
+}
+
 static void obey(struct client *client, char *line) {
     static const struct {
         const char *name;
@@ -148,6 +176,7 @@ static void obey(struct client *client, char *line) {
         {"power-button", press_power_button},
         {"reset", reset},
         {"balloon", set_balloon},
+        {"keys", press_keys},
         {"kill", end},
     };
     const char *argument = line + strcspn(line, " "), *refusal = "unknown request";
@@ -326,22 +355,6 @@ static void *run(void *argument) {
     return NULL;
 }
 
-static void listen_at(const char *path) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        fatal("--api-socket %s: the path is too long", path);
-    }
-    memcpy(address.sun_path, path, strlen(path));
-    unlink(path);
-    control.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (control.listener < 0 ||
-        bind(control.listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(control.listener, CLIENTS_MAX) < 0) {
-        fatal_errno("cannot listen at %s", path);
-    }
-}
-
 void control_open(struct options *options) {
     sigset_t all, before;
 
@@ -353,7 +366,7 @@ void control_open(struct options *options) {
     }
     control.options = options;
     control.console_fd = terminal_controller();
-    listen_at(options->api_socket);
+    control.listener = listener_open("--api-socket", options->api_socket, CLIENTS_MAX);
     if (pipe2(control.event_fds, O_CLOEXEC | O_NONBLOCK) < 0) {
         fatal_errno("pipe");
     }

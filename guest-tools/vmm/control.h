@@ -13,6 +13,7 @@
 //   power-button   asks the guest's operating system to shut down
 //   reset          as the reset button
 //   balloon BYTES  what the guest shall have
+//   keys MS CODE…  presses keys (linux/input-event-codes.h) together, for that many milliseconds
 //   kill           ends the machine, without asking the guest
 //   events         from now on lines `event NAME`, between answers too: paused, resumed, reboot,
 //                  panicked (the guest's kernel says so), and as the last one powered-off, crashed

@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUES_MAX     16u
-#define NET_QUEUES_MAX 14u // and the control queue
-#define MTU_MIN        68u // RFC 791
-#define MTU_MAX        65535u
+#define QUEUES_MAX       16u
+#define NET_QUEUES_MAX   14u // and the control queue
+#define MTU_MIN          68u // RFC 791
+#define MTU_MAX          65535u
+#define CHANNEL_NAME_MAX 63u // of libvirt's too
 
 static bool parse_switch(const char *option, const char *key, const char *value) {
     static const char *const yes[] = {"on", "true"}, *const no[] = {"off", "false"};
@@ -148,6 +149,34 @@ void parse_net(struct options *options, char *argument) {
         usage_error("--net: more than %d", OPTIONS_NETS_MAX);
     }
     options->nets[options->net_count++] = net;
+}
+
+void parse_channel(struct options *options, char *argument) {
+    enum { NAME, SOCKET };
+    static char *const keys[] = {"name", "socket", NULL};
+    struct channel_options channel = {.listener = -1};
+    char *value;
+
+    while (*argument) {
+        switch (getsubopt(&argument, keys, &value)) {
+        case NAME:
+            channel.name = parse_text("--channel", "name", value);
+            break;
+        case SOCKET:
+            channel.socket = parse_text("--channel", "socket", value);
+            break;
+        default:
+            usage_error("--channel: '%s' is not known", value);
+        }
+    }
+    if (!channel.name || !channel.socket || strlen(channel.name) > CHANNEL_NAME_MAX) {
+        usage_error("--channel: needs name=NAME, of at most %u bytes, and socket=PATH",
+                    CHANNEL_NAME_MAX);
+    }
+    if (options->channel_count == OPTIONS_CHANNELS_MAX) {
+        usage_error("--channel: more than %d", OPTIONS_CHANNELS_MAX);
+    }
+    options->channels[options->channel_count++] = channel;
 }
 
 void parse_rng(struct options *options, char *argument) {

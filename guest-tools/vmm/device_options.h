@@ -7,5 +7,6 @@
 // Each adds what its argument says to *options; a bad argument is a usage error.
 void parse_disk(struct options *options, char *argument);
 void parse_net(struct options *options, char *argument);
+void parse_channel(struct options *options, char *argument);
 void parse_rng(struct options *options, char *argument);
 void parse_balloon(struct options *options, char *argument);

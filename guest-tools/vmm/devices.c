@@ -7,7 +7,9 @@
 #include "vhost_user.h"
 #include "virtio_balloon.h"
 #include "virtio_block.h"
+#include "virtio_channels.h"
 #include "virtio_console.h"
+#include "virtio_input.h"
 #include "virtio_rng.h"
 #include "vm.h"
 
@@ -16,6 +18,12 @@ void devices_create(struct vm *vm, const struct options *options) {
 
     if (options->console != SERIAL_OFF) {
         devices->console = virtio_console_create(vm, options->console != SERIAL_NULL);
+    }
+    if (options->channel_count) {
+        devices->channels = virtio_channels_create(vm, options);
+    }
+    if (options->keyboard) {
+        devices->keyboard = virtio_input_create(vm);
     }
     for (unsigned i = 0; i < options->disk_count; i++) {
         const struct disk_options *disk = &options->disks[i];
@@ -43,6 +51,12 @@ void devices_create(struct vm *vm, const struct options *options) {
 void devices_destroy(struct devices *devices) {
     if (devices->console) {
         virtio_console_destroy(devices->console);
+    }
+    if (devices->channels) {
+        virtio_channels_destroy(devices->channels);
+    }
+    if (devices->keyboard) {
+        virtio_input_destroy(devices->keyboard);
     }
     for (unsigned i = 0; i < devices->block_count; i++) {
         virtio_block_destroy(devices->blocks[i]);

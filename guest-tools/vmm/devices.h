@@ -8,6 +8,8 @@ struct vm;
 
 struct devices {
     struct virtio_console *console;
+    struct virtio_channels *channels;
+    struct virtio_input *keyboard;
     struct virtio_rng *rng;
     struct virtio_balloon *balloon;
     struct virtio_block *blocks[OPTIONS_DISKS_MAX];

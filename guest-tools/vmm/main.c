@@ -13,6 +13,7 @@
 #include "error.h"
 #include "options.h"
 #include "terminal.h"
+#include "virtio_channels.h"
 #include "vm.h"
 
 static struct vm machine;
@@ -79,6 +80,7 @@ int main(int argc, char **argv) {
     }
     int kvm_fd = open_kvm();
     terminal_open(&options);
+    virtio_channels_listen(&options);
     control_hold();
     control_open(&options);
     do {

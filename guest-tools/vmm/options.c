@@ -34,6 +34,11 @@ static const char usage_text[] =
     "  --net vhost_user=true,socket=PATH[,mac=MAC][,mtu=BYTES][,num_queues=N]\n"
     "                     virtio network interface; num_queues counts both directions (default 2); "
     "repeatable\n"
+    "  --channel name=NAME,socket=PATH\n"
+    "                     a byte stream, /dev/virtio-ports/NAME in a Linux guest, for who connects "
+    "to the\n"
+    "                     Unix socket; repeatable\n"
+    "  --keyboard         a virtio keyboard, on which --api-socket's clients type\n"
     "  --rng src=FILE     where the guest's entropy comes from (default /dev/urandom), off: none\n"
     "  --balloon size=SIZE[,deflate_on_oom=on][,free_page_reporting=on]\n"
     "  --api-socket PATH  where others steer the machine, see control.h; --serial or --console "
@@ -155,7 +160,8 @@ void options_parse(struct options *options, int argc, char **argv) {
         {"rng", required_argument, NULL, 'r'},        {"balloon", required_argument, NULL, 'b'},
         {"api-socket", required_argument, NULL, 'a'}, {"paused", no_argument, NULL, 'p'},
         {"landlock", no_argument, NULL, 'l'},         {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},          {NULL, 0, NULL, 0},
+        {"version", no_argument, NULL, 'V'},          {"channel", required_argument, NULL, 'H'},
+        {"keyboard", no_argument, NULL, 'K'},         {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -192,6 +198,12 @@ void options_parse(struct options *options, int argc, char **argv) {
             break;
         case 'N':
             parse_net(options, optarg);
+            break;
+        case 'K':
+            options->keyboard = true;
+            break;
+        case 'H':
+            parse_channel(options, optarg);
             break;
         case 'r':
             parse_rng(options, optarg);

@@ -13,8 +13,9 @@ enum serial_mode {
     SERIAL_API,  // those who attach through --api-socket
 };
 
-#define OPTIONS_DISKS_MAX 16
-#define OPTIONS_NETS_MAX  8
+#define OPTIONS_DISKS_MAX    16
+#define OPTIONS_NETS_MAX     8
+#define OPTIONS_CHANNELS_MAX 7
 
 struct disk_options {
     const char *path;   // raw image served by this program; NULL where a back end serves the disk
@@ -31,6 +32,11 @@ struct net_options {
     unsigned queues; // of both directions together
 };
 
+struct channel_options {
+    const char *name, *socket;
+    int listener; // where it is bound
+};
+
 struct balloon_options {
     bool present;
     uint64_t bytes; // asked of the guest from the start
@@ -44,7 +50,8 @@ struct options {
     const char *serial_path; // of SERIAL_FILE, of either console
     const char *api_socket;  // NULL: none
     bool paused;             // from the start
-    bool landlock;           // reach nothing but what is named here
+    bool keyboard;
+    bool landlock; // reach nothing but what is named here
     uint64_t memory_bytes;
     unsigned cpus;
     enum serial_mode serial;
@@ -55,6 +62,8 @@ struct options {
     unsigned disk_count;
     struct net_options nets[OPTIONS_NETS_MAX];
     unsigned net_count;
+    struct channel_options channels[OPTIONS_CHANNELS_MAX];
+    unsigned channel_count;
 };
 
 // Prints what is wrong with the command line and exits with status 2.

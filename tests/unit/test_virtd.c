@@ -332,27 +332,45 @@ START_TEST(test_monitor_arguments) {
         "<disk type='vhostuser'><driver queues='2'/><source path='/v'/><target dev='vdb'/></disk>"
         "<interface type='vhostuser'><mac address='52:54:00:00:00:01'/><source "
         "path='/n'/></interface>"
+        "<channel type='unix'><source path='/c'/><target type='virtio' name='a.0'/></channel>"
+        "<input type='keyboard' bus='virtio'/>"
         "<rng model='virtio'><backend model='random'/></rng><memballoon model='virtio' "
         "autodeflate='on'/>"
         "<console type='pty'><target type='virtio'/></console></devices></domain>",
         &code, &sentence);
     ck_assert_msg(xml, "%s", sentence);
-    static const char *const expected[] = {
-        "/bin/vmm",     "--landlock",
-        "--api-socket", "/s",
-        "--kernel",     "/k",
-        "--initrd",     "/i",
-        "--cmdline",    "a b",
-        "--cpus",       "2",
-        "--memory",     "262144K",
-        "--disk",       "path=/d,readonly=on",
-        "--disk",       "vhost_user=true,socket=/v,num_queues=2",
-        "--net",        "vhost_user=true,socket=/n,mac=52:54:00:00:00:01",
-        "--rng",        "src=/dev/urandom",
-        "--balloon",    "size=65536K,deflate_on_oom=on",
-        "--serial",     "null",
-        "--console",    "api",
-        "--paused"};
+    static const char *const expected[] = {"/bin/vmm",
+                                           "--landlock",
+                                           "--api-socket",
+                                           "/s",
+                                           "--kernel",
+                                           "/k",
+                                           "--initrd",
+                                           "/i",
+                                           "--cmdline",
+                                           "a b",
+                                           "--cpus",
+                                           "2",
+                                           "--memory",
+                                           "262144K",
+                                           "--disk",
+                                           "path=/d,readonly=on",
+                                           "--disk",
+                                           "vhost_user=true,socket=/v,num_queues=2",
+                                           "--net",
+                                           "vhost_user=true,socket=/n,mac=52:54:00:00:00:01",
+                                           "--channel",
+                                           "name=a.0,socket=/c",
+                                           "--keyboard",
+                                           "--rng",
+                                           "src=/dev/urandom",
+                                           "--balloon",
+                                           "size=65536K,deflate_on_oom=on",
+                                           "--serial",
+                                           "null",
+                                           "--console",
+                                           "api",
+                                           "--paused"};
     char **arguments = monitor_arguments(xml, "/s", true);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
         ck_assert_str_eq(arguments[i], expected[i]);

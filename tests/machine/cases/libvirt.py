@@ -272,7 +272,8 @@ def refusals(test, daemon, client):
     client.expect("already active", "start", "good", status=1)
     client.expect("not running", "shutdown", "missing", status=1)
     client.expect("cannot be plugged", "attach-disk", "good", "/tmp/x", "vdb", status=1)
-    client.expect("no keyboard", "send-key", "good", "1", status=1)
+    client.expect("unknown request", "send-key", "good", "1", status=1)  # as the stand-in says
+    client.expect("only the codeset 'linux'", "send-key", "good", "--codeset", "usb", "1", status=1)
     client.expect("cannot be plugged", "setvcpus", "good", "1", status=1)
     client.expect("more than the maximum", "setmem", "good", "1G", status=1)
     client.expect("unknown procedure|not supported", "snapshot-create", "good", status=1)
@@ -346,6 +347,34 @@ def type_at_console(client, name, typed, wanted):
     client.run(PYTHON, "-c", CONSOLE, client.uri, name, typed, wanted)
 
 
+CHANNEL = """
+import sys
+import libvirt
+stream = (connection := libvirt.open(sys.argv[1])).newStream(0)
+connection.lookupByName(sys.argv[2]).openChannel(sys.argv[3], stream, 0)
+stream.send(b"from outside\\n")
+seen = b""
+while b"\\n" not in seen:
+    seen += stream.recv(1024)
+print(seen.decode())
+"""
+
+
+def check_channel(client, name, channel):
+    """Bytes of a program outside to one of the guest's, and back."""
+    # A port that nobody outside has open reads as ended.
+    type_at_console(client, name, f"/etc/ports; (exec 3<>/dev/virtio-ports/{channel}; until read x <&3; do sleep 1; done; "
+                                  "echo guest has $x >&3)& echo open$((6*7))", "open42")
+    answer = client.run(PYTHON, "-c", CHANNEL, client.uri, name, channel)
+    client.test.check("guest has from outside" in answer, f"through the channel came: {answer}")
+
+
+def check_keyboard(client, name):
+    """Alt, SysRq and H together: the guest's kernel prints what it could do."""
+    client.virsh("send-key", name, "KEY_LEFTALT", "KEY_SYSRQ", "KEY_H")
+    type_at_console(client, name, "echo help$(dmesg | grep -c 'sysrq: HELP')", "help1")
+
+
 def check_host(client):
     client.expect("Running hypervisor: QEMU", "version")
     client.expect("qemu", "uri")
@@ -403,13 +432,17 @@ def scrape(client, name):
 def virsh_on_ashlar(test):
     with Machine(test, ("prometheus-libvirt-exporter",)) as client:
         check_host(client)
-        client.define("guest", memory=160)
+        client.define("guest", memory=160,
+                      devices="    <channel type='unix'><target type='virtio' name='org.ashlar.0'/></channel>\n"
+                              "    <input type='keyboard' bus='virtio'/>\n")
         client.virsh("start", "guest")
         events = connected_events(client, "guest")
         try:
             type_at_console(client, "guest", "echo typed$((6*7))", "typed42")
             type_at_console(client, "guest", "", "typed42")  # attached again: what it showed before
             check_inspection(client, "guest")
+            check_channel(client, "guest", "org.ashlar.0")
+            check_keyboard(client, "guest")
             scrape(client, "guest")
             client.virsh("suspend", "guest")
             client.expect("^paused", "domstate", "guest")
