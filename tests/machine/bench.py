@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`make bench`: what the KVM API costs, and what requests to a disk and frames of a network cost through the driver
-domain. HOST=linux runs the same programs on Linux's own KVM in the same machine, with its default mitigations."""
+domain. HOST=linux runs the same programs, and QEMU, on Linux's own KVM in the same machine, with its default
+mitigations."""
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -14,6 +17,16 @@ import linux_host
 import run
 import session
 
+# Its firmware, and what starts a kernel there.
+QEMU_DATA = ["/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/linuxboot_dma.bin", "/usr/share/qemu/kvmvapic.bin"]
+
+
+def qemu_files():
+    """QEMU with its libraries and data."""
+    qemu = shutil.which("qemu-system-x86_64")
+    libraries = subprocess.run(["ldd", qemu], capture_output=True, text=True, check=True).stdout
+    return [qemu, *re.findall(r"(/\S+) \(0x", libraries), *QEMU_DATA]
+
 
 def io_files(out, directory):
     """What the I/O bench finds beside itself: the guest's initrd has the measuring program added."""
@@ -23,7 +36,8 @@ def io_files(out, directory):
     with open(os.path.join(out, "guest/initrd.img"), "rb") as source, open(initrd, "wb") as target:
         content = source.read()
         target.write(content + b"\0" * (-len(content) % 512) + extra.bytes())
-    return [initrd] + [os.path.join(out, name) for name in ("guest/vmlinuz", "bin/drivers", "bin/vmm")]
+    peer = qemu_files() if run.setting("HOST") == "linux" else []
+    return [initrd, *peer] + [os.path.join(out, name) for name in ("guest/vmlinuz", "bin/drivers", "bin/vmm")]
 
 
 def make_image(directory, kind, out, program, files):

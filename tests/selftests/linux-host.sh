@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Fetches the reference host, Debian's cloud kernel: linux-host.sh OUT_DIR writes vmlinuz and the
-# modules of its KVM. Does nothing where they are newer than this script.
+# modules of its KVM and of its bridge. Does nothing where they are newer than this script.
 set -eu
 
 out=${1:?usage: linux-host.sh OUT_DIR}
@@ -24,5 +24,6 @@ if ! apt-get -qq download "$kernel" 2>download.log; then
     fi
 fi
 dpkg-deb -x ./*.deb root
-find root -name irqbypass.ko -o -name 'kvm*.ko' | xargs -I{} cp {} "$out"
+find root -name irqbypass.ko -o -name 'kvm*.ko' -o -name llc.ko -o -name stp.ko \
+    -o -name bridge.ko -o -name tun.ko | xargs -I{} cp {} "$out"
 cp root/boot/vmlinuz-* "$out/vmlinuz"
