@@ -26,7 +26,7 @@
 #define EVENTS_MAX   (INT32_MAX / (int)sizeof(struct epoll_event))
 #define MILLISECOND  1000000ull
 #define PRIVATE_BITS (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
-#define ALWAYS       (EPOLLERR | EPOLLHUP)
+#define ALWAYS       (EPOLLERR | EPOLLHUP) // asked for or not
 #define EXCLUSIVE_BITS                                                                             \
     (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
 
@@ -106,7 +106,7 @@ static void item_woken(struct waiter *waiter, unsigned events) {
     uint32_t wanted = __atomic_load_n(&item->events, __ATOMIC_RELAXED);
     if (!(wanted & ~PRIVATE_BITS))
         return;
-    if (!events || events & (wanted | ALWAYS))
+    if (!events || events & wanted)
         mark_ready(item);
 }
 
@@ -137,7 +137,7 @@ static void table_add(struct poll_table *table, struct wait_queue *queue) {
 static unsigned item_poll(struct epoll_item *item, struct poll_table *table) {
     if (!(item->events & ~PRIVATE_BITS))
         return 0;
-    return file_poll(item->file, table) & (item->events | ALWAYS);
+    return file_poll(item->file, table) & item->events;
 }
 
 // epoll->lock held. After it no callback of the item runs.
@@ -191,7 +191,7 @@ static int item_add(struct epoll *epoll, struct file *file, int fd, const struct
     item->epoll = epoll;
     item->file = file;
     item->fd = fd;
-    item->events = event->events;
+    item->events = event->events | ALWAYS;
     item->data = event->data;
     list_init(&item->ready_node);
     list_push_back(bucket(epoll, fd), &item->node);
@@ -199,13 +199,12 @@ static int item_add(struct epoll *epoll, struct file *file, int fd, const struct
     list_push_back(&file->watchers, &item->file_node);
     spin_unlock(&watchers_lock);
     struct item_table table = {.table.add = table_add, .item = item};
-    // Registered whatever the events are: EPOLL_CTL_MOD may ask for some later.
-    unsigned found = file_poll(file, &table.table) & (item->events | ALWAYS);
+    unsigned found = file_poll(file, &table.table) & item->events;
     if (table.out_of_memory) {
         item_remove(item);
         return -ENOMEM;
     }
-    if (found && item->events & ~PRIVATE_BITS)
+    if (found)
         mark_ready(item);
     return 0;
 }
@@ -215,7 +214,7 @@ static int item_modify(struct epoll_item *item, const struct epoll_event *event)
     if (event->events & EPOLLEXCLUSIVE || item->events & EPOLLEXCLUSIVE)
         return -EINVAL;
     item->data = event->data;
-    __atomic_store_n(&item->events, event->events, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&item->events, event->events | ALWAYS, __ATOMIC_SEQ_CST);
     if (item_poll(item, NULL))
         mark_ready(item);
     return 0;

@@ -79,6 +79,17 @@ START_TEST(one_shot) {
 }
 END_TEST
 
+START_TEST(hang_up_comes_unasked) {
+    int ends[2];
+    ck_assert_int_eq(CALL(sys_pipe2, (uintptr_t)ends, 0), 0);
+    ck_assert_int_eq(add(epoll, ends[0], 0, 3), 0);
+    ck_assert_int_eq(look(epoll), 0);
+    ck_assert_int_eq(CALL(sys_close, ends[1]), 0);
+    ck_assert_int_eq(look(epoll), 1);
+    ck_assert_uint_eq(found[0].events, EPOLLHUP);
+}
+END_TEST
+
 START_TEST(waits) {
     ck_assert_int_eq(add(epoll, counter, EPOLLIN, 0), 0);
     fake_on_wait(signal_counter);
@@ -163,6 +174,7 @@ Suite *epoll_suite(void) {
     tcase_add_test(cases, level);
     tcase_add_test(cases, edge);
     tcase_add_test(cases, one_shot);
+    tcase_add_test(cases, hang_up_comes_unasked);
     tcase_add_test(cases, waits);
     tcase_add_test(cases, fair_with_few_slots);
     tcase_add_test(cases, nesting);
