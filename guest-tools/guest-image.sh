@@ -84,9 +84,7 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 # What the buses have found names its driver; PCI's drivers bring a bus of their own.
 for bus in pci virtio; do
-    for device in /sys/bus/$bus/devices/*; do
-        [ -e "$device/driver" ] || modprobe -q "$(cat "$device/modalias")" 2>/dev/null
-    done
+    modprobe -qa $(cat /sys/bus/$bus/devices/*/modalias 2>/dev/null) 2>/dev/null
 done
 END
 # A virtio console's ports, by their names, which come a little after the device.
