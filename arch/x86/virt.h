@@ -11,6 +11,7 @@
 #include <linux/kvm.h>
 #include "arch/x86/context.h"
 #include "arch/x86/guest/cpuid.h"
+#include "arch/x86/guest/decoder.h"
 #include "arch/x86/guest/guest_walk.h"
 #include "arch/x86/guest/lapic.h"
 #include "arch/x86/guest/msr.h"
@@ -70,6 +71,16 @@ enum virt_attention { // bits of virt_vcpu.attention, set by any CPU; core handl
     ATTENTION_WRITE_LOG = 1 << 12,  // whether writes are logged has changed
 };
 
+// What fetching an instruction and running it in software begin with.
+struct virt_state {
+    struct guest_paging paging;
+    uint64_t rip, rsp;
+    uint64_t code_base; // of CS, from the back end
+    uint64_t code_linear;
+    bool code_long, code_32; // CS.L, CS.D
+    enum code_mode code_mode;
+};
+
 // A vCPU's register state and models. Embedded in core's struct vcpu. Touched by the vCPU's own
 // thread (or whoever holds the vCPU while it is not running), except what is marked _Atomic and the
 // lapic's posting functions.
@@ -112,6 +123,9 @@ struct virt_vcpu {
     // Set by core: guest-physical memory, for what the processor would read itself (PAE PDPTEs).
     // False: no memory. NULL: none.
     bool (*read_physical)(struct virt_vcpu *vcpu, uint64_t gpa, void *data, uint32_t size);
+    // Set by core: reads the instruction at RIP, see guest_memory_fetch.
+    unsigned (*fetch)(struct virt_vcpu *vcpu, const struct virt_state *state, unsigned access,
+                      uint8_t *bytes, struct guest_exception *exception);
     // Set by core: the guest has written the page of gpa, logged by the processor.
     void (*note_write)(struct virt_vcpu *vcpu, uint64_t gpa);
     bool interrupt_window_requested; // without irqchip: leave with VIRT_EXIT_INTERRUPT_WINDOW as
@@ -203,6 +217,8 @@ struct virt_ops {
     uint64_t (*get)(struct virt_vcpu *vcpu, enum backend_register which);
     // Without checks; what hardware needs with it follows (EFER.LMA after CR0, TLB, intercepts).
     void (*set)(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value);
+    // All of *state that is not said with virt_get_state to be that function's.
+    void (*get_state)(struct virt_vcpu *vcpu, struct virt_state *state);
     // By the numbers of enum segment_register; 6 TR, 7 LDTR.
     void (*get_segment)(struct virt_vcpu *vcpu, unsigned segment_register,
                         struct kvm_segment *segment);
@@ -259,7 +275,8 @@ int virt_set_sregs(struct virt_vcpu *vcpu, const struct kvm_sregs *sregs);
 // RFLAGS without the TF of a debugger that steps the guest.
 uint64_t virt_get_rflags(struct virt_vcpu *vcpu);
 void virt_set_rflags(struct virt_vcpu *vcpu, uint64_t rflags);
-void virt_get_paging(struct virt_vcpu *vcpu, struct guest_paging *paging); // for guest_walk
+// Itself sets what CPUID says of paging, and code_linear and code_mode.
+void virt_get_state(struct virt_vcpu *vcpu, struct virt_state *state);
 // The task priority's class, wherever it is kept. cr8 <= 15.
 static inline uint64_t virt_get_cr8(const struct virt_vcpu *vcpu) {
     return vcpu->irqchip ? lapic_get_cr8(&vcpu->lapic) : vcpu->cr8;

@@ -2,6 +2,7 @@
 // A vCPU's guest memory: by guest-physical address, and by guest-linear address through page walks.
 #include "core/kvm/guest_memory.h"
 #include <asm/errno.h>
+#include "arch/x86/mm/user_access.h"
 #include "core/kvm/memslot.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/page.h"
@@ -53,63 +54,65 @@ int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uin
     return vcpu_exchange_slot(vcpu, &slot, gpa, old_value, new_value, size, exchanged);
 }
 
-// One walk: the slot that held the last table, which most often holds the next.
-struct table_reader {
+// Reads of one moment: the slot that was read last most often holds what is read next.
+struct slot_reader {
     struct vcpu *vcpu;
     struct memslot slot;
 };
 
-static bool walk_read(void *context, uint64_t gpa, void *data, uint32_t size) {
-    struct table_reader *reader = context;
+// NULL: no memory.
+static const void *find_user(struct slot_reader *reader, uint64_t gpa) {
     struct memslot *slot = &reader->slot;
     gpa |= vcpu_space(reader->vcpu);
     if (gpa - slot->gpa >= slot->size && !memslot_find(reader->vcpu->vm, gpa, slot))
-        return false;
-    return !copy_from_user(data, memslot_user(slot, gpa), size);
+        return NULL;
+    return (const void *)(uintptr_t)memslot_user(slot, gpa);
+}
+
+static bool walk_read(void *context, uint64_t gpa, void *data, uint32_t size) {
+    const void *user = find_user(context, gpa);
+    return user && !(size == 8 ? user_access_load_64(data, user) : user_access_load_32(data, user));
 }
 
 static bool walk_exchange(void *context, uint64_t gpa, uint64_t old_value, uint64_t new_value,
                           uint32_t size) {
-    struct vcpu *vcpu = ((struct table_reader *)context)->vcpu;
+    struct vcpu *vcpu = ((struct slot_reader *)context)->vcpu;
     bool exchanged;
     return !vcpu_exchange_guest(vcpu, gpa | vcpu_space(vcpu), old_value, new_value, size,
                                 &exchanged) &&
            exchanged;
 }
 
-static int walk(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
-                unsigned access, struct guest_translation *translation,
-                struct guest_exception *exception) {
+static int walk(struct slot_reader *reader, const struct guest_paging *paging, uint64_t linear,
+                unsigned access, uint64_t *gpa, struct guest_exception *exception) {
     static const struct guest_walk_ops ops = {.read = walk_read, .exchange = walk_exchange};
-    struct table_reader reader = {.vcpu = vcpu};
-    return guest_walk(paging, &ops, &reader, linear, access, translation, exception);
-}
-
-static int translate(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
-                     unsigned access, uint64_t *gpa, struct guest_exception *exception) {
     struct guest_translation translation;
-    int error = walk(vcpu, paging, linear, access, &translation, exception);
+    int error = guest_walk(paging, &ops, reader, linear, access, &translation, exception);
     if (!error)
         *gpa = translation.gpa;
     return error;
 }
 
-int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, uint64_t *gpa,
-                           struct guest_exception *exception) {
-    struct guest_paging paging;
-    virt_get_paging(&vcpu->virt, &paging);
-    return translate(vcpu, &paging, linear, access, gpa, exception);
+int guest_memory_translate(struct vcpu *vcpu, const struct virt_state *state, uint64_t linear,
+                           unsigned access, uint64_t *gpa, struct guest_exception *exception) {
+    struct slot_reader reader = {.vcpu = vcpu};
+    return walk(&reader, &state->paging, linear, access, gpa, exception);
 }
 
-unsigned guest_memory_fetch(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
-                            uint8_t *bytes, unsigned size, struct guest_exception *exception) {
+unsigned guest_memory_fetch(struct virt_vcpu *virt_vcpu, const struct virt_state *state,
+                            unsigned access, uint8_t bytes[INSTRUCTION_MAX],
+                            struct guest_exception *exception) {
+    struct slot_reader reader = {.vcpu = vcpu_of(virt_vcpu)};
     unsigned done = 0;
-    while (done < size) {
-        uint64_t gpa, left = PAGE_SIZE - ((linear + done) & ~PAGE_MASK);
-        unsigned piece = left < size - done ? (unsigned)left : size - done;
-        if (translate(vcpu, paging, linear + done, GUEST_FETCH, &gpa, exception))
+    while (done < INSTRUCTION_MAX) {
+        uint64_t gpa, linear = state->code_linear + done;
+        unsigned piece = INSTRUCTION_MAX - done, left = PAGE_SIZE - (linear & ~PAGE_MASK);
+        if (left < piece)
+            piece = left;
+        if (walk(&reader, &state->paging, linear, GUEST_FETCH | access, &gpa, exception))
             break;
-        if (vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), bytes + done, piece))
+        const void *user = find_user(&reader, gpa);
+        if (!user || user_access_copy(bytes + done, user, piece))
             break;
         done += piece;
     }
@@ -117,13 +120,14 @@ unsigned guest_memory_fetch(struct vcpu *vcpu, const struct guest_paging *paging
 }
 
 int guest_translate(struct vcpu *vcpu, struct kvm_translation *translation) {
-    struct guest_paging paging;
-    struct guest_translation result;
     struct guest_exception exception;
-    virt_get_paging(&vcpu->virt, &paging);
-    translation->valid = !walk(vcpu, &paging, translation->linear_address,
-                               GUEST_NO_CHECK | GUEST_NO_SET_AD, &result, &exception);
-    translation->physical_address = translation->valid ? result.gpa : ~0ull;
+    struct virt_state state;
+    uint64_t gpa = 0;
+    virt_get_state(&vcpu->virt, &state);
+    translation->valid =
+        !guest_memory_translate(vcpu, &state, translation->linear_address,
+                                GUEST_NO_CHECK | GUEST_NO_SET_AD, &gpa, &exception);
+    translation->physical_address = translation->valid ? gpa : ~0ull;
     translation->writeable = 1;
     translation->usermode = 0;
     return 0;

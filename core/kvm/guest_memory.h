@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <linux/kvm.h>
-#include "arch/x86/guest/guest_exception.h"
-#include "arch/x86/guest/guest_walk.h"
+#include "arch/x86/guest/decoder.h"
+#include "arch/x86/virt.h"
 
 struct memslot;
 struct vcpu;
@@ -22,12 +22,13 @@ int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uin
 int vcpu_exchange_slot(struct vcpu *vcpu, const struct memslot *slot, uint64_t gpa,
                        uint64_t old_value, uint64_t new_value, uint32_t size, bool *exchanged);
 
-// Guest-physical address of linear for access (enum guest_access). 0, or -1 with the exception to
-// raise.
-int guest_memory_translate(struct vcpu *vcpu, uint64_t linear, unsigned access, uint64_t *gpa,
-                           struct guest_exception *exception);
-// Reads up to size bytes of code at linear, with what virt_get_paging gave; returns how many could
+// Guest-physical address of linear in that state for access (enum guest_access). 0, or -1 with the
+// exception to raise.
+int guest_memory_translate(struct vcpu *vcpu, const struct virt_state *state, uint64_t linear,
+                           unsigned access, uint64_t *gpa, struct guest_exception *exception);
+// virt_vcpu.fetch: the bytes at RIP in that state, access as guest_walk's; returns how many could
 // be had (0: *exception says why).
-unsigned guest_memory_fetch(struct vcpu *vcpu, const struct guest_paging *paging, uint64_t linear,
-                            uint8_t *bytes, unsigned size, struct guest_exception *exception);
+unsigned guest_memory_fetch(struct virt_vcpu *virt_vcpu, const struct virt_state *state,
+                            unsigned access, uint8_t bytes[INSTRUCTION_MAX],
+                            struct guest_exception *exception);
 int guest_translate(struct vcpu *vcpu, struct kvm_translation *translation); // KVM_TRANSLATE

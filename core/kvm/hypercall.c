@@ -147,14 +147,11 @@ int hypercall_complete(struct vcpu *vcpu) {
 bool hypercall_fix(struct vcpu *vcpu, const uint8_t *bytes, unsigned count) {
     const uint8_t ours = virt->hypercall_opcode, other = ours ^ 0xc1 ^ 0xd9; // VMCALL, VMMCALL
     struct guest_exception exception;
-    struct kvm_segment cs;
-    uint64_t gpa, rip = virt->get(&vcpu->virt, BACKEND_RIP);
+    uint64_t gpa, linear = vcpu->state.code_linear + 2; // of the one byte that differs
     if (count < 3 || bytes[0] != 0x0f || bytes[1] != 0x01 || bytes[2] != other ||
         (vcpu->vm->virt.disabled_quirks & KVM_X86_QUIRK_FIX_HYPERCALL_INSN))
         return false;
-    virt->get_segment(&vcpu->virt, SEG_CS, &cs);
-    uint64_t linear = (cs.l ? rip : (uint32_t)(cs.base + rip)) + 2; // of the one byte that differs
-    if (!guest_memory_translate(vcpu, linear, GUEST_WRITE, &gpa, &exception))
+    if (!guest_memory_translate(vcpu, &vcpu->state, linear, GUEST_WRITE, &gpa, &exception))
         return !vcpu_write_guest(vcpu, gpa | vcpu_space(vcpu), &ours, 1);
     virt_raise(&vcpu->virt, &exception);
     return true;

@@ -188,6 +188,7 @@ static int alloc_pages(struct vcpu *vcpu, const struct vm *vm) {
         vcpu->run = page_to_virtual(vcpu->run_pages[0]);
     if (whole)
         vcpu->port_data = page_to_virtual(vcpu->run_pages[1]);
+    vcpu_emulate_init(vcpu);
     return whole ? 0 : -ENOMEM;
 }
 
@@ -200,6 +201,7 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     state->vm = &vm->virt;
     state->events.user_interrupt = -1;
     state->read_physical = read_physical;
+    state->fetch = guest_memory_fetch;
     state->note_write = note_write;
     state->irqchip = vm->irqchip.mode != IRQCHIP_NONE;
     state->tsc_khz = vm->default_tsc_khz;

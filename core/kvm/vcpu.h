@@ -53,8 +53,10 @@ struct vcpu {
     struct thread *waiting_thread; // inside KVM_RUN, in want of a CPU; under vm->yield_lock
     struct list waiting_node;      // in vm->preempted
     struct emulation emulation;
-    bool mmio_known;    // exit.stage2 says where the emulated operand's page is
-    struct timer timer; // local APIC timer
+    struct virt_state state; // as emulation began with it
+    bool mmio_known;         // exit.stage2 says where the emulated operand's page is
+    bool mmio_unbacked;      // and that it is no memory for such an access
+    struct timer timer;      // local APIC timer
     uint8_t *lapic_page;
     struct kvm_cpuid_entry2 *cpuid_entries;
     uint64_t clock_gpa;   // MSR_KVM_SYSTEM_TIME, bit 0: enabled
@@ -82,6 +84,7 @@ void vcpu_attend(struct vcpu *vcpu, uint32_t attention);
 
 // Emulation (vcpu_emulate.c). EXIT_TO_USER: kvm_run is filled; RESUME: go on.
 enum vcpu_next { VCPU_EXIT_TO_USER = 0, VCPU_RESUME = 1 };
+void vcpu_emulate_init(struct vcpu *vcpu); // once, when port_data is there
 int vcpu_emulate(struct vcpu *vcpu);
 int vcpu_emulate_continue(struct vcpu *vcpu); // user space has finished an access
 int vcpu_undefined(struct vcpu *vcpu);        // VIRT_EXIT_UNDEFINED

@@ -2,6 +2,7 @@
 // Instructions the hardware could not finish: MMIO and string I/O, run by the emulator over the
 // VM's memory and devices.
 #include <asm/errno.h>
+#include "arch/x86/guest/vcpu_registers.h"
 #include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/hypercall.h"
@@ -15,8 +16,6 @@
 #include "core/mm/user_copy.h"
 #include "core/string.h"
 
-#define EFER_LMA (1ull << 10)
-
 // The exit has told where the instruction's memory operand is: no walk for that page.
 static int emulation_translate(void *context, uint64_t linear, unsigned access, uint64_t *gpa,
                                struct guest_exception *exception) {
@@ -26,34 +25,43 @@ static int emulation_translate(void *context, uint64_t linear, unsigned access, 
         *gpa = (vcpu->exit.stage2.gpa & PAGE_MASK) | (linear & ~PAGE_MASK);
         return 0;
     }
-    return guest_memory_translate(vcpu, linear, access, gpa, exception);
+    return guest_memory_translate(vcpu, &vcpu->state, linear, access, gpa, exception);
+}
+
+// The slot of an access; false: none, as the exit may have found out already.
+static bool find_slot(struct vcpu *vcpu, uint64_t gpa, bool write, struct memslot *slot) {
+    if (vcpu->mmio_unbacked && !((gpa ^ vcpu->exit.stage2.gpa) & PAGE_MASK) &&
+        write == vcpu->exit.stage2.write)
+        return false;
+    return memslot_find(vcpu->vm, gpa | vcpu_space(vcpu), slot) &&
+           !(write && (slot->flags & KVM_MEM_READONLY));
 }
 
 // One look at the slots an access: they may change while it goes on, but not what it is.
 static enum emulated_access emulation_read(void *context, uint64_t gpa, void *data, uint32_t size) {
     struct vcpu *vcpu = context;
-    uint64_t space = vcpu_space(vcpu);
     struct memslot slot;
     if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa) && size <= 8) {
         lapic_mmio_read(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
         return ACCESS_DONE;
     }
-    if (memslot_find(vcpu->vm, gpa | space, &slot))
-        return copy_from_user(data, memslot_user(&slot, gpa | space), size) ? ACCESS_FAILED
-                                                                            : ACCESS_DONE;
+    if (find_slot(vcpu, gpa, false, &slot))
+        return copy_from_user(data, memslot_user(&slot, gpa | vcpu_space(vcpu)), size)
+                   ? ACCESS_FAILED
+                   : ACCESS_DONE;
     return irqchip_mmio(vcpu->vm, gpa, size, false, data) ? ACCESS_DONE : ACCESS_MMIO;
 }
 
 static enum emulated_access emulation_write(void *context, uint64_t gpa, const void *data,
                                             uint32_t size) {
     struct vcpu *vcpu = context;
-    uint64_t space = vcpu_space(vcpu);
     struct memslot slot;
     if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa) && size <= 8) {
         lapic_mmio_write(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
         return ACCESS_DONE;
     }
-    if (memslot_find(vcpu->vm, gpa | space, &slot) && !(slot.flags & KVM_MEM_READONLY)) {
+    if (find_slot(vcpu, gpa, true, &slot)) {
+        uint64_t space = vcpu_space(vcpu);
         if (copy_to_user(memslot_user(&slot, gpa | space), data, size))
             return ACCESS_FAILED;
         memslot_mark_dirty(vcpu, gpa | space, size);
@@ -73,11 +81,11 @@ static enum emulated_access emulation_write(void *context, uint64_t gpa, const v
 static enum emulated_access emulation_exchange(void *context, uint64_t gpa, uint64_t old_value,
                                                uint64_t new_value, uint32_t size, bool *exchanged) {
     struct vcpu *vcpu = context;
-    uint64_t space = vcpu_space(vcpu);
     struct memslot slot;
-    if (!memslot_find(vcpu->vm, gpa | space, &slot) || (slot.flags & KVM_MEM_READONLY))
+    if (!find_slot(vcpu, gpa, true, &slot))
         return ACCESS_MMIO;
-    return vcpu_exchange_slot(vcpu, &slot, gpa | space, old_value, new_value, size, exchanged)
+    gpa |= vcpu_space(vcpu);
+    return vcpu_exchange_slot(vcpu, &slot, gpa, old_value, new_value, size, exchanged)
                ? ACCESS_FAILED
                : ACCESS_DONE;
 }
@@ -134,19 +142,25 @@ static const struct emulation_ops emulation_ops = {
 };
 
 static void store_registers(struct vcpu *vcpu) {
-    struct emulation *emulation = &vcpu->emulation;
-    memcpy(vcpu->virt.gpr, emulation->gpr, sizeof(vcpu->virt.gpr));
-    virt->set(&vcpu->virt, BACKEND_RSP, emulation->gpr[4]);
-    virt->set(&vcpu->virt, BACKEND_RIP, emulation->rip);
-    virt_set_rflags(&vcpu->virt, emulation->rflags);
+    const struct emulation *emulation = &vcpu->emulation;
+    const struct virt_state *state = &vcpu->state;
+    if (vcpu->virt.gpr[GPR_RSP] != state->rsp)
+        virt->set(&vcpu->virt, BACKEND_RSP, vcpu->virt.gpr[GPR_RSP]);
+    if (emulation->rip != state->rip)
+        virt->set(&vcpu->virt, BACKEND_RIP, emulation->rip);
+    if (emulation->rflags != state->paging.rflags)
+        virt_set_rflags(&vcpu->virt, emulation->rflags);
 }
 
 static void load_registers(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
-    memcpy(emulation->gpr, vcpu->virt.gpr, sizeof(emulation->gpr));
-    emulation->gpr[4] = virt->get(&vcpu->virt, BACKEND_RSP);
-    emulation->rip = virt->get(&vcpu->virt, BACKEND_RIP);
-    emulation->rflags = virt_get_rflags(&vcpu->virt);
+    const struct virt_state *state = &vcpu->state;
+    virt_get_state(&vcpu->virt, &vcpu->state);
+    vcpu->virt.gpr[GPR_RSP] = state->rsp; // elsewhere not kept there
+    emulation->rip = state->rip;
+    emulation->rflags = state->paging.rflags;
+    emulation->cr0 = state->paging.cr0;
+    emulation->cr4 = state->paging.cr4;
 }
 
 static void commit(struct vcpu *vcpu) {
@@ -154,23 +168,10 @@ static void commit(struct vcpu *vcpu) {
     virt->set_interrupt_shadow(&vcpu->virt, 0);
 }
 
-static enum code_mode code_mode(const struct kvm_segment *cs, bool long_mode) {
-    if (long_mode && cs->l)
-        return CODE_64;
-    return cs->db ? CODE_32 : CODE_16;
-}
-
 // Up to 15 bytes at RIP. 0 with an exception, or without one where no memory is.
-static unsigned fetch(struct vcpu *vcpu, const struct guest_paging *paging, enum code_mode *mode,
-                      uint8_t *bytes, struct guest_exception *exception) {
-    uint64_t rip = vcpu->emulation.rip;
-    struct kvm_segment cs;
-    virt->get_segment(&vcpu->virt, SEG_CS, &cs);
-    *mode = code_mode(&cs, paging->efer & EFER_LMA);
-    uint64_t linear = *mode == CODE_64 ? rip : (uint32_t)(cs.base + rip);
+static unsigned fetch(struct vcpu *vcpu, uint8_t *bytes, struct guest_exception *exception) {
     unsigned count = virt->instruction_bytes ? virt->instruction_bytes(&vcpu->virt, bytes) : 0;
-    return count ? count
-                 : guest_memory_fetch(vcpu, paging, linear, bytes, INSTRUCTION_MAX, exception);
+    return count ? count : guest_memory_fetch(&vcpu->virt, &vcpu->state, 0, bytes, exception);
 }
 
 // An unprivileged program of the guest must not stop the guest: it gets #UD, unless user space
@@ -179,15 +180,12 @@ static unsigned fetch(struct vcpu *vcpu, const struct guest_paging *paging, enum
 static int fail(struct vcpu *vcpu) {
     struct kvm_run *run = vcpu->run;
     struct guest_exception exception = {.vector = GUEST_UD};
-    struct guest_paging paging;
     uint8_t bytes[INSTRUCTION_MAX];
-    enum code_mode mode;
-    if (vcpu->emulation.cpl && !vcpu->vm->exit_on_emulation_failure) {
+    if (vcpu->state.paging.cpl && !vcpu->vm->exit_on_emulation_failure) {
         virt_raise(&vcpu->virt, &exception);
         return VCPU_RESUME;
     }
-    virt_get_paging(&vcpu->virt, &paging);
-    unsigned count = fetch(vcpu, &paging, &mode, bytes, &exception);
+    unsigned count = fetch(vcpu, bytes, &exception);
     run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
     run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
     run->emulation_failure.ndata = count ? 3 : 1;
@@ -200,6 +198,10 @@ static int fail(struct vcpu *vcpu) {
 
 // User space sees the registers between two iterations, and may change them.
 static int wait_for_user(struct vcpu *vcpu) {
+    if (vcpu->emulation.complete) {
+        commit(vcpu);
+        return VCPU_EXIT_TO_USER;
+    }
     store_registers(vcpu);
     vcpu->rip_moved = false;
     vcpu->completion = COMPLETE_EMULATION;
@@ -256,35 +258,21 @@ int vcpu_emulate_continue(struct vcpu *vcpu) {
     if (vcpu->rip_moved) // the instruction is no more
         return VCPU_RESUME;
     load_registers(vcpu);
+    vcpu->mmio_unbacked = false; // user space may have changed it
     if (vcpu->emulation.waiting == EMULATE_MMIO_READ)
         memcpy(vcpu->emulation.mmio.data, vcpu->run->mmio.data, sizeof(vcpu->emulation.mmio.data));
     return step(vcpu);
 }
 
-static void load(struct vcpu *vcpu, const struct guest_paging *paging) {
-    struct emulation *emulation = &vcpu->emulation;
-    load_registers(vcpu);
-    emulation->cr0 = paging->cr0;
-    emulation->cr4 = paging->cr4;
-    emulation->cpl = paging->cpl;
-    emulation->long_mode = paging->efer & EFER_LMA;
-    emulation->ops = &emulation_ops;
-    emulation->context = vcpu;
-    emulation->port_data = vcpu->port_data;
-    emulation->port_data_size = PAGE_SIZE;
-}
-
 // RSM, or undefined indeed.
 int vcpu_undefined(struct vcpu *vcpu) {
     struct guest_exception exception = {.vector = GUEST_UD};
-    struct guest_paging paging;
     uint8_t bytes[INSTRUCTION_MAX];
-    enum code_mode mode;
     struct instruction instruction;
-    virt_get_paging(&vcpu->virt, &paging);
     load_registers(vcpu);
-    unsigned count = fetch(vcpu, &paging, &mode, bytes, &exception);
-    if (vcpu->virt.in_smm && count && decode(bytes, count, mode, &instruction) == DECODED &&
+    unsigned count = fetch(vcpu, bytes, &exception);
+    if (vcpu->virt.in_smm && count &&
+        decode(bytes, count, vcpu->state.code_mode, &instruction) == DECODED &&
         instruction.operation == OP_RSM)
         smm_resume(vcpu);
     else if (!hypercall_fix(vcpu, bytes, count))
@@ -292,23 +280,29 @@ int vcpu_undefined(struct vcpu *vcpu) {
     return VCPU_RESUME;
 }
 
+void vcpu_emulate_init(struct vcpu *vcpu) {
+    vcpu->emulation.ops = &emulation_ops;
+    vcpu->emulation.context = vcpu;
+    vcpu->emulation.gpr = vcpu->virt.gpr;
+    vcpu->emulation.port_data = vcpu->port_data;
+    vcpu->emulation.port_data_size = PAGE_SIZE;
+}
+
 int vcpu_emulate(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
-    struct guest_paging paging;
     uint8_t bytes[INSTRUCTION_MAX];
     struct guest_exception exception = {.vector = 0};
-    enum code_mode mode;
     vcpu->virt.statistics.insn_emulations++;
-    vcpu->mmio_known = vcpu->exit.kind == VIRT_EXIT_STAGE2 && vcpu->exit.stage2.linear_valid &&
-                       !vcpu->exit.stage2.page_walk;
-    virt_get_paging(&vcpu->virt, &paging);
-    load(vcpu, &paging);
-    unsigned count = fetch(vcpu, &paging, &mode, bytes, &exception);
+    vcpu->mmio_unbacked = vcpu->exit.kind == VIRT_EXIT_STAGE2;
+    vcpu->mmio_known =
+        vcpu->mmio_unbacked && vcpu->exit.stage2.linear_valid && !vcpu->exit.stage2.page_walk;
+    load_registers(vcpu);
+    unsigned count = fetch(vcpu, bytes, &exception);
     if (!count && exception.vector) {
         virt_raise(&vcpu->virt, &exception);
         return VCPU_RESUME;
     }
-    if (decode(bytes, count, mode, &emulation->instruction) != DECODED)
+    if (decode(bytes, count, vcpu->state.code_mode, &emulation->instruction) != DECODED)
         return fail(vcpu);
     emulate_begin(emulation);
     return step(vcpu);

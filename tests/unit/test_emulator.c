@@ -18,6 +18,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 static uint8_t ram[RAM], vectors[16][32], port_page[4096];
 static int reads, exchanges, fail_exchanges, allowed;
 static struct kvm_segment segments[6];
+static uint64_t gpr[16];
 static struct emulation emulation;
 
 static int translate(void *context, uint64_t linear, unsigned access, uint64_t *gpa,
@@ -116,7 +117,7 @@ static void start_bytes(enum code_mode mode, const uint8_t *bytes, uint32_t leng
     emulation.rflags = 2;
     emulation.cr0 = 0x80000001;
     emulation.cr4 = 0x40200;
-    emulation.long_mode = mode == CODE_64;
+    emulation.gpr = gpr;
     emulation.port_data = port_page;
     emulation.port_data_size = sizeof port_page;
     for (unsigned i = 0; i < 16; i++)
@@ -283,7 +284,8 @@ START_TEST(device_store) {
     ck_assert_uint_eq(emulation.mmio.gpa, DEVICE + 8);
     ck_assert_uint_eq(emulation.mmio.len, 8);
     ck_assert_mem_eq(emulation.mmio.data, "\xfe\xff\xff\xff\xff\xff\xff\xff", 8);
-    ck_assert_uint_eq(emulation.rip, 0x1000);
+    ck_assert(emulation.complete);
+    ck_assert_uint_eq(emulation.rip, 0x1008);
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
     ck_assert_uint_eq(emulation.rip, 0x1008);
 }
@@ -296,8 +298,7 @@ START_TEST(device_modify) {
     memcpy(emulation.mmio.data, "\x10\0\0\x80", 4);
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_MMIO_WRITE);
     ck_assert_mem_eq(emulation.mmio.data, "\x15\0\0\x80", 4);
-    ck_assert_uint_eq(emulation.rflags, 2);
-    ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
+    ck_assert(emulation.complete);
     ck_assert_uint_eq(emulation.rflags & STATUS, 0x80);
 }
 END_TEST
@@ -310,8 +311,7 @@ START_TEST(device_exchange) {
     memcpy(emulation.mmio.data, "\1\2\3\4", 4);
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_MMIO_WRITE);
     ck_assert_mem_eq(emulation.mmio.data, "\xdd\xcc\xbb\xaa", 4);
-    ck_assert_uint_eq(emulation.gpr[RAX], 0xaabbccdd);
-    ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
+    ck_assert(emulation.complete);
     ck_assert_uint_eq(emulation.gpr[RAX], 0x04030201);
 }
 END_TEST
@@ -522,7 +522,10 @@ START_TEST(repeated_store_to_device_downwards) {
     emulation.gpr[RAX] = 0x5a;
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_MMIO_WRITE);
     ck_assert_uint_eq(emulation.mmio.gpa, DEVICE + 1);
+    ck_assert(!emulation.complete);
+    ck_assert_uint_eq(emulation.gpr[RCX], 1);
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_MMIO_WRITE);
+    ck_assert(emulation.complete);
     ck_assert_uint_eq(emulation.mmio.gpa, DEVICE);
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
     ck_assert_uint_eq(emulation.gpr[RDI], DEVICE - 1);
@@ -619,6 +622,8 @@ START_TEST(vector_moves) {
     emulation.gpr[RDI] = DEVICE + 8;
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_MMIO_WRITE);
     ck_assert_mem_eq(emulation.mmio.data, "01234567", 8);
+    ck_assert(!emulation.complete);
+    ck_assert_uint_eq(emulation.rip, 0x1000);
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_MMIO_WRITE);
     ck_assert_mem_eq(emulation.mmio.data, "89abcdef", 8);
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);

@@ -159,6 +159,7 @@ static void find_widths(struct guest_cpuid *cpuid) {
 
     cpuid->physical_bits = 36; // without the leaf (SDM vol. 3 4.1.4)
     cpuid->linear_bits = guest_cpuid_has(cpuid, CPUID_LA57) ? 57 : 48;
+    cpuid->gbpages = guest_cpuid_has(cpuid, CPUID_GBPAGES);
     if (!entry)
         return;
     uint32_t physical = entry->eax & 0xff, linear = (entry->eax >> 8) & 0xff;

@@ -86,6 +86,7 @@ struct guest_cpuid {
     uint32_t max_basic;
     bool redirect; // leaves out of range give the highest basic leaf (all but AMD, Hygon)
     uint8_t physical_bits, linear_bits;
+    bool gbpages;
     struct cpuid_leaf basic[CPUID_DIRECT_LEAVES];
     struct cpuid_leaf hypervisor[CPUID_DIRECT_LEAVES]; // 0x40000000..
     struct cpuid_leaf extended[CPUID_DIRECT_LEAVES];   // 0x80000000..

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Runs a decoded instruction: each run works on a copy of the registers and starts from the
-// beginning; reads that were answered are taken from the log (emulator_memory.c).
+// Runs a decoded instruction: each run starts from the beginning, and takes reads that were
+// answered from the log (emulator_memory.c).
 #include "emulator_internal.h"
 
 // REP iterations a call: keeps interrupts' latency bounded.
@@ -17,20 +17,22 @@ uint64_t get_register(const struct run *run, struct operand operand) {
     return value & size_mask(operand.size);
 }
 
-void set_by_size(uint64_t *reg, uint64_t value, unsigned size) {
+void set_gpr(struct run *run, unsigned reg, uint64_t value, unsigned size) {
+    uint64_t old = run->gpr[reg];
+
+    run->undo[run->changes].reg = reg;
+    run->undo[run->changes++].old = old;
     if (size == 4) // a 32-bit result clears the upper half
-        *reg = (uint32_t)value;
+        run->gpr[reg] = (uint32_t)value;
     else
-        *reg = (*reg & ~size_mask(size)) | (value & size_mask(size));
+        run->gpr[reg] = (old & ~size_mask(size)) | (value & size_mask(size));
 }
 
 void set_register(struct run *run, struct operand operand, uint64_t value) {
-    uint64_t *reg = &run->gpr[operand.reg];
-
     if (operand.high_byte)
-        *reg = (*reg & ~0xff00ull) | (value & 0xff) << 8;
+        set_gpr(run, operand.reg, (run->gpr[operand.reg] & 0xff) | (value & 0xff) << 8, 2);
     else
-        set_by_size(reg, value, operand.size);
+        set_gpr(run, operand.reg, value, operand.size);
 }
 
 static void set_rip(struct run *run, uint64_t rip) {
@@ -176,7 +178,7 @@ static uint64_t modify(struct run *run, uint64_t old, uint64_t operand, unsigned
         alu(OP_CMP, run->gpr[RAX], old, size, &run->rflags);
         if (run->rflags & FLAG_ZF)
             return operand;
-        set_by_size(&run->gpr[RAX], old, size);
+        set_gpr(run, RAX, old, size);
         return old; // the destination is written in either case
     default:
         return alu(instruction->operation, old, operand, size, &run->rflags);
@@ -248,7 +250,7 @@ static int push(struct run *run, uint64_t value, unsigned size) {
     if (result == 0)
         result = write_memory(run, linear, &value, size);
     if (result == 0)
-        set_by_size(&run->gpr[RSP], top, width);
+        set_gpr(run, RSP, top, width);
     return result;
 }
 
@@ -270,7 +272,7 @@ static int run_pop(struct run *run) {
     if (result)
         return result;
     // Before the destination's address, which may be by RSP (SDM vol. 2 POP).
-    set_by_size(&run->gpr[RSP], run->gpr[RSP] + size, width);
+    set_gpr(run, RSP, run->gpr[RSP] + size, width);
     return write_operand(run, run->instruction->destination, value);
 }
 
@@ -389,10 +391,12 @@ static int (*const operations[OP_COUNT])(struct run *run) = {
 // -- the machine --
 
 static void begin_run(struct emulation *emulation, struct run *run) {
-    *run = (struct run){.emulation = emulation,
-                        .instruction = &emulation->instruction,
-                        .rflags = emulation->rflags};
-    __builtin_memcpy(run->gpr, emulation->gpr, sizeof run->gpr);
+    run->emulation = emulation;
+    run->instruction = &emulation->instruction;
+    run->gpr = emulation->gpr;
+    run->rflags = emulation->rflags;
+    run->repeats = false;
+    run->changes = 0;
     set_rip(run, emulation->rip + emulation->instruction.length);
     emulation->read_cursor = 0;
     emulation->write_cursor = 0;
@@ -404,10 +408,14 @@ static void forget(struct emulation *emulation) {
     emulation->port_complete = false;
 }
 
+static void roll_back(struct run *run) {
+    while (run->changes--)
+        run->gpr[run->undo[run->changes].reg] = run->undo[run->changes].old;
+}
+
 static void commit(const struct run *run) {
     struct emulation *emulation = run->emulation;
 
-    __builtin_memcpy(emulation->gpr, run->gpr, sizeof run->gpr);
     emulation->rflags = run->rflags;
     if (!run->repeats)
         emulation->rip = run->rip;
@@ -437,6 +445,7 @@ static void take_answer(struct emulation *emulation) {
 void emulate_begin(struct emulation *emulation) {
     forget(emulation);
     emulation->waiting = EMULATE_DONE;
+    emulation->complete = emulation->posted = false;
 }
 
 enum emulate_result emulate_step(struct emulation *emulation) {
@@ -446,10 +455,19 @@ enum emulate_result emulate_step(struct emulation *emulation) {
 
     if (!operation)
         return EMULATE_FAILED;
+    if (emulation->complete)
+        return EMULATE_DONE;
     take_answer(emulation);
     for (unsigned iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
         begin_run(emulation, &run);
         int result = operation(&run);
+        bool posted = emulation->posted;
+        emulation->posted = false;
+        if (result) {
+            roll_back(&run);
+            if (posted) // whatever came after the write comes again when it is done
+                result = EMULATE_MMIO_WRITE;
+        }
         if (result == EMULATE_AGAIN) {
             forget(emulation);
             if (++retries < MAX_RETRIES)
@@ -461,15 +479,11 @@ enum emulate_result emulate_step(struct emulation *emulation) {
             return (enum emulate_result)result;
         }
         commit(&run);
+        emulation->complete = posted && !run.repeats;
+        if (posted)
+            return EMULATE_MMIO_WRITE;
         if (!run.repeats)
             return EMULATE_DONE;
     }
     return EMULATE_DONE;
-}
-
-int emulate_address(struct emulation *emulation, uint32_t size, bool write, uint64_t *linear) {
-    struct run run;
-
-    begin_run(emulation, &run);
-    return memory_operand(&run, size, write, linear) ? -1 : 0;
 }

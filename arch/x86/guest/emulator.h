@@ -47,7 +47,7 @@ enum emulate_result {
     EMULATE_DONE,       // complete; rip is past the instruction (or at it: REP goes on, re-enter)
     EMULATE_EXCEPTION,  // inject emulation->exception; registers as the instruction left them
     EMULATE_MMIO_READ,  // user space reads mmio.len bytes at mmio.gpa: put them in mmio.data, step
-    EMULATE_MMIO_WRITE, // user space writes mmio.data; then step again
+    EMULATE_MMIO_WRITE, // user space writes mmio.data; then step again, unless complete
     EMULATE_PORT_IN,    // user space reads port.count elements of port.size into port_data; step
     EMULATE_PORT_OUT,   // user space writes them from port_data; then step again
     EMULATE_FAILED,     // not emulable: KVM_EXIT_INTERNAL_ERROR
@@ -64,11 +64,9 @@ struct emulation {
     // Given by the owner before the first step.
     const struct emulation_ops *ops;
     void *context;
-    uint64_t gpr[16]; // hardware order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
+    uint64_t *gpr; // sixteen in hardware order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
     uint64_t rip, rflags;
-    uint64_t cr0, cr4; // cr4: UMIP, OSFXSR, OSXSAVE
-    uint8_t cpl;
-    bool long_mode;     // EFER.LMA
+    uint64_t cr0, cr4;  // cr4: UMIP, OSFXSR, OSXSAVE
     uint8_t *port_data; // port_data_size bytes (kvm_run's data page) for string I/O
     uint32_t port_data_size;
     struct instruction instruction;
@@ -83,10 +81,12 @@ struct emulation {
         uint16_t port;
         uint32_t size, count;
     } port;
+    bool complete; // but for the write that user space does: rip is past the instruction
     // Internal: what this instruction (or iteration) has read and written so far.
     uint8_t reads, read_cursor;
-    uint8_t waiting; // enum emulate_result that emulate_step last returned
+    uint8_t waiting; // enum emulate_result whose answer the next step takes
     bool port_complete;
+    bool posted; // mmio is a write that user space is to do; more may follow it only after that
     uint16_t writes_done, write_cursor;
     struct emulated_read read_log[EMULATION_READS];
 };
@@ -95,5 +95,3 @@ struct emulation {
 void emulate_begin(struct emulation *emulation);
 // One step, see above. At most a few hundred REP iterations per call.
 enum emulate_result emulate_step(struct emulation *emulation);
-// Linear address of instruction's memory operand. 0, or -1 with the exception (#GP, #SS).
-int emulate_address(struct emulation *emulation, uint32_t size, bool write, uint64_t *linear);

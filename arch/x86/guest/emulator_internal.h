@@ -26,13 +26,19 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 // A locked exchange met a changed operand: run the instruction again from its first read.
 #define EMULATE_AGAIN 100
 
-// One run over the instruction: registers change here and are taken over when it is complete.
+// One run over the instruction: what it changes is undone, or not taken over, unless it completes.
+#define RUN_CHANGES 4
 struct run {
     struct emulation *emulation;
     const struct instruction *instruction;
-    uint64_t gpr[16];
+    uint64_t *gpr; // changed by set_register and set_gpr
     uint64_t rip, rflags;
     bool repeats; // a REP iteration after which rip stays
+    unsigned changes;
+    struct {
+        unsigned reg;
+        uint64_t old;
+    } undo[RUN_CHANGES];
 };
 
 static inline uint64_t size_mask(unsigned size) {
@@ -40,7 +46,7 @@ static inline uint64_t size_mask(unsigned size) {
 }
 
 int raise_exception(struct run *run, uint8_t vector, bool has_error_code);
-// Linear address of segment:offset for an access of size bytes; the checks of emulate_address.
+// Linear address of segment:offset for an access of size bytes. 0, or EMULATE_EXCEPTION (#GP, #SS).
 int linear_address(struct run *run, enum segment_register segment, uint64_t offset, uint32_t size,
                    bool write, uint64_t *linear);
 uint64_t effective_address(const struct run *run);
@@ -57,8 +63,8 @@ bool read_plain(struct run *run, uint64_t linear, void *data, uint32_t size);
 
 uint64_t get_register(const struct run *run, struct operand operand);
 void set_register(struct run *run, struct operand operand, uint64_t value);
-// A register by address size (RCX, RSI, RDI of string instructions, RSP).
-void set_by_size(uint64_t *reg, uint64_t value, unsigned size);
+// The register's lowest size bytes.
+void set_gpr(struct run *run, unsigned reg, uint64_t value, unsigned size);
 
 // emulator_string.c
 int run_string(struct run *run);

@@ -15,9 +15,10 @@ static int segment_fault(struct run *run, enum segment_register segment) {
     return raise_exception(run, segment == SEG_SS ? GUEST_SS : GUEST_GP, true);
 }
 
-static bool canonical(const struct run *run, uint64_t linear) {
-    unsigned shift = run->emulation->cr4 & CR4_LA57 ? 7 : 16;
-    return (uint64_t)((int64_t)(linear << shift) >> shift) == linear;
+static bool canonical(const struct run *run, uint64_t first, uint64_t last) {
+    unsigned shift = run->emulation->cr4 & CR4_LA57 ? 56 : 47;
+    int64_t half = (int64_t)first >> shift;
+    return (half == 0 || half == -1) && (int64_t)last >> shift == half;
 }
 
 static bool within_limit(const struct kvm_segment *segment, uint64_t offset, uint32_t size) {
@@ -40,7 +41,7 @@ int linear_address(struct run *run, enum segment_register which, uint64_t offset
             emulation->ops->segment(emulation->context, which, &segment);
             *linear += segment.base;
         }
-        if (!canonical(run, *linear) || !canonical(run, *linear + size - 1))
+        if (!canonical(run, *linear, *linear + size - 1))
             return segment_fault(run, which);
         return 0;
     }
@@ -120,6 +121,8 @@ static int read_piece(struct run *run, uint64_t linear, uint8_t *data, uint32_t 
         __builtin_memcpy(data, emulation->read_log[emulation->read_cursor++].data, size);
         return 0;
     }
+    if (emulation->posted)
+        return EMULATE_MMIO_WRITE;
     if (emulation->reads == EMULATION_READS)
         return EMULATE_FAILED;
     result = translate(run, linear, GUEST_READ, &gpa);
@@ -160,6 +163,8 @@ static int write_piece(struct run *run, uint64_t linear, const uint8_t *data, ui
         emulation->write_cursor++;
         return 0;
     }
+    if (emulation->posted)
+        return EMULATE_MMIO_WRITE;
     result = translate(run, linear, GUEST_WRITE, &gpa);
     if (result)
         return result;
@@ -169,11 +174,13 @@ static int write_piece(struct run *run, uint64_t linear, const uint8_t *data, ui
         emulation->write_cursor++;
         return 0;
     case ACCESS_MMIO:
+        // Most often the last that the instruction does: it goes on as if this were done.
+        emulation->posted = true;
         emulation->mmio.gpa = gpa;
         emulation->mmio.len = size;
         __builtin_memset(emulation->mmio.data, 0, sizeof emulation->mmio.data);
         __builtin_memcpy(emulation->mmio.data, data, size);
-        return EMULATE_MMIO_WRITE;
+        return 0;
     default:
         return EMULATE_FAILED;
     }

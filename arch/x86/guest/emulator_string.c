@@ -13,23 +13,26 @@ static bool is_repeated(const struct run *run) {
     return run->instruction->repeat != REPEAT_NONE;
 }
 
-static void advance(struct run *run, unsigned reg, uint64_t elements) {
+// RSI or RDI so many elements on.
+static uint64_t ahead(const struct run *run, unsigned reg, uint64_t elements) {
     uint64_t bytes = elements * run->instruction->operand_size;
-    uint64_t value = run->rflags & FLAG_DF ? run->gpr[reg] - bytes : run->gpr[reg] + bytes;
+    return run->rflags & FLAG_DF ? run->gpr[reg] - bytes : run->gpr[reg] + bytes;
+}
 
-    set_by_size(&run->gpr[reg], value, run->instruction->address_size);
+static void advance(struct run *run, unsigned reg, uint64_t elements) {
+    set_gpr(run, reg, ahead(run, reg, elements), run->instruction->address_size);
 }
 
 // Counts elements down; the instruction stays (repeats) unless it has come to its end.
 static void count_down(struct run *run, uint64_t elements, bool ends) {
     if (!is_repeated(run))
         return;
-    set_by_size(&run->gpr[RCX], counter(run) - elements, run->instruction->address_size);
+    set_gpr(run, RCX, counter(run) - elements, run->instruction->address_size);
     run->repeats = counter(run) != 0 && !ends;
 }
 
-static int source_address(struct run *run, uint64_t *linear) {
-    uint64_t offset = run->gpr[RSI] & size_mask(run->instruction->address_size);
+static int source_address(struct run *run, uint64_t elements, uint64_t *linear) {
+    uint64_t offset = ahead(run, RSI, elements) & size_mask(run->instruction->address_size);
     return linear_address(run, run->instruction->segment, offset, run->instruction->operand_size,
                           false, linear);
 }
@@ -42,7 +45,7 @@ static int destination_address(struct run *run, bool write, uint64_t *linear) {
 static int move_string(struct run *run) {
     unsigned size = run->instruction->operand_size;
     uint64_t from, to, value = 0;
-    int result = source_address(run, &from);
+    int result = source_address(run, 0, &from);
 
     if (result == 0)
         result = destination_address(run, true, &to);
@@ -76,7 +79,7 @@ static int store_string(struct run *run) {
 static int load_string(struct run *run) {
     unsigned size = run->instruction->operand_size;
     uint64_t from, value = 0;
-    int result = source_address(run, &from);
+    int result = source_address(run, 0, &from);
 
     if (result == 0)
         result = read_memory(run, from, &value, size);
@@ -93,7 +96,7 @@ static int compare_string(struct run *run, bool scan) {
     unsigned size = run->instruction->operand_size;
     uint64_t from = 0, to, left = run->gpr[RAX], right = 0;
     bool wanted = run->instruction->repeat == REPEAT_REP;
-    int result = scan ? 0 : source_address(run, &from);
+    int result = scan ? 0 : source_address(run, 0, &from);
 
     if (result == 0)
         result = destination_address(run, false, &to);
@@ -195,25 +198,22 @@ static uint32_t batch(const struct run *run) {
 static int out_string(struct run *run, uint16_t port) {
     struct emulation *emulation = run->emulation;
     uint32_t size = run->instruction->operand_size, count, most = batch(run);
-    uint64_t from, rsi = run->gpr[RSI];
+    uint64_t from;
     int result;
 
     if (most == 0)
         return EMULATE_FAILED;
     if (!emulation->port_complete) {
-        result = source_address(run, &from);
+        result = source_address(run, 0, &from);
         if (result == 0)
             result = read_memory(run, from, emulation->port_data, size);
         if (result)
             return result;
         // The rest as far as it is plain memory; a fault there comes when its turn comes.
-        for (count = 1; count < most; count++) {
-            advance(run, RSI, 1);
-            if (source_address(run, &from) ||
+        for (count = 1; count < most; count++)
+            if (source_address(run, count, &from) ||
                 !read_plain(run, from, emulation->port_data + count * size, size))
                 break;
-        }
-        run->gpr[RSI] = rsi;
         result = port_out(run, port, size, count);
         if (result)
             return result;

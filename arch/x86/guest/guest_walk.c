@@ -39,12 +39,13 @@ struct walk {
     void *context;
     uint64_t linear;
     unsigned access;
-    unsigned levels;                      // 2..5
-    unsigned entry_size;                  // 4 or 8
-    unsigned index_bits;                  // 10 or 9
-    uint64_t address_mask;                // of a table's address in an entry
-    bool user;                            // a user-mode access
-    bool writable, user_page, no_execute; // combined rights so far
+    unsigned levels;       // 2..5
+    unsigned entry_size;   // 4 or 8
+    unsigned index_bits;   // 10 or 9
+    uint64_t address_mask; // of a table's address in an entry
+    uint64_t reserved;     // bits of every entry
+    bool user;             // a user-mode access
+    uint64_t all, any;     // bits that all entries so far have, and that any has: the rights
 };
 
 static bool long_mode(const struct guest_paging *paging) {
@@ -78,12 +79,16 @@ static void set_up(struct walk *walk) {
     const struct guest_paging *paging = walk->paging;
     uint64_t physical = (1ull << paging->physical_bits) - 1;
 
-    walk->writable = walk->user_page = true;
+    walk->all = ~0ull;
     walk->entry_size = 8;
     walk->index_bits = 9;
-    walk->address_mask = physical & ~0xfffull & ~PTE_NX;
+    walk->address_mask = physical & ~0xfffull;
+    walk->reserved = ~physical & ~PTE_NX;
+    if (!(paging->efer & EFER_NXE))
+        walk->reserved |= PTE_NX;
     if (long_mode(paging)) {
         walk->levels = paging->cr4 & CR4_LA57 ? 5 : 4;
+        walk->reserved &= PTE_NX | ((1ull << 52) - 1); // bits 62:52 are software's or ignored
     } else if (paging->cr4 & CR4_PAE) {
         walk->levels = 3;
     } else {
@@ -91,6 +96,7 @@ static void set_up(struct walk *walk) {
         walk->entry_size = 4;
         walk->index_bits = 10;
         walk->address_mask = 0xfffff000;
+        walk->reserved = 0;
     }
     walk->user = paging->cpl == 3 && !(walk->access & GUEST_IMPLICIT);
 }
@@ -99,25 +105,22 @@ static unsigned level_shift(const struct walk *walk, unsigned level) {
     return 12 + walk->index_bits * (level - 1);
 }
 
-static bool is_leaf(const struct walk *walk, unsigned level, uint64_t entry) {
-    if (level == 1)
-        return true;
-    if (!(entry & PTE_LARGE))
-        return false;
-    if (walk->entry_size == 4)
-        return level == 2 && (walk->paging->cr4 & CR4_PSE);
+// Whether an entry above level 1 with PTE_LARGE maps a page.
+static bool maps_large_page(const struct walk *walk, unsigned level) {
     if (level == 2)
-        return true;
+        return walk->entry_size == 8 || (walk->paging->cr4 & CR4_PSE);
     return level == 3 && walk->levels > 3 && walk->paging->gbpages;
 }
 
-// Reserved bits of a present entry (SDM vol. 3 tables 4-3 to 4-19).
-static uint64_t reserved_bits(const struct walk *walk, unsigned level, bool leaf) {
-    uint64_t above = ~((1ull << walk->paging->physical_bits) - 1) & ~PTE_NX;
-    uint64_t reserved;
+// PAE's top entries have no rights.
+static bool is_pdpte(const struct walk *walk, unsigned level) {
+    return walk->levels == 3 && level == 3;
+}
 
+// Further reserved bits of such an entry, or of a PDPTE (SDM vol. 3 tables 4-3 to 4-19).
+static uint64_t reserved_bits(const struct walk *walk, unsigned level, bool leaf) {
     if (walk->entry_size == 4) {
-        if (!leaf || level == 1)
+        if (!leaf)
             return 0;
         // PSE-36: bits 20:13 are address bits 39:32 as far as the processor has them.
         unsigned extra = walk->paging->physical_bits > 40   ? 8
@@ -125,20 +128,12 @@ static uint64_t reserved_bits(const struct walk *walk, unsigned level, bool leaf
                                                             : 0;
         return (0x1ffull << 13) & ~(((1ull << extra) - 1) << 13);
     }
-    // Bits 62:52 are software's or ignored in 4-level paging, reserved in PAE's.
-    reserved = walk->levels > 3 ? above & ((1ull << 52) - 1) : above;
-    if (!(walk->paging->efer & EFER_NXE))
-        reserved |= PTE_NX;
-    // A PDPTE. Reserved too is bit 5, but a processor that walks PDPTEs with the rest of the
+    // Reserved too is bit 5, but a processor that walks PDPTEs with the rest of the
     // tables, as nested paging does (APM vol. 2 15.25.10), may have set it for accessed: QEMU TCG
     // does.
-    if (walk->levels == 3 && level == 3)
-        return above | PTE_NX | 0x1c6;
-    if (level >= 4 || (level == 3 && !walk->paging->gbpages))
-        reserved |= PTE_LARGE;
-    if (leaf && level > 1)
-        reserved |= ((1ull << level_shift(walk, level)) - 1) & ~0x1fffull;
-    return reserved;
+    if (is_pdpte(walk, level))
+        return PTE_NX | 0x1c6;
+    return leaf ? ((1ull << level_shift(walk, level)) - 1) & ~0x1fffull : PTE_LARGE;
 }
 
 static uint64_t leaf_address(const struct walk *walk, unsigned level, uint64_t entry) {
@@ -151,11 +146,10 @@ static uint64_t leaf_address(const struct walk *walk, unsigned level, uint64_t e
 }
 
 // Protection keys (SDM vol. 3 4.6.2): data accesses to user pages.
-static bool key_denies(const struct walk *walk, uint64_t leaf, bool user_page) {
+static bool key_denies(const struct walk *walk, uint64_t leaf) {
     uint32_t rights;
 
-    if (!(walk->paging->cr4 & CR4_PKE) || walk->levels < 4 || !user_page ||
-        (walk->access & GUEST_FETCH))
+    if (!(walk->paging->cr4 & CR4_PKE) || walk->levels < 4)
         return false;
     rights = walk->paging->pkru >> (2 * ((leaf >> 59) & 15)) & 3;
     if (rights & 1)
@@ -167,61 +161,75 @@ static bool key_denies(const struct walk *walk, uint64_t leaf, bool user_page) {
 // Access rights (SDM vol. 3 4.6.1). Error-code bits if denied, 0 if allowed.
 static uint32_t denied(const struct walk *walk, uint64_t leaf) {
     const struct guest_paging *paging = walk->paging;
+    bool user_page = walk->all & PTE_USER;
 
     if (walk->access & GUEST_NO_CHECK)
         return 0;
-    if (walk->access & GUEST_FETCH) {
-        if (walk->no_execute || (walk->user && !walk->user_page) ||
-            (!walk->user && walk->user_page && (paging->cr4 & CR4_SMEP)))
-            return PF_PRESENT;
-        return 0;
-    }
-    if (walk->user && !walk->user_page)
+    if (walk->user && !user_page)
         return PF_PRESENT;
-    if (!walk->user && walk->user_page && (paging->cr4 & CR4_SMAP) &&
+    if (walk->access & GUEST_FETCH) {
+        bool kept_out = !walk->user && user_page && (paging->cr4 & CR4_SMEP);
+        return (walk->any & PTE_NX) || kept_out ? PF_PRESENT : 0;
+    }
+    if (!walk->user && user_page && (paging->cr4 & CR4_SMAP) &&
         ((walk->access & GUEST_IMPLICIT) || !(paging->rflags & RFLAGS_AC)))
         return PF_PRESENT;
-    if ((walk->access & GUEST_WRITE) && !walk->writable && (walk->user || (paging->cr0 & CR0_WP)))
+    if ((walk->access & GUEST_WRITE) && !(walk->all & PTE_WRITABLE) &&
+        (walk->user || (paging->cr0 & CR0_WP)))
         return PF_PRESENT;
-    return key_denies(walk, leaf, walk->user_page) ? PF_PRESENT | PF_KEY : 0;
+    return user_page && key_denies(walk, leaf) ? PF_PRESENT | PF_KEY : 0;
 }
 
-static int set_bits(struct walk *walk, uint64_t gpa, uint64_t entry, uint64_t bits) {
-    if ((walk->access & GUEST_NO_SET_AD) || (entry & bits) == bits)
+// Accessed and dirty bits of a walk that ended at level. 0 or RETRY.
+static int mark_used(struct walk *walk, unsigned level, const uint64_t gpas[],
+                     const uint64_t entries[]) {
+    bool write = walk->access & GUEST_WRITE;
+
+    if ((walk->access & GUEST_NO_SET_AD) ||
+        ((walk->all & PTE_ACCESSED) && (!write || (entries[level - 1] & PTE_DIRTY))))
         return 0;
-    return walk->ops->exchange(walk->context, gpa, entry, entry | bits, walk->entry_size) ? 0
-                                                                                          : RETRY;
+    for (unsigned up = walk->levels; up >= level; up--) {
+        uint64_t entry = entries[up - 1];
+        uint64_t used = entry | PTE_ACCESSED | (write && up == level ? PTE_DIRTY : 0);
+        if (!is_pdpte(walk, up) && used != entry &&
+            !walk->ops->exchange(walk->context, gpas[up - 1], entry, used, walk->entry_size))
+            return RETRY;
+    }
+    return 0;
 }
 
 // One pass. 0, RETRY, or -1 with the exception.
 static int walk_once(struct walk *walk, struct guest_translation *translation,
                      struct guest_exception *exception) {
     uint64_t table = walk->paging->cr3 & walk->address_mask;
-    uint64_t gpas[5], entries[5];
+    uint64_t index_mask = (1u << walk->index_bits) - 1, gpas[5], entries[5];
 
     if (walk->levels == 3) // PAE: CR3 points to 32 bytes
         table = walk->paging->cr3 & 0xffffffe0;
     for (unsigned level = walk->levels;; level--) {
-        unsigned index_mask = (1u << walk->index_bits) - 1;
-        if (walk->levels == 3 && level == 3)
-            index_mask = 3;
-        uint64_t index = (walk->linear >> level_shift(walk, level)) & index_mask;
+        uint64_t index = walk->linear >> level_shift(walk, level) & index_mask;
+        bool pdpte = is_pdpte(walk, level);
+        if (pdpte)
+            index &= 3;
         uint64_t gpa = table + index * walk->entry_size, entry = 0;
 
-        if (!walk->ops->read(walk->context, gpa, &entry, walk->entry_size))
+        if (!walk->ops->read(walk->context, gpa, &entry, walk->entry_size) ||
+            !(entry & PTE_PRESENT))
             return page_fault(walk, 0, exception);
         gpas[level - 1] = gpa;
         entries[level - 1] = entry;
-        if (!(entry & PTE_PRESENT))
-            return page_fault(walk, 0, exception);
-        bool leaf = is_leaf(walk, level, entry);
-        if (entry & reserved_bits(walk, level, leaf))
-            return page_fault(walk, PF_PRESENT | PF_RESERVED, exception);
-        if (walk->levels != 3 || level != 3) { // a PDPTE of PAE has no rights
-            walk->writable &= (entry & PTE_WRITABLE) != 0;
-            walk->user_page &= (entry & PTE_USER) != 0;
-            walk->no_execute |= walk->entry_size == 8 && (entry & PTE_NX);
+        bool leaf = level == 1, special = pdpte;
+        uint64_t reserved = walk->reserved;
+        if (!leaf && (entry & PTE_LARGE)) {
+            leaf = maps_large_page(walk, level);
+            special = true;
         }
+        if (special)
+            reserved |= reserved_bits(walk, level, leaf);
+        if (entry & reserved)
+            return page_fault(walk, PF_PRESENT | PF_RESERVED, exception);
+        walk->any |= entry;
+        walk->all &= pdpte ? ~0ull : entry;
         if (!leaf) {
             table = entry & walk->address_mask;
             continue;
@@ -229,20 +237,13 @@ static int walk_once(struct walk *walk, struct guest_translation *translation,
         uint32_t code = denied(walk, entry);
         if (code)
             return page_fault(walk, code, exception);
-        for (unsigned up = walk->levels; up >= level; up--) {
-            uint64_t bits = PTE_ACCESSED;
-            if (walk->levels == 3 && up == 3)
-                continue;
-            if (up == level && (walk->access & GUEST_WRITE))
-                bits |= PTE_DIRTY;
-            if (set_bits(walk, gpas[up - 1], entries[up - 1], bits))
-                return RETRY;
-        }
+        if (mark_used(walk, level, gpas, entries))
+            return RETRY;
         *translation = (struct guest_translation){
             .gpa = leaf_address(walk, level, entry),
             .page_size = 1ull << level_shift(walk, level),
-            .writable = walk->writable,
-            .user = walk->user_page,
+            .writable = walk->all & PTE_WRITABLE,
+            .user = walk->all & PTE_USER,
         };
         return 0;
     }

@@ -151,15 +151,17 @@ int virt_set_sregs(struct virt_vcpu *vcpu, const struct kvm_sregs *sregs) {
     return 0;
 }
 
-void virt_get_paging(struct virt_vcpu *vcpu, struct guest_paging *paging) {
-    *paging = (struct guest_paging){
-        .cr0 = virt->get(vcpu, BACKEND_CR0),
-        .cr3 = virt->get(vcpu, BACKEND_CR3),
-        .cr4 = virt->get(vcpu, BACKEND_CR4),
-        .efer = virt->get(vcpu, BACKEND_EFER),
-        .rflags = virt->get(vcpu, BACKEND_RFLAGS),
-        .cpl = (uint8_t)virt->get(vcpu, BACKEND_CPL),
-        .physical_bits = (uint8_t)vcpu_physical_bits(vcpu),
-        .gbpages = vcpu->cpuid.count && guest_cpuid_has(&vcpu->cpuid, CPUID_GBPAGES),
-    };
+void virt_get_state(struct virt_vcpu *vcpu, struct virt_state *state) {
+    virt->get_state(vcpu, state);
+    if (vcpu_debugging(vcpu, KVM_GUESTDBG_SINGLESTEP))
+        state->paging.rflags &= ~(uint64_t)X86_EFLAGS_TF;
+    state->paging.pkru = 0;
+    state->paging.physical_bits = (uint8_t)vcpu_physical_bits(vcpu);
+    state->paging.gbpages = vcpu->cpuid.gbpages;
+    state->code_mode = state->code_32 ? CODE_32 : CODE_16;
+    state->code_linear = (uint32_t)(state->code_base + state->rip);
+    if (state->code_long && (state->paging.efer & EFER_LMA)) {
+        state->code_mode = CODE_64;
+        state->code_linear = state->rip;
+    }
 }

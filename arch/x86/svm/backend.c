@@ -32,8 +32,10 @@ static unsigned get_interrupt_shadow(struct virt_vcpu *vcpu) {
 }
 
 static void set_interrupt_shadow(struct virt_vcpu *vcpu, unsigned shadow) {
-    svm_of(vcpu)->vmcb->interrupt_shadow = shadow ? IN_INTERRUPT_SHADOW : 0;
-    vcpu->recheck_events = true;
+    uint64_t *in_vmcb = &svm_of(vcpu)->vmcb->interrupt_shadow;
+    uint64_t value = shadow ? IN_INTERRUPT_SHADOW : 0;
+    vcpu->recheck_events |= *in_vmcb != value;
+    *in_vmcb = value;
 }
 
 static bool get_nmi_masked(struct virt_vcpu *vcpu) {
@@ -88,6 +90,7 @@ const struct virt_ops svm_ops = {
     .vcpu_reset = reset,
     .run = svm_run,
     .get = svm_get,
+    .get_state = svm_get_state,
     .set = svm_set,
     .get_segment = svm_get_segment,
     .set_segment = svm_set_segment,

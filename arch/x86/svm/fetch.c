@@ -2,45 +2,16 @@
 // Reads the instruction that exited from guest memory, and goes past it.
 #include <asm/processor-flags.h>
 #include "arch/x86/svm/vcpu.h"
-#include "core/mm/page.h"
-
-static bool read_physical(void *context, uint64_t gpa, void *data, uint32_t size) {
-    struct virt_vcpu *vcpu = context;
-    return vcpu->read_physical && vcpu->read_physical(vcpu, gpa, data, size);
-}
-
-static unsigned fetch_bytes(struct virt_vcpu *vcpu, uint8_t *bytes) {
-    const struct guest_walk_ops ops = {.read = read_physical};
-    const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
-    uint64_t linear = vmcb->rip;
-    if (!svm_code_64(vmcb))
-        linear = (uint32_t)(linear + vmcb->segment[SEG_CS].base);
-    struct guest_paging paging;
-    virt_get_paging(vcpu, &paging);
-    unsigned done = 0;
-    while (done < SVM_INSTRUCTION_MAX) {
-        struct guest_translation translation;
-        struct guest_exception exception;
-        uint64_t left = PAGE_SIZE - ((linear + done) & ~PAGE_MASK);
-        unsigned piece = SVM_INSTRUCTION_MAX - done;
-        if (left < piece)
-            piece = (unsigned)left;
-        // The processor has executed it, so its rights are in order.
-        unsigned access = GUEST_FETCH | GUEST_NO_SET_AD | GUEST_NO_CHECK;
-        if (guest_walk(&paging, &ops, vcpu, linear + done, access, &translation, &exception) ||
-            !read_physical(vcpu, translation.gpa, bytes + done, piece))
-            break;
-        done += piece;
-    }
-    return done;
-}
 
 bool svm_instruction_fetch(struct virt_vcpu *vcpu, struct svm_instruction *instruction) {
-    const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
-    uint8_t bytes[SVM_INSTRUCTION_MAX];
-    unsigned count = fetch_bytes(vcpu, bytes);
-    return svm_instruction_parse(bytes, count, svm_code_64(vmcb),
-                                 vmcb->segment[SEG_CS].attributes & VMCB_ATTRIBUTE_DB, instruction);
+    uint8_t bytes[INSTRUCTION_MAX];
+    struct guest_exception exception;
+    struct virt_state state;
+    virt_get_state(vcpu, &state);
+    // The processor has executed it, so its rights are in order.
+    unsigned count = vcpu->fetch(vcpu, &state, GUEST_NO_SET_AD | GUEST_NO_CHECK, bytes, &exception);
+    return svm_instruction_parse(bytes, count, state.code_mode == CODE_64, state.code_32,
+                                 instruction);
 }
 
 // The opcode's length is known by the exit's reason, prefixes must be counted. An instruction that

@@ -5,8 +5,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SVM_INSTRUCTION_MAX 15
-
 enum svm_operation {
     SVM_OTHER,
     SVM_MOVE, // CR or DR, from or to a general register

@@ -45,6 +45,23 @@ uint64_t svm_get(struct virt_vcpu *vcpu, enum backend_register which) {
     }
 }
 
+void svm_get_state(struct virt_vcpu *vcpu, struct virt_state *state) {
+    const struct svm_vcpu *v = svm_of(vcpu);
+    const struct vmcb *vmcb = v->vmcb;
+    const struct vmcb_segment *code = &vmcb->segment[SEG_CS];
+    state->paging.cr0 = svm_get_cr0(v);
+    state->paging.cr3 = vmcb->cr3;
+    state->paging.cr4 = v->cr4;
+    state->paging.efer = vmcb->efer & ~EFER_SVME;
+    state->paging.rflags = vmcb->rflags;
+    state->paging.cpl = vmcb->cpl;
+    state->rip = vmcb->rip;
+    state->rsp = vmcb->rsp;
+    state->code_base = code->base;
+    state->code_long = code->attributes & VMCB_ATTRIBUTE_L;
+    state->code_32 = code->attributes & VMCB_ATTRIBUTE_DB;
+}
+
 static void set_tsc_aux(struct virt_vcpu *vcpu, uint64_t value) {
     svm_of(vcpu)->tsc_aux = value;
     if (svm.rdtscp && atomic_load(&vcpu->in_guest)) // switched at the run's ends

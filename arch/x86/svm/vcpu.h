@@ -84,6 +84,7 @@ int svm_permission_maps_init(void);                       // 0 or -ENOMEM
 
 // -- registers.c --
 uint64_t svm_get(struct virt_vcpu *vcpu, enum backend_register which);
+void svm_get_state(struct virt_vcpu *vcpu, struct virt_state *state);
 void svm_set(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value);
 void svm_get_segment(struct virt_vcpu *vcpu, unsigned segment_register,
                      struct kvm_segment *segment);

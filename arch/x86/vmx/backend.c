@@ -34,7 +34,10 @@ static uint64_t interruptibility(struct virt_vcpu *vcpu) {
 }
 
 static void set_interruptibility(struct virt_vcpu *vcpu, uint64_t set, uint64_t clear) {
-    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, (interruptibility(vcpu) & ~clear) | set);
+    uint64_t old = interruptibility(vcpu), state = (old & ~clear) | set;
+    if (state == old)
+        return;
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state);
     vcpu->recheck_events = true;
 }
 
@@ -108,6 +111,7 @@ const struct virt_ops vmx_ops = {
     .vcpu_reset = reset,
     .run = vmx_run,
     .get = vmx_get,
+    .get_state = vmx_get_state,
     .set = vmx_set,
     .get_segment = vmx_get_segment,
     .set_segment = vmx_set_segment,

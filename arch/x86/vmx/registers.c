@@ -24,6 +24,9 @@ static const uint16_t fields[BACKEND_HARDWARE] = {
 _Static_assert(BACKEND_CSTAR - BACKEND_KERNEL_GS_BASE == LAZY_CSTAR, "one order");
 _Static_assert(BACKEND_HARDWARE == BACKEND_CSTAR + 1, "nothing after them");
 
+#define CS_LONG       (1u << 13)
+#define CS_DEFAULT_32 (1u << 14)
+
 uint64_t vmx_get(struct virt_vcpu *vcpu, enum backend_register which) {
     vmcs_use(vmx_of(vcpu));
     if (__builtin_expect(fields[which], 1))
@@ -36,6 +39,22 @@ uint64_t vmx_get(struct virt_vcpu *vcpu, enum backend_register which) {
         return vmx_get_cr0();
     // BACKEND_CPL
     return vmread(VMCS_GUEST_CR0) & CR0_PE ? vmread(VMCS_GUEST_SS_RIGHTS) >> 5 & 3 : 0;
+}
+
+void vmx_get_state(struct virt_vcpu *vcpu, struct virt_state *state) {
+    vmcs_use(vmx_of(vcpu));
+    uint64_t code_rights = vmread(VMCS_GUEST_CS_RIGHTS), cr0 = vmx_get_cr0();
+    state->paging.cr0 = cr0;
+    state->paging.cr3 = vmread(VMCS_GUEST_CR3);
+    state->paging.cr4 = vmx_get_cr4();
+    state->paging.efer = vmread(VMCS_GUEST_EFER);
+    state->paging.rflags = vmread(VMCS_GUEST_RFLAGS);
+    state->paging.cpl = cr0 & CR0_PE ? vmread(VMCS_GUEST_SS_RIGHTS) >> 5 & 3 : 0;
+    state->rip = vmread(VMCS_GUEST_RIP);
+    state->rsp = vmread(VMCS_GUEST_RSP);
+    state->code_base = vmread(VMCS_GUEST_ES_BASE + 2 * SEG_CS);
+    state->code_long = code_rights & CS_LONG;
+    state->code_32 = code_rights & CS_DEFAULT_32;
 }
 
 void vmx_set(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value) {
@@ -89,8 +108,6 @@ void vmx_set_segment(struct virt_vcpu *vcpu, unsigned segment_register,
 }
 
 // -- skipping --
-
-#define CS_LONG (1u << 13)
 
 void vmx_skip_slow(uint64_t rip, uint64_t next, uint64_t interruptibility, uint64_t rflags) {
     const uint64_t shadow = BLOCKING_STI | BLOCKING_MOV_SS;

@@ -91,6 +91,7 @@ void vmx_lazy_set(struct virt_vcpu *vcpu, enum lazy_msr which, uint64_t value);
 
 // -- registers.c --
 uint64_t vmx_get(struct virt_vcpu *vcpu, enum backend_register which);
+void vmx_get_state(struct virt_vcpu *vcpu, struct virt_state *state);
 void vmx_set(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value);
 void vmx_get_segment(struct virt_vcpu *vcpu, unsigned segment_register,
                      struct kvm_segment *segment);
