@@ -78,6 +78,7 @@ struct virt_state {
     uint64_t code_base; // of CS, from the back end
     uint64_t code_linear;
     bool code_long, code_32; // CS.L, CS.D
+    bool interrupt_shadow;
     enum code_mode code_mode;
 };
 

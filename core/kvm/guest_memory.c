@@ -57,13 +57,14 @@ int vcpu_exchange_guest(struct vcpu *vcpu, uint64_t gpa, uint64_t old_value, uin
 // Reads of one moment: the slot that was read last most often holds what is read next.
 struct slot_reader {
     struct vcpu *vcpu;
+    uint64_t space;
     struct memslot slot;
 };
 
 // NULL: no memory.
 static const void *find_user(struct slot_reader *reader, uint64_t gpa) {
     struct memslot *slot = &reader->slot;
-    gpa |= vcpu_space(reader->vcpu);
+    gpa |= reader->space;
     if (gpa - slot->gpa >= slot->size && !memslot_find(reader->vcpu->vm, gpa, slot))
         return NULL;
     return (const void *)(uintptr_t)memslot_user(slot, gpa);
@@ -95,14 +96,15 @@ static int walk(struct slot_reader *reader, const struct guest_paging *paging, u
 
 int guest_memory_translate(struct vcpu *vcpu, const struct virt_state *state, uint64_t linear,
                            unsigned access, uint64_t *gpa, struct guest_exception *exception) {
-    struct slot_reader reader = {.vcpu = vcpu};
+    struct slot_reader reader = {.vcpu = vcpu, .space = vcpu_space(vcpu)};
     return walk(&reader, &state->paging, linear, access, gpa, exception);
 }
 
 unsigned guest_memory_fetch(struct virt_vcpu *virt_vcpu, const struct virt_state *state,
                             unsigned access, uint8_t bytes[INSTRUCTION_MAX],
                             struct guest_exception *exception) {
-    struct slot_reader reader = {.vcpu = vcpu_of(virt_vcpu)};
+    struct slot_reader reader = {.vcpu = vcpu_of(virt_vcpu),
+                                 .space = vcpu_space(vcpu_of(virt_vcpu))};
     unsigned done = 0;
     while (done < INSTRUCTION_MAX) {
         uint64_t gpa, linear = state->code_linear + done;

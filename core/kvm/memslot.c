@@ -14,17 +14,17 @@
 
 static const struct memslot *table_find(const struct memslot_table *table, uint64_t gpa) {
     uint32_t low = 0, high = table ? table->count : 0;
-    while (low < high) {
+    if (!high)
+        return NULL;
+    while (high - low > 1) { // the last slot that begins at or below gpa is in [low, high)
         uint32_t middle = (low + high) / 2;
-        const struct memslot *slot = &table->slots[middle];
-        if (gpa < slot->gpa)
+        if (gpa < table->slots[middle].gpa)
             high = middle;
-        else if (gpa - slot->gpa >= slot->size)
-            low = middle + 1;
         else
-            return slot;
+            low = middle;
     }
-    return NULL;
+    const struct memslot *slot = &table->slots[low];
+    return gpa - slot->gpa < slot->size ? slot : NULL;
 }
 
 bool memslot_find(struct vm *vm, uint64_t gpa, struct memslot *slot) {

@@ -54,6 +54,7 @@ struct vcpu {
     struct list waiting_node;      // in vm->preempted
     struct emulation emulation;
     struct virt_state state; // as emulation began with it
+    uint64_t decoded[2];     // bytes, their number and mode of the instruction in emulation
     bool mmio_known;         // exit.stage2 says where the emulated operand's page is
     bool mmio_unbacked;      // and that it is no memory for such an access
     struct timer timer;      // local APIC timer

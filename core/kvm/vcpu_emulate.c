@@ -29,7 +29,7 @@ static int emulation_translate(void *context, uint64_t linear, unsigned access, 
 }
 
 // The slot of an access; false: none, as the exit may have found out already.
-static bool find_slot(struct vcpu *vcpu, uint64_t gpa, bool write, struct memslot *slot) {
+static inline bool find_slot(struct vcpu *vcpu, uint64_t gpa, bool write, struct memslot *slot) {
     if (vcpu->mmio_unbacked && !((gpa ^ vcpu->exit.stage2.gpa) & PAGE_MASK) &&
         write == vcpu->exit.stage2.write)
         return false;
@@ -165,7 +165,8 @@ static void load_registers(struct vcpu *vcpu) {
 
 static void commit(struct vcpu *vcpu) {
     store_registers(vcpu);
-    virt->set_interrupt_shadow(&vcpu->virt, 0);
+    if (vcpu->state.interrupt_shadow)
+        virt->set_interrupt_shadow(&vcpu->virt, 0);
 }
 
 // Up to 15 bytes at RIP. 0 with an exception, or without one where no memory is.
@@ -290,20 +291,27 @@ void vcpu_emulate_init(struct vcpu *vcpu) {
 
 int vcpu_emulate(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
-    uint8_t bytes[INSTRUCTION_MAX];
+    uint64_t bytes[2] = {0}; // the last one is the mode
     struct guest_exception exception = {.vector = 0};
     vcpu->virt.statistics.insn_emulations++;
     vcpu->mmio_unbacked = vcpu->exit.kind == VIRT_EXIT_STAGE2;
     vcpu->mmio_known =
         vcpu->mmio_unbacked && vcpu->exit.stage2.linear_valid && !vcpu->exit.stage2.page_walk;
     load_registers(vcpu);
-    unsigned count = fetch(vcpu, bytes, &exception);
+    unsigned count = fetch(vcpu, (uint8_t *)bytes, &exception);
     if (!count && exception.vector) {
         virt_raise(&vcpu->virt, &exception);
         return VCPU_RESUME;
     }
-    if (decode(bytes, count, vcpu->state.code_mode, &emulation->instruction) != DECODED)
-        return fail(vcpu);
+    // A driver's instruction often comes again and again.
+    ((uint8_t *)bytes)[INSTRUCTION_MAX] = (uint8_t)(0x80 | vcpu->state.code_mode << 4 | count);
+    if (bytes[0] != vcpu->decoded[0] || bytes[1] != vcpu->decoded[1]) {
+        vcpu->decoded[1] = 0;
+        if (decode((uint8_t *)bytes, count, vcpu->state.code_mode, &emulation->instruction) !=
+            DECODED)
+            return fail(vcpu);
+        memcpy(vcpu->decoded, bytes, sizeof(bytes));
+    }
     emulate_begin(emulation);
     return step(vcpu);
 }

@@ -20,14 +20,10 @@ struct cursor {
 static uint64_t take(struct cursor *cursor, unsigned size) {
     uint64_t value = 0;
 
-    if (cursor->position + size > INSTRUCTION_MAX) {
-        if (cursor->error == DECODED)
-            cursor->error = DECODE_TOO_LONG;
-        return 0;
-    }
     if (cursor->position + size > cursor->length) {
+        bool too_long = cursor->position + size > INSTRUCTION_MAX;
         if (cursor->error == DECODED)
-            cursor->error = DECODE_TRUNCATED;
+            cursor->error = too_long ? DECODE_TOO_LONG : DECODE_TRUNCATED;
         return 0;
     }
     for (unsigned i = 0; i < size; i++)
@@ -92,15 +88,14 @@ static uint8_t take_prefixes(struct cursor *cursor) {
         byte = (uint8_t)take(cursor, 1);
         if (cursor->error != DECODED)
             return 0;
-        if (legacy_prefix(cursor, byte)) {
-            cursor->rex = 0; // REX counts only right before the opcode
-            continue;
-        }
-        if (cursor->instruction->mode == CODE_64 && (byte & 0xf0) == 0x40) {
+        if (decoder_one_byte[byte].layout != L_NONE) // most often, and no prefix has an entry
+            return byte;
+        if (cursor->instruction->mode == CODE_64 && (byte & 0xf0) == 0x40)
             cursor->rex = byte;
-            continue;
-        }
-        return byte;
+        else if (legacy_prefix(cursor, byte))
+            cursor->rex = 0; // REX counts only right before the opcode
+        else
+            return byte;
     }
 }
 
@@ -547,8 +542,10 @@ static struct opcode take_opcode(struct cursor *cursor) {
 
 enum decode_result decode(const uint8_t *bytes, uint32_t len, enum code_mode mode,
                           struct instruction *instruction) {
-    struct cursor cursor = {
-        .bytes = bytes, .length = len, .instruction = instruction, .segment_override = 0xff};
+    struct cursor cursor = {.bytes = bytes,
+                            .length = len < INSTRUCTION_MAX ? len : INSTRUCTION_MAX,
+                            .instruction = instruction,
+                            .segment_override = 0xff};
     struct opcode opcode;
 
     *instruction = (struct instruction){.mode = (uint8_t)mode, .base = -1, .index = -1, .scale = 1};

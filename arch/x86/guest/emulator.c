@@ -49,7 +49,6 @@ static int memory_operand(struct run *run, uint32_t size, bool write, uint64_t *
 }
 
 static int read_operand(struct run *run, struct operand operand, uint64_t *value) {
-    struct kvm_segment segment = {0};
     uint64_t linear;
     int result;
 
@@ -62,8 +61,7 @@ static int read_operand(struct run *run, struct operand operand, uint64_t *value
         *value = run->instruction->immediate;
         return 0;
     case OPERAND_SEGMENT:
-        run->emulation->ops->segment(run->emulation->context, operand.reg, &segment);
-        *value = segment.selector;
+        *value = segment_of(run, operand.reg).selector;
         return 0;
     case OPERAND_MEMORY:
         result = memory_operand(run, operand.size, false, &linear);
@@ -91,8 +89,12 @@ static int write_operand(struct run *run, struct operand operand, uint64_t value
 
 static int run_move(struct run *run) {
     uint64_t value;
-    int result = read_operand(run, run->instruction->source, &value);
+    int result;
 
+    if (run->instruction->source.kind == OPERAND_REGISTER)
+        return write_operand(run, run->instruction->destination,
+                             get_register(run, run->instruction->source));
+    result = read_operand(run, run->instruction->source, &value);
     return result ? result : write_operand(run, run->instruction->destination, value);
 }
 
@@ -234,12 +236,9 @@ static int run_bit_test(struct run *run) {
 }
 
 static unsigned stack_address_size(struct run *run) {
-    struct kvm_segment stack = {0};
-
     if (run->instruction->mode == CODE_64)
         return 8;
-    run->emulation->ops->segment(run->emulation->context, SEG_SS, &stack);
-    return stack.db ? 4 : 2;
+    return segment_of(run, SEG_SS).db ? 4 : 2;
 }
 
 static int push(struct run *run, uint64_t value, unsigned size) {

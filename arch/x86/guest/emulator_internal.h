@@ -49,6 +49,7 @@ int raise_exception(struct run *run, uint8_t vector, bool has_error_code);
 // Linear address of segment:offset for an access of size bytes. 0, or EMULATE_EXCEPTION (#GP, #SS).
 int linear_address(struct run *run, enum segment_register segment, uint64_t offset, uint32_t size,
                    bool write, uint64_t *linear);
+struct kvm_segment segment_of(const struct run *run, enum segment_register which);
 uint64_t effective_address(const struct run *run);
 // 0, an emulate_result to return, or EMULATE_AGAIN.
 int read_memory(struct run *run, uint64_t linear, void *data, uint32_t size);

@@ -11,6 +11,13 @@ int raise_exception(struct run *run, uint8_t vector, bool has_error_code) {
     return EMULATE_EXCEPTION;
 }
 
+struct kvm_segment segment_of(const struct run *run, enum segment_register which) {
+    struct kvm_segment segment = {0};
+
+    run->emulation->ops->segment(run->emulation->context, which, &segment);
+    return segment;
+}
+
 static int segment_fault(struct run *run, enum segment_register segment) {
     return raise_exception(run, segment == SEG_SS ? GUEST_SS : GUEST_GP, true);
 }
@@ -30,22 +37,13 @@ static bool within_limit(const struct kvm_segment *segment, uint64_t offset, uin
     return offset > segment->limit && last <= (segment->db ? 0xffffffffull : 0xffffull);
 }
 
-int linear_address(struct run *run, enum segment_register which, uint64_t offset, uint32_t size,
-                   bool write, uint64_t *linear) {
+// Outside 64-bit code. Out of line, so that the way without is short.
+static __attribute__((noinline)) int segmented_address(struct run *run, enum segment_register which,
+                                                       uint64_t offset, uint32_t size, bool write,
+                                                       uint64_t *linear) {
     const struct emulation *emulation = run->emulation;
-    struct kvm_segment segment = {0};
+    struct kvm_segment segment = segment_of(run, which);
 
-    if (run->instruction->mode == CODE_64) {
-        *linear = offset;
-        if (which == SEG_FS || which == SEG_GS) {
-            emulation->ops->segment(emulation->context, which, &segment);
-            *linear += segment.base;
-        }
-        if (!canonical(run, *linear, *linear + size - 1))
-            return segment_fault(run, which);
-        return 0;
-    }
-    emulation->ops->segment(emulation->context, which, &segment);
     if ((emulation->cr0 & CR0_PE) && !(emulation->rflags & FLAG_VM)) {
         bool code = segment.type & 8, readable_or_writable = segment.type & 2;
         if (segment.unusable)
@@ -57,6 +55,16 @@ int linear_address(struct run *run, enum segment_register which, uint64_t offset
         return segment_fault(run, which);
     *linear = (segment.base + offset) & 0xffffffff;
     return 0;
+}
+
+int linear_address(struct run *run, enum segment_register which, uint64_t offset, uint32_t size,
+                   bool write, uint64_t *linear) {
+    if (run->instruction->mode != CODE_64)
+        return segmented_address(run, which, offset, size, write, linear);
+    if (which == SEG_FS || which == SEG_GS)
+        offset += segment_of(run, which).base;
+    *linear = offset;
+    return canonical(run, offset, offset + size - 1) ? 0 : segment_fault(run, which);
 }
 
 uint64_t effective_address(const struct run *run) {
@@ -208,11 +216,14 @@ static int access_memory(struct run *run, uint64_t linear, uint8_t *bytes, uint3
 }
 
 int read_memory(struct run *run, uint64_t linear, void *data, uint32_t size) {
-    return access_memory(run, linear, data, size, false);
+    return piece_at(linear, size) == size ? read_piece(run, linear, data, size)
+                                          : access_memory(run, linear, data, size, false);
 }
 
 int write_memory(struct run *run, uint64_t linear, const void *data, uint32_t size) {
-    return access_memory(run, linear, (uint8_t *)(uintptr_t)data, size, true);
+    return piece_at(linear, size) == size
+               ? write_piece(run, linear, data, size)
+               : access_memory(run, linear, (uint8_t *)(uintptr_t)data, size, true);
 }
 
 int exchange_memory(struct run *run, uint64_t linear, uint64_t old_value, uint64_t value,

@@ -45,7 +45,7 @@ struct walk {
     uint64_t address_mask; // of a table's address in an entry
     uint64_t reserved;     // bits of every entry
     bool user;             // a user-mode access
-    uint64_t all, any;     // bits that all entries so far have, and that any has: the rights
+    uint64_t all, any;     // bits that all entries have, and that any has: the rights
 };
 
 static bool long_mode(const struct guest_paging *paging) {
@@ -79,7 +79,6 @@ static void set_up(struct walk *walk) {
     const struct guest_paging *paging = walk->paging;
     uint64_t physical = (1ull << paging->physical_bits) - 1;
 
-    walk->all = ~0ull;
     walk->entry_size = 8;
     walk->index_bits = 9;
     walk->address_mask = physical & ~0xfffull;
@@ -201,39 +200,37 @@ static int mark_used(struct walk *walk, unsigned level, const uint64_t gpas[],
 // One pass. 0, RETRY, or -1 with the exception.
 static int walk_once(struct walk *walk, struct guest_translation *translation,
                      struct guest_exception *exception) {
-    uint64_t table = walk->paging->cr3 & walk->address_mask;
-    uint64_t index_mask = (1u << walk->index_bits) - 1, gpas[5], entries[5];
+    const uint64_t index_mask = (1u << walk->index_bits) - 1, address_mask = walk->address_mask;
+    const uint64_t linear = long_mode(walk->paging) ? walk->linear : (uint32_t)walk->linear;
+    // PAE's CR3 points to 32 bytes.
+    uint64_t table = walk->paging->cr3 & (walk->levels == 3 ? 0xffffffe0 : address_mask);
+    uint64_t gpas[5], entries[5], all = ~0ull, any = 0;
+    unsigned shift = level_shift(walk, walk->levels);
 
-    if (walk->levels == 3) // PAE: CR3 points to 32 bytes
-        table = walk->paging->cr3 & 0xffffffe0;
-    for (unsigned level = walk->levels;; level--) {
-        uint64_t index = walk->linear >> level_shift(walk, level) & index_mask;
-        bool pdpte = is_pdpte(walk, level);
-        if (pdpte)
-            index &= 3;
-        uint64_t gpa = table + index * walk->entry_size, entry = 0;
+    for (unsigned level = walk->levels;; level--, shift -= walk->index_bits) {
+        uint64_t gpa = table + (linear >> shift & index_mask) * walk->entry_size, entry = 0;
 
         if (!walk->ops->read(walk->context, gpa, &entry, walk->entry_size) ||
             !(entry & PTE_PRESENT))
             return page_fault(walk, 0, exception);
         gpas[level - 1] = gpa;
         entries[level - 1] = entry;
-        bool leaf = level == 1, special = pdpte;
+        bool leaf = level == 1, pdpte = is_pdpte(walk, level);
         uint64_t reserved = walk->reserved;
-        if (!leaf && (entry & PTE_LARGE)) {
+        if (pdpte || (!leaf && (entry & PTE_LARGE))) {
             leaf = maps_large_page(walk, level);
-            special = true;
-        }
-        if (special)
             reserved |= reserved_bits(walk, level, leaf);
+        }
         if (entry & reserved)
             return page_fault(walk, PF_PRESENT | PF_RESERVED, exception);
-        walk->any |= entry;
-        walk->all &= pdpte ? ~0ull : entry;
+        all &= pdpte ? ~0ull : entry;
+        any |= entry;
         if (!leaf) {
-            table = entry & walk->address_mask;
+            table = entry & address_mask;
             continue;
         }
+        walk->all = all;
+        walk->any = any;
         uint32_t code = denied(walk, entry);
         if (code)
             return page_fault(walk, code, exception);
@@ -252,17 +249,16 @@ static int walk_once(struct walk *walk, struct guest_translation *translation,
 int guest_walk(const struct guest_paging *paging, const struct guest_walk_ops *ops, void *context,
                uint64_t linear, unsigned access, struct guest_translation *translation,
                struct guest_exception *exception) {
-    struct walk walk;
+    struct walk walk = {
+        .paging = paging, .ops = ops, .context = context, .linear = linear, .access = access};
 
     if (!(paging->cr0 & CR0_PG)) {
         *translation = (struct guest_translation){
             .gpa = linear, .page_size = 4096, .writable = true, .user = true};
         return 0;
     }
+    set_up(&walk);
     for (unsigned attempt = 0; attempt < MAX_RETRIES; attempt++) {
-        walk = (struct walk){
-            .paging = paging, .ops = ops, .context = context, .linear = linear, .access = access};
-        set_up(&walk);
         int result = walk_once(&walk, translation, exception);
         if (result != RETRY)
             return result;

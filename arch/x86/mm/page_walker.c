@@ -80,10 +80,8 @@ static unsigned decode_rights(const struct page_format *format, uint64_t entry) 
     flags |= execute ? PAGING_EXECUTE : 0;
     flags |= entry & format->global ? PAGING_GLOBAL : 0;
     uint64_t type = entry & type_mask(format);
-    if (type == format->uncached)
-        flags |= PAGING_UNCACHED;
-    else if (type == format->write_combining)
-        flags |= PAGING_WRITE_COMBINING;
+    if (__builtin_expect(type != format->write_back, 0))
+        flags |= type == format->uncached ? PAGING_UNCACHED : PAGING_WRITE_COMBINING;
     return flags;
 }
 

@@ -32,10 +32,8 @@ static unsigned get_interrupt_shadow(struct virt_vcpu *vcpu) {
 }
 
 static void set_interrupt_shadow(struct virt_vcpu *vcpu, unsigned shadow) {
-    uint64_t *in_vmcb = &svm_of(vcpu)->vmcb->interrupt_shadow;
-    uint64_t value = shadow ? IN_INTERRUPT_SHADOW : 0;
-    vcpu->recheck_events |= *in_vmcb != value;
-    *in_vmcb = value;
+    svm_of(vcpu)->vmcb->interrupt_shadow = shadow ? IN_INTERRUPT_SHADOW : 0;
+    vcpu->recheck_events = true;
 }
 
 static bool get_nmi_masked(struct virt_vcpu *vcpu) {

@@ -60,6 +60,7 @@ void svm_get_state(struct virt_vcpu *vcpu, struct virt_state *state) {
     state->code_base = code->base;
     state->code_long = code->attributes & VMCB_ATTRIBUTE_L;
     state->code_32 = code->attributes & VMCB_ATTRIBUTE_DB;
+    state->interrupt_shadow = vmcb->interrupt_shadow & IN_INTERRUPT_SHADOW;
 }
 
 static void set_tsc_aux(struct virt_vcpu *vcpu, uint64_t value) {

@@ -41,7 +41,8 @@ static void finish_run(struct virt_vcpu *vcpu, struct svm_vcpu *v, const struct 
         write_msr(MSR_TSC_AUX, own->tsc_aux);
     if (svm.virtual_nmi)
         nmi_collect(vcpu, v);
-    svm_adopt_xcr0(vcpu);
+    if (unlikely(!svm.next_rip)) // as all have that intercept XSETBV
+        svm_adopt_xcr0(vcpu);
 }
 
 static void flush(struct svm_vcpu *v, struct svm_cpu *own) {

@@ -34,10 +34,7 @@ static uint64_t interruptibility(struct virt_vcpu *vcpu) {
 }
 
 static void set_interruptibility(struct virt_vcpu *vcpu, uint64_t set, uint64_t clear) {
-    uint64_t old = interruptibility(vcpu), state = (old & ~clear) | set;
-    if (state == old)
-        return;
-    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state);
+    vmwrite(VMCS_GUEST_INTERRUPTIBILITY, (interruptibility(vcpu) & ~clear) | set);
     vcpu->recheck_events = true;
 }
 

@@ -55,6 +55,8 @@ void vmx_get_state(struct virt_vcpu *vcpu, struct virt_state *state) {
     state->code_base = vmread(VMCS_GUEST_ES_BASE + 2 * SEG_CS);
     state->code_long = code_rights & CS_LONG;
     state->code_32 = code_rights & CS_DEFAULT_32;
+    state->interrupt_shadow =
+        vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKING_STI | BLOCKING_MOV_SS);
 }
 
 void vmx_set(struct virt_vcpu *vcpu, enum backend_register which, uint64_t value) {
