@@ -71,7 +71,8 @@ static bool more_entries(struct node *directory, uint64_t offset) {
            container_of(last, struct directory_entry, link)->cookie + OFFSET_ENTRIES > offset;
 }
 
-static int64_t read_entries(struct file *file, uint64_t address, size_t size) {
+int64_t file_getdents64(struct file *file, const uint64_t *arguments) {
+    size_t size = (uint32_t)arguments[2];
     uint64_t page = page_alloc(0);
     if (page == PHYSICAL_NONE)
         return -ENOMEM;
@@ -83,22 +84,11 @@ static int64_t read_entries(struct file *file, uint64_t address, size_t size) {
     bool too_small = !writer.used && more_entries(file->node, writer.offset);
     spin_unlock(&tree_lock);
     int64_t result = too_small ? -EINVAL : (int64_t)writer.used;
-    if (writer.used && copy_to_user(address, writer.to, writer.used))
+    if (writer.used && copy_to_user(arguments[1], writer.to, writer.used))
         result = -EFAULT;
     if (result > 0)
         atomic_store(&file->offset, writer.offset);
     page_put(page);
-    return result;
-}
-
-int64_t sys_getdents64(const uint64_t *arguments) {
-    struct file *file = fd_get((int)arguments[0]);
-    if (!file)
-        return -EBADF;
-    int64_t result = -ENOTDIR;
-    if (file->ops == &directory_ops)
-        result = read_entries(file, arguments[1], (uint32_t)arguments[2]);
-    file_put(file);
     return result;
 }
 

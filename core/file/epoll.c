@@ -69,7 +69,6 @@ struct item_table {
 
 static struct spinlock nesting_lock;  // additions of epolls to epolls
 static struct spinlock watchers_lock; // every file's `watchers`
-static const struct file_ops epoll_ops;
 
 static void epoll_put(struct epoll *epoll) {
     if (atomic_fetch_sub(&epoll->references, 1) == 1)
@@ -89,16 +88,19 @@ static struct epoll_item *find_item(struct epoll *epoll, const struct file *file
     return NULL;
 }
 
-static void mark_ready(struct epoll_item *item) {
+static void list_again(struct epoll_item *item) {
     struct epoll *epoll = item->epoll;
     spin_lock(&epoll->ready_lock);
-    bool first = !item->ready;
-    if (first) {
+    if (!item->ready) {
         item->ready = true;
         list_push_back(&epoll->ready, &item->ready_node);
     }
     spin_unlock(&epoll->ready_lock);
-    wait_queue_wake(&epoll->queue, EPOLLIN | EPOLLRDNORM);
+}
+
+static void mark_ready(struct epoll_item *item) {
+    list_again(item);
+    wait_queue_wake(&item->epoll->queue, EPOLLIN | EPOLLRDNORM);
 }
 
 static void item_woken(struct waiter *waiter, unsigned events) {
@@ -328,21 +330,17 @@ static int control(struct file *epoll_file, int operation, struct file *file, in
     return -EINVAL;
 }
 
-int64_t sys_epoll_ctl(const uint64_t *arguments) {
+int64_t file_epoll_ctl(struct file *epoll_file, const uint64_t *arguments) {
     int operation = (int)arguments[1], fd = (int)arguments[2];
     struct epoll_event event = {0};
     if (operation != EPOLL_CTL_DEL && copy_from_user(&event, arguments[3], sizeof(event)))
         return -EFAULT;
-    struct file *epoll_file = fd_get((int)arguments[0]);
-    if (!epoll_file)
-        return -EBADF;
     struct file *file = fd_get(fd);
-    int64_t result = -EBADF;
-    if (file) {
-        result = file->flags & O_PATH ? -EBADF : control(epoll_file, operation, file, fd, &event);
-        file_put(file);
-    }
-    file_put(epoll_file);
+    if (!file)
+        return -EBADF;
+    int64_t result =
+        file->flags & O_PATH ? -EBADF : control(epoll_file, operation, file, fd, &event);
+    file_put(file);
     return result;
 }
 
@@ -387,12 +385,7 @@ static unsigned gather(struct epoll *epoll, struct epoll_event *events, unsigned
         if (item->events & EPOLLONESHOT) {
             __atomic_store_n(&item->events, item->events & PRIVATE_BITS, __ATOMIC_SEQ_CST);
         } else if (!(item->events & EPOLLET)) {
-            spin_lock(&epoll->ready_lock);
-            if (!item->ready) {
-                item->ready = true;
-                list_push_back(&epoll->ready, &item->ready_node);
-            }
-            spin_unlock(&epoll->ready_lock);
+            list_again(item);
         }
     }
     spin_lock(&epoll->ready_lock);
@@ -404,32 +397,14 @@ static unsigned gather(struct epoll *epoll, struct epoll_event *events, unsigned
 
 // Whether an item is truly ready; drops from the list those that are not any more.
 static bool any_ready(struct epoll *epoll) {
-    bool found = false;
+    struct epoll_item *item;
     spin_lock(&epoll->lock);
-    for (;;) {
-        spin_lock(&epoll->ready_lock);
-        struct epoll_item *item = NULL;
-        if (!list_empty(&epoll->ready)) {
-            item = container_of(epoll->ready.next, struct epoll_item, ready_node);
-            list_remove(&item->ready_node);
-            item->ready = false;
-        }
-        spin_unlock(&epoll->ready_lock);
-        if (!item)
-            break;
-        if (!item_poll(item, NULL))
-            continue;
-        spin_lock(&epoll->ready_lock);
-        if (!item->ready) {
-            item->ready = true;
-            list_push_front(&epoll->ready, &item->ready_node);
-        }
-        spin_unlock(&epoll->ready_lock);
-        found = true;
-        break;
-    }
+    while ((item = next_item(epoll, &epoll->ready)) && !item_poll(item, NULL))
+        ;
+    if (item)
+        list_again(item);
     spin_unlock(&epoll->lock);
-    return found;
+    return item;
 }
 
 static unsigned epoll_poll(struct file *file, struct poll_table *table) {
@@ -449,13 +424,16 @@ static void epoll_release(struct file *file) {
     epoll_put(epoll);
 }
 
-static const struct file_ops epoll_ops = {
+const struct file_ops epoll_ops = {
     .name = "epoll",
     .poll = epoll_poll,
     .release = epoll_release,
 };
 
-static int64_t create_call(unsigned flags) {
+int64_t sys_epoll_create1(const uint64_t *arguments) {
+    unsigned flags = (unsigned)arguments[0];
+    if (flags & ~(unsigned)EPOLL_CLOEXEC)
+        return -EINVAL;
     struct epoll *epoll = heap_new(struct epoll);
     if (!epoll)
         return -ENOMEM;
@@ -477,12 +455,7 @@ static int64_t create_call(unsigned flags) {
 }
 
 int64_t sys_epoll_create(const uint64_t *arguments) {
-    return (int)arguments[0] <= 0 ? -EINVAL : create_call(0);
-}
-
-int64_t sys_epoll_create1(const uint64_t *arguments) {
-    unsigned flags = (unsigned)arguments[0];
-    return flags & ~(unsigned)EPOLL_CLOEXEC ? -EINVAL : create_call(flags);
+    return (int)arguments[0] <= 0 ? -EINVAL : sys_epoll_create1((const uint64_t[1]){0});
 }
 
 static bool may_have_events(void *object) {
@@ -506,7 +479,7 @@ static int64_t wait_events(struct epoll *epoll, uint64_t address, unsigned most,
                            uint64_t deadline) {
     for (;;) {
         int64_t count = give_events(epoll, address, most);
-        if (count || !deadline)
+        if (count || deadline <= time_now())
             return count;
         int error = file_wait(&epoll->queue, may_have_events, epoll, deadline);
         if (error == -ETIMEDOUT)
@@ -519,40 +492,22 @@ static int64_t wait_events(struct epoll *epoll, uint64_t address, unsigned most,
     }
 }
 
-static int64_t wait_call(const uint64_t *arguments, uint64_t deadline) {
+static int64_t wait_call(struct file *file, const uint64_t *arguments, uint64_t deadline) {
     int most = (int)arguments[2];
     if (most <= 0 || most > EVENTS_MAX)
         return -EINVAL;
-    struct file *file = fd_get((int)arguments[0]);
-    if (!file)
-        return -EBADF;
-    int64_t result = -EINVAL;
-    if (file->ops == &epoll_ops)
-        result = wait_events(file->object, arguments[1], (unsigned)most, deadline);
-    file_put(file);
-    return result;
-}
-
-static uint64_t deadline_of(int timeout) {
-    return timeout < 0 ? TIME_NEVER : !timeout ? 0 : time_now() + (uint64_t)timeout * MILLISECOND;
-}
-
-int64_t sys_epoll_wait(const uint64_t *arguments) {
-    return wait_call(arguments, deadline_of((int)arguments[3]));
-}
-
-int64_t sys_epoll_pwait(const uint64_t *arguments) {
     int error = poll_signal_mask(arguments[4], arguments[5]);
-    return error ? error : wait_call(arguments, deadline_of((int)arguments[3]));
+    return error ? error : wait_events(file->object, arguments[1], (unsigned)most, deadline);
 }
 
-int64_t sys_epoll_pwait2(const uint64_t *arguments) {
-    struct __kernel_timespec time;
-    if (arguments[3] && copy_from_user(&time, arguments[3], sizeof(time)))
-        return -EFAULT;
-    if (arguments[3] && !time_spec_valid(&time))
-        return -EINVAL;
-    int error = poll_signal_mask(arguments[4], arguments[5]);
-    uint64_t deadline = arguments[3] ? time_deadline(&time, false, false) : TIME_NEVER;
-    return error ? error : wait_call(arguments, deadline);
+int64_t file_epoll_pwait(struct file *file, const uint64_t *arguments) {
+    int timeout = (int)arguments[3];
+    return wait_call(file, arguments,
+                     timeout < 0 ? TIME_NEVER : time_after((uint64_t)timeout * MILLISECOND));
+}
+
+int64_t file_epoll_pwait2(struct file *file, const uint64_t *arguments) {
+    uint64_t deadline;
+    int error = time_deadline_load(arguments[3], false, false, &deadline);
+    return error ? error : wait_call(file, arguments, deadline);
 }

@@ -141,25 +141,18 @@ static const struct file_ops eventfd_ops = {
     .release = eventfd_release,
 };
 
-static int64_t eventfd_call(unsigned initial, unsigned flags) {
+int64_t sys_eventfd2(const uint64_t *arguments) {
+    unsigned flags = (unsigned)arguments[1];
     if (flags & ~(EFD_SEMAPHORE | EFD_CLOEXEC | EFD_NONBLOCK))
         return -EINVAL;
     struct eventfd *eventfd = heap_new(struct eventfd);
     if (!eventfd)
         return -ENOMEM;
-    atomic_store(&eventfd->counter, initial);
+    atomic_store(&eventfd->counter, (unsigned)arguments[0]);
     eventfd->semaphore = flags & EFD_SEMAPHORE;
     wait_queue_init(&eventfd->queue);
     int fd = fd_create(&eventfd_ops, eventfd, O_RDWR | (flags & EFD_NONBLOCK), flags & EFD_CLOEXEC);
     if (fd < 0)
         heap_free(eventfd);
     return fd;
-}
-
-int64_t sys_eventfd(const uint64_t *arguments) {
-    return eventfd_call((unsigned)arguments[0], 0);
-}
-
-int64_t sys_eventfd2(const uint64_t *arguments) {
-    return eventfd_call((unsigned)arguments[0], (unsigned)arguments[1]);
 }

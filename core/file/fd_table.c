@@ -6,6 +6,7 @@
 #include "core/file/file_lock.h"
 #include "core/mm/heap.h"
 #include "core/process/process.h"
+#include "core/process/system_call.h"
 #include "core/sched/thread.h"
 #include "core/string.h"
 
@@ -266,6 +267,20 @@ struct file *fd_lookup_again(struct fd_table *table, unsigned fd) {
 
 struct file *fd_get(int fd) {
     return fd_lookup(process_current()->files, (unsigned)fd);
+}
+
+int64_t file_call(file_call_handler *handler, const struct file_ops *kind, int error,
+                  const uint64_t *arguments) {
+    struct file *file = fd_get((int)arguments[0]);
+    if (!file)
+        return -EBADF;
+    int64_t result = error;
+    if (file->flags & O_PATH)
+        result = -EBADF;
+    else if (!kind || file->ops == kind)
+        result = handler(file, arguments);
+    file_put(file);
+    return result;
 }
 
 int fd_install(struct file *file, bool close_on_exec) {

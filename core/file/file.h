@@ -26,8 +26,8 @@ size_t io_remaining(const struct io_buffer *buffer);
 // NULL members: read/write -EINVAL, ioctl -ENOTTY, map -ENODEV, poll always ready, seek -ESPIPE.
 struct file_ops {
     const char *name;
-    // offset NULL: use and move file->offset (streams ignore it). Bytes or -errno. May wait unless
-    // O_NONBLOCK.
+    // offset: where to begin (streams ignore it), which only one that appends changes: the caller
+    // moves it on. Bytes or -errno. May wait unless O_NONBLOCK.
     int64_t (*read)(struct file *file, struct io_buffer *buffer, uint64_t *offset);
     int64_t (*write)(struct file *file, struct io_buffer *buffer, uint64_t *offset);
     int64_t (*ioctl)(struct file *file, unsigned command, uint64_t argument);
@@ -40,7 +40,6 @@ struct file_ops {
     unsigned (*poll)(struct file *file, struct poll_table *table);
     int64_t (*seek)(struct file *file, int64_t offset, int whence);
     int (*status)(struct file *file, struct stat *status);
-    int (*truncate)(struct file *file, uint64_t size);
     void (*release)(struct file *file); // last reference gone; may wait
 };
 

@@ -8,13 +8,19 @@
 #include "core/mm/user_copy.h"
 #include "core/string.h"
 
-void io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size) {
+int io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size) {
+    if ((int64_t)size < 0)
+        return -EINVAL;
+    if (address > USER_END || size > USER_END - address)
+        return -EFAULT;
+    size = size < IO_MAX_BYTES ? size : IO_MAX_BYTES;
     buffer->single.iov_base = (void *)(uintptr_t)address;
     buffer->single.iov_len = size;
     buffer->piece = &buffer->single;
     buffer->pieces = 1;
     buffer->consumed = 0;
     buffer->remaining = size;
+    return 0;
 }
 
 void io_buffer_vector(struct io_buffer *buffer, const struct iovec *pieces, size_t count) {

@@ -19,7 +19,8 @@ struct io_buffer {
     struct iovec single;
 };
 
-void io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size);
+// At most IO_MAX_BYTES of it. 0, -EINVAL (a negative size), -EFAULT (beyond user space).
+int io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size);
 // `pieces` stay the caller's and must outlive the buffer. Their sum must have been checked
 // (io_vector_load).
 void io_buffer_vector(struct io_buffer *buffer, const struct iovec *pieces, size_t count);

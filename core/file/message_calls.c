@@ -5,7 +5,7 @@
 #include <asm/signal.h>
 #include <asm/socket.h>
 #include <linux/errno.h>
-#include "core/file/socket_file.h"
+#include "core/file/unix_socket.h"
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/process/signal.h"
@@ -59,20 +59,11 @@ static int64_t send_buffer(struct file *file, struct io_buffer *buffer, uint64_t
     return result;
 }
 
-int64_t sys_sendto(const uint64_t *arguments) {
-    struct file *file;
-    int error;
+int64_t socket_sendto(struct file *file, const uint64_t *arguments) {
     struct io_buffer buffer;
-    if ((int64_t)arguments[2] < 0)
-        return -EINVAL;
-    if (!socket_get((int)arguments[0], &file, &error))
-        return error;
-    size_t size = arguments[2] < IO_MAX_BYTES ? arguments[2] : IO_MAX_BYTES;
-    io_buffer_user(&buffer, arguments[1], size);
     struct unix_send send = {.flags = (unsigned)arguments[3]};
-    int64_t result = send_buffer(file, &buffer, arguments[4], (uint32_t)arguments[5], &send);
-    file_put(file);
-    return result;
+    int error = io_buffer_user(&buffer, arguments[1], arguments[2]);
+    return error ? error : send_buffer(file, &buffer, arguments[4], (uint32_t)arguments[5], &send);
 }
 
 static int take_files(const int32_t *fds, unsigned count, struct passed_files **files) {
@@ -145,15 +136,11 @@ struct message {
     struct io_buffer buffer;
 };
 
-static int64_t message_call(const uint64_t *arguments,
+static int64_t message_call(struct file *file, const uint64_t *arguments,
                             int64_t (*call)(struct file *file, struct message *message,
                                             const uint64_t *arguments)) {
-    struct file *file;
     struct message message;
     struct io_vector vector;
-    int error;
-    if (!socket_get((int)arguments[0], &file, &error))
-        return error;
     int64_t result = -EFAULT;
     if (!copy_from_user(&message.header, arguments[1], sizeof(message.header)))
         result = io_vector_load(&vector, message.header.pieces, message.header.piece_count);
@@ -164,7 +151,6 @@ static int64_t message_call(const uint64_t *arguments,
     } else if (result == -EINVAL) {
         result = -EMSGSIZE;
     }
-    file_put(file);
     return result;
 }
 
@@ -179,8 +165,8 @@ static int64_t send_message(struct file *file, struct message *message, const ui
     return result;
 }
 
-int64_t sys_sendmsg(const uint64_t *arguments) {
-    return message_call(arguments, send_message);
+int64_t socket_sendmsg(struct file *file, const uint64_t *arguments) {
+    return message_call(file, arguments, send_message);
 }
 
 static int64_t receive_buffer(struct file *file, struct io_buffer *buffer,
@@ -191,19 +177,12 @@ static int64_t receive_buffer(struct file *file, struct io_buffer *buffer,
     return unix_socket_receive(file->object, buffer, receive);
 }
 
-int64_t sys_recvfrom(const uint64_t *arguments) {
-    struct file *file;
-    int error;
+int64_t socket_recvfrom(struct file *file, const uint64_t *arguments) {
     struct io_buffer buffer;
-    if ((int64_t)arguments[2] < 0)
-        return -EINVAL;
-    if (!socket_get((int)arguments[0], &file, &error))
-        return error;
-    size_t size = arguments[2] < IO_MAX_BYTES ? arguments[2] : IO_MAX_BYTES;
-    io_buffer_user(&buffer, arguments[1], size);
     struct unix_receive receive = {.flags = (unsigned)arguments[3]};
-    int64_t result = receive_buffer(file, &buffer, &receive);
-    file_put(file);
+    int64_t result = io_buffer_user(&buffer, arguments[1], arguments[2]);
+    if (!result)
+        result = receive_buffer(file, &buffer, &receive);
     if (result >= 0 && unix_address_store(&receive.from, arguments[4], arguments[5]))
         return -EFAULT;
     return result;
@@ -291,6 +270,6 @@ static int64_t receive_message(struct file *file, struct message *message,
     return result;
 }
 
-int64_t sys_recvmsg(const uint64_t *arguments) {
-    return message_call(arguments, receive_message);
+int64_t socket_recvmsg(struct file *file, const uint64_t *arguments) {
+    return message_call(file, arguments, receive_message);
 }

@@ -62,22 +62,14 @@ static int64_t name_node(int directory_fd, uint64_t path, struct node *node) {
     return error;
 }
 
-static int64_t mkdir_call(int directory_fd, uint64_t path, unsigned mode) {
-    unsigned mask = process_current()->files->file_mode_mask;
-    return name_node(directory_fd, path, node_create(S_IFDIR | (mode & 07777 & ~mask)));
-}
-
-int64_t sys_mkdir(const uint64_t *arguments) {
-    return mkdir_call(AT_FDCWD, arguments[0], (unsigned)arguments[1]);
-}
-
 int64_t sys_mkdirat(const uint64_t *arguments) {
-    return mkdir_call((int)arguments[0], arguments[1], (unsigned)arguments[2]);
+    unsigned mode = (unsigned)arguments[2] & 07777 & ~process_current()->files->file_mode_mask;
+    return name_node((int)arguments[0], arguments[1], node_create(S_IFDIR | mode));
 }
 
-static int64_t symlink_call(uint64_t target, int directory_fd, uint64_t path) {
+int64_t sys_symlinkat(const uint64_t *arguments) {
     char *text;
-    int error = path_load(target, &text);
+    int error = path_load(arguments[0], &text);
     if (error)
         return error;
     struct node *node = *text ? node_create(S_IFLNK | 0777) : NULL;
@@ -88,37 +80,21 @@ static int64_t symlink_call(uint64_t target, int directory_fd, uint64_t path) {
     }
     node->symlink.text = node->object = text;
     node->symlink.length = strlen(text);
-    return name_node(directory_fd, path, node);
-}
-
-int64_t sys_symlink(const uint64_t *arguments) {
-    return symlink_call(arguments[0], AT_FDCWD, arguments[1]);
-}
-
-int64_t sys_symlinkat(const uint64_t *arguments) {
-    return symlink_call(arguments[0], (int)arguments[1], arguments[2]);
-}
-
-static int64_t link_call(int from_fd, uint64_t from, int to_fd, uint64_t to, unsigned flags) {
-    struct node *node;
-    if (flags & ~AT_SYMLINK_FOLLOW)
-        return -EINVAL;
-    int error = user_path_find(from_fd, from, flags ? PATH_FOLLOW : 0, &node);
-    if (error)
-        return error;
-    if (!node_is(node, S_IFDIR))
-        return name_node(to_fd, to, node);
-    node_put(node);
-    return -EPERM;
-}
-
-int64_t sys_link(const uint64_t *arguments) {
-    return link_call(AT_FDCWD, arguments[0], AT_FDCWD, arguments[1], 0);
+    return name_node((int)arguments[1], arguments[2], node);
 }
 
 int64_t sys_linkat(const uint64_t *arguments) {
-    return link_call((int)arguments[0], arguments[1], (int)arguments[2], arguments[3],
-                     (unsigned)arguments[4]);
+    unsigned flags = (unsigned)arguments[4];
+    struct node *node;
+    if (flags & ~AT_SYMLINK_FOLLOW)
+        return -EINVAL;
+    int error = user_path_find((int)arguments[0], arguments[1], flags ? PATH_FOLLOW : 0, &node);
+    if (error)
+        return error;
+    if (!node_is(node, S_IFDIR))
+        return name_node((int)arguments[2], arguments[3], node);
+    node_put(node);
+    return -EPERM;
 }
 
 static int remove_checked(struct path_result *result, bool directory,
@@ -147,10 +123,13 @@ static int ask_kind(const struct path_result *result, bool directory) {
     return result->directory->directory.kind ? -EPERM : 0;
 }
 
-static int64_t unlink_call(int directory_fd, uint64_t path, bool directory) {
+int64_t sys_unlinkat(const uint64_t *arguments) {
+    bool directory = arguments[2] & AT_REMOVEDIR;
     struct user_path user;
     struct path_result result;
-    int error = user_path_load(&user, directory_fd, path);
+    if ((unsigned)arguments[2] & ~AT_REMOVEDIR)
+        return -EINVAL;
+    int error = user_path_load(&user, (int)arguments[0], arguments[1]);
     if (error)
         return error;
     error = path_walk(user.start, user.path, 0, &result);
@@ -174,21 +153,6 @@ static int64_t unlink_call(int directory_fd, uint64_t path, bool directory) {
     }
     user_path_free(&user);
     return error;
-}
-
-int64_t sys_unlink(const uint64_t *arguments) {
-    return unlink_call(AT_FDCWD, arguments[0], false);
-}
-
-int64_t sys_rmdir(const uint64_t *arguments) {
-    return unlink_call(AT_FDCWD, arguments[0], true);
-}
-
-int64_t sys_unlinkat(const uint64_t *arguments) {
-    unsigned flags = (unsigned)arguments[2];
-    if (flags & ~AT_REMOVEDIR)
-        return -EINVAL;
-    return unlink_call((int)arguments[0], arguments[1], flags & AT_REMOVEDIR);
 }
 
 static bool is_below(struct node *node, const struct node *directory) {
@@ -263,16 +227,16 @@ static int move_name(struct path_result *from, struct path_result *to, unsigned 
     return 0;
 }
 
-static int64_t rename_call(int from_fd, uint64_t from_path, int to_fd, uint64_t to_path,
-                           unsigned flags) {
+int64_t sys_renameat2(const uint64_t *arguments) {
+    unsigned flags = (unsigned)arguments[4];
     struct user_path from, to;
     struct path_result old, new;
     if (flags & ~(unsigned)RENAME_NOREPLACE)
         return -EINVAL;
-    int error = user_path_load(&from, from_fd, from_path);
+    int error = user_path_load(&from, (int)arguments[0], arguments[1]);
     if (error)
         return error;
-    error = user_path_load(&to, to_fd, to_path);
+    error = user_path_load(&to, (int)arguments[2], arguments[3]);
     if (!error) {
         error = path_walk(from.start, from.path, 0, &old);
         if (!error) {
@@ -287,17 +251,4 @@ static int64_t rename_call(int from_fd, uint64_t from_path, int to_fd, uint64_t 
     }
     user_path_free(&from);
     return error;
-}
-
-int64_t sys_rename(const uint64_t *arguments) {
-    return rename_call(AT_FDCWD, arguments[0], AT_FDCWD, arguments[1], 0);
-}
-
-int64_t sys_renameat(const uint64_t *arguments) {
-    return rename_call((int)arguments[0], arguments[1], (int)arguments[2], arguments[3], 0);
-}
-
-int64_t sys_renameat2(const uint64_t *arguments) {
-    return rename_call((int)arguments[0], arguments[1], (int)arguments[2], arguments[3],
-                       (unsigned)arguments[4]);
 }

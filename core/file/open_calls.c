@@ -164,31 +164,18 @@ struct file *path_open(const char *path, int flags, int mode, int *error) {
     return open_at(NULL, path, flags, mode, error);
 }
 
-static int64_t open_call(int directory_fd, uint64_t path_address, int flags, int mode) {
-    char *path;
-    int error = path_load(path_address, &path);
+int64_t sys_openat(const uint64_t *arguments) {
+    int flags = (int)arguments[2];
+    struct user_path user;
+    int error = user_path_load(&user, (int)arguments[0], arguments[1]);
     if (error)
         return error;
-    struct node *start;
-    struct file *directory = NULL, *file = NULL;
-    error = path_start(directory_fd, path, &start, &directory);
-    if (!error)
-        file = open_at(start, path, flags, mode, &error);
-    if (directory)
-        file_put(directory);
-    heap_free(path);
+    struct file *file = open_at(user.start, user.path, flags, (int)arguments[3], &error);
+    user_path_free(&user);
     if (!file)
         return error;
     int fd = fd_install(file, flags & O_CLOEXEC);
     if (fd < 0)
         file_put(file);
     return fd;
-}
-
-int64_t sys_open(const uint64_t *arguments) {
-    return open_call(AT_FDCWD, arguments[0], (int)arguments[1], (int)arguments[2]);
-}
-
-int64_t sys_openat(const uint64_t *arguments) {
-    return open_call((int)arguments[0], arguments[1], (int)arguments[2], (int)arguments[3]);
 }

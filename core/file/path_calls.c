@@ -18,33 +18,19 @@
 #define ACCESS_EXECUTE_BIT 1 // X_OK; R_OK and W_OK are 4 and 2
 
 // Every program is root: all may be read and written; executed only what has an x bit (access(2)).
-static int64_t access_call(int directory_fd, uint64_t path, unsigned mode, unsigned flags) {
+int64_t sys_faccessat2(const uint64_t *arguments) {
+    unsigned mode = (unsigned)arguments[2], flags = (unsigned)arguments[3];
     struct node *node;
-    if (mode & ~7u)
+    if (mode & ~7u || flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW))
         return -EINVAL;
-    int error =
-        user_path_find(directory_fd, path, flags & AT_SYMLINK_NOFOLLOW ? 0 : PATH_FOLLOW, &node);
+    int error = user_path_find((int)arguments[0], arguments[1],
+                               flags & AT_SYMLINK_NOFOLLOW ? 0 : PATH_FOLLOW, &node);
     if (error)
         return error;
     if (mode & ACCESS_EXECUTE_BIT && !node_is(node, S_IFDIR) && !(node->mode & 0111))
         error = -EACCES;
     node_put(node);
     return error;
-}
-
-int64_t sys_access(const uint64_t *arguments) {
-    return access_call(AT_FDCWD, arguments[0], (unsigned)arguments[1], 0);
-}
-
-int64_t sys_faccessat(const uint64_t *arguments) {
-    return access_call((int)arguments[0], arguments[1], (unsigned)arguments[2], 0);
-}
-
-int64_t sys_faccessat2(const uint64_t *arguments) {
-    unsigned flags = (unsigned)arguments[3];
-    if (flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW))
-        return -EINVAL;
-    return access_call((int)arguments[0], arguments[1], (unsigned)arguments[2], flags);
 }
 
 static int64_t read_link(struct node *node, uint64_t address, uint64_t size) {
@@ -66,24 +52,16 @@ static int64_t read_link(struct node *node, uint64_t address, uint64_t size) {
     return length;
 }
 
-static int64_t readlink_call(int directory_fd, uint64_t path, uint64_t address, int size) {
+int64_t sys_readlinkat(const uint64_t *arguments) {
     struct node *node;
-    if (size <= 0)
+    if ((int)arguments[3] <= 0)
         return -EINVAL;
-    int error = user_path_find(directory_fd, path, 0, &node);
+    int error = user_path_find((int)arguments[0], arguments[1], 0, &node);
     if (error)
         return error;
-    int64_t result = read_link(node, address, (uint64_t)size);
+    int64_t result = read_link(node, arguments[2], (uint32_t)arguments[3]);
     node_put(node);
     return result;
-}
-
-int64_t sys_readlink(const uint64_t *arguments) {
-    return readlink_call(AT_FDCWD, arguments[0], arguments[1], (int)arguments[2]);
-}
-
-int64_t sys_readlinkat(const uint64_t *arguments) {
-    return readlink_call((int)arguments[0], arguments[1], arguments[2], (int)arguments[3]);
 }
 
 int64_t sys_chdir(const uint64_t *arguments) {
@@ -129,36 +107,21 @@ static void change_mode(struct node *node, uint64_t mode) {
     spin_unlock(&node->lock);
 }
 
-static int64_t chmod_call(int directory_fd, uint64_t path, uint64_t mode) {
+int64_t sys_fchmodat(const uint64_t *arguments) {
     struct node *node;
-    int error = user_path_find(directory_fd, path, PATH_FOLLOW, &node);
+    int error = user_path_find((int)arguments[0], arguments[1], PATH_FOLLOW, &node);
     if (error)
         return error;
-    change_mode(node, mode);
+    change_mode(node, arguments[2]);
     node_put(node);
     return 0;
 }
 
-int64_t sys_chmod(const uint64_t *arguments) {
-    return chmod_call(AT_FDCWD, arguments[0], arguments[1]);
-}
-
-int64_t sys_fchmodat(const uint64_t *arguments) {
-    return chmod_call((int)arguments[0], arguments[1], arguments[2]);
-}
-
-int64_t sys_fchmod(const uint64_t *arguments) {
-    struct file *file = fd_get((int)arguments[0]);
-    if (!file || file->flags & O_PATH) {
-        if (file)
-            file_put(file);
-        return -EBADF;
-    }
-    if (file->node)
-        change_mode(file->node, arguments[1]);
-    int64_t result = file->node ? 0 : -EINVAL;
-    file_put(file);
-    return result;
+int64_t file_fchmod(struct file *file, const uint64_t *arguments) {
+    if (!file->node)
+        return -EINVAL;
+    change_mode(file->node, arguments[1]);
+    return 0;
 }
 
 int64_t sys_truncate(const uint64_t *arguments) {
@@ -180,50 +143,23 @@ int64_t sys_truncate(const uint64_t *arguments) {
     return error;
 }
 
-int64_t sys_ftruncate(const uint64_t *arguments) {
-    if ((int64_t)arguments[1] < 0)
+int64_t file_ftruncate(struct file *file, const uint64_t *arguments) {
+    if ((int64_t)arguments[1] < 0 || file->ops != &regular_file_ops ||
+        (file->flags & O_ACCMODE) == O_RDONLY)
         return -EINVAL;
-    struct file *file = fd_get((int)arguments[0]);
-    if (!file)
-        return -EBADF;
-    int64_t result = -EINVAL;
-    if (file->flags & O_PATH)
-        result = -EBADF;
-    else if (file->ops->truncate && (file->flags & O_ACCMODE) != O_RDONLY)
-        result = file->ops->truncate(file, arguments[1]);
-    file_put(file);
-    return result;
+    return regular_truncate(file->node, arguments[1]);
 }
 
-int64_t sys_fallocate(const uint64_t *arguments) {
-    struct file *file = fd_get((int)arguments[0]);
-    if (!file)
+int64_t file_fallocate(struct file *file, const uint64_t *arguments) {
+    if ((file->flags & O_ACCMODE) == O_RDONLY)
         return -EBADF;
-    int64_t result = -ENODEV;
-    if ((file->flags & O_ACCMODE) == O_RDONLY || file->flags & O_PATH)
-        result = -EBADF;
-    else if (file->ops == &regular_file_ops)
-        result = regular_allocate(file->node, (int)arguments[1], arguments[2], arguments[3]);
-    file_put(file);
-    return result;
+    if (file->ops != &regular_file_ops)
+        return -ENODEV;
+    return regular_allocate(file->node, (int)arguments[1], arguments[2], arguments[3]);
 }
 
 // RAM is as stable as it gets here: once write returns there is nothing more to do for files and
 // directories.
-static int64_t sync_call(int fd) {
-    struct file *file = fd_get(fd);
-    if (!file)
-        return -EBADF;
-    bool stored = file->ops == &regular_file_ops || file->ops == &directory_ops;
-    bool only_path = file->flags & O_PATH;
-    file_put(file);
-    return only_path ? -EBADF : stored ? 0 : -EINVAL;
-}
-
-int64_t sys_fsync(const uint64_t *arguments) {
-    return sync_call((int)arguments[0]);
-}
-
-int64_t sys_fdatasync(const uint64_t *arguments) {
-    return sync_call((int)arguments[0]);
+int64_t file_fsync(struct file *file, const uint64_t *arguments) {
+    return file->ops == &regular_file_ops || file->ops == &directory_ops ? 0 : -EINVAL;
 }

@@ -325,7 +325,8 @@ int64_t pipe_size_command(struct file *file, int command, uint64_t wanted) {
     return result;
 }
 
-static int64_t pipe_call(uint64_t address, unsigned flags) {
+int64_t sys_pipe2(const uint64_t *arguments) {
+    unsigned flags = (unsigned)arguments[1];
     struct file *reader, *writer;
     int fds[2];
     if (flags & ~(O_CLOEXEC | O_NONBLOCK))
@@ -345,17 +346,9 @@ static int64_t pipe_call(uint64_t address, unsigned flags) {
         file_put(writer);
         return fds[1];
     }
-    if (!copy_to_user(address, fds, sizeof(fds)))
+    if (!copy_to_user(arguments[0], fds, sizeof(fds)))
         return 0;
     fd_close(fds[0]);
     fd_close(fds[1]);
     return -EFAULT;
-}
-
-int64_t sys_pipe(const uint64_t *arguments) {
-    return pipe_call(arguments[0], 0);
-}
-
-int64_t sys_pipe2(const uint64_t *arguments) {
-    return pipe_call(arguments[0], (unsigned)arguments[1]);
 }

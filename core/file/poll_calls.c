@@ -6,7 +6,6 @@
 #include <linux/errno.h>
 #include <linux/eventpoll.h>
 #include <linux/resource.h>
-#include <linux/time_types.h>
 #include "arch/x86/cpu.h"
 #include "core/file/fd_table.h"
 #include "core/file/poll_table.h"
@@ -16,10 +15,10 @@
 #include "core/process/process.h"
 #include "core/process/signal.h"
 #include "core/process/system_call.h"
+#include "core/process/time.h"
 #include "core/sched/thread.h"
 #include "core/string.h"
 
-#define SECOND      1000000000ull
 #define MILLISECOND 1000000ull
 #define FEW         8 // polled without an allocation
 
@@ -98,7 +97,7 @@ static void set_free(struct poll_set *set) {
 // before: hence mark and look once more when all are registered.
 static int wait_for_any(struct poll_set *set, uint64_t deadline) {
     int ready = look(set, NULL);
-    if (ready || !deadline)
+    if (ready || deadline <= time_now())
         return ready;
     ready = look(set, &set->table);
     while (!ready && !set->out_of_memory) {
@@ -148,7 +147,6 @@ static void slot_open(struct poll_slot *slot, int fd, unsigned wanted) {
         slot->found = POLLNVAL;
 }
 
-// deadline 0: just look.
 static int64_t poll_call(uint64_t address, uint64_t count, uint64_t deadline) {
     if ((unsigned)count > process_current()->limits[RLIMIT_NOFILE].soft || (unsigned)count > FD_MAX)
         return -EINVAL;
@@ -177,29 +175,10 @@ static int64_t poll_call(uint64_t address, uint64_t count, uint64_t deadline) {
     return result;
 }
 
-static uint64_t deadline_in(uint64_t ns) {
-    uint64_t now = time_now();
-    return !ns ? 0 : ns >= TIME_NEVER - now ? TIME_NEVER : now + ns;
-}
-
 int64_t sys_poll(const uint64_t *arguments) {
     int timeout = (int)arguments[2];
     return poll_call(arguments[0], arguments[1],
-                     timeout < 0 ? TIME_NEVER : deadline_in((uint64_t)timeout * MILLISECOND));
-}
-
-int poll_deadline(uint64_t timeout_address, uint64_t *deadline) {
-    struct __kernel_timespec time;
-    *deadline = TIME_NEVER;
-    if (!timeout_address)
-        return 0;
-    if (copy_from_user(&time, timeout_address, sizeof(time)))
-        return -EFAULT;
-    if (time.tv_sec < 0 || time.tv_nsec < 0 || (uint64_t)time.tv_nsec >= SECOND)
-        return -EINVAL;
-    if ((uint64_t)time.tv_sec < INT64_MAX / SECOND)
-        *deadline = deadline_in((uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec);
-    return 0;
+                     timeout < 0 ? TIME_NEVER : time_after((uint64_t)timeout * MILLISECOND));
 }
 
 int poll_signal_mask(uint64_t mask_address, uint64_t size) {
@@ -220,13 +199,13 @@ static void give_time_left(uint64_t address, uint64_t deadline, uint64_t unit) {
     if (!address || deadline == TIME_NEVER)
         return;
     uint64_t now = time_now(), left = deadline > now ? deadline - now : 0;
-    int64_t time[2] = {(int64_t)(left / SECOND), (int64_t)(left % SECOND / unit)};
+    int64_t time[2] = {(int64_t)(left / NS_PER_SECOND), (int64_t)(left % NS_PER_SECOND / unit)};
     (void)copy_to_user(address, time, sizeof(time));
 }
 
 int64_t sys_ppoll(const uint64_t *arguments) {
     uint64_t deadline;
-    int64_t error = poll_deadline(arguments[2], &deadline);
+    int64_t error = time_deadline_load(arguments[2], false, false, &deadline);
     if (!error)
         error = poll_signal_mask(arguments[3], arguments[4]);
     if (error)
@@ -350,16 +329,14 @@ static int64_t select_call(const uint64_t *arguments, uint64_t deadline) {
 }
 
 int64_t sys_select(const uint64_t *arguments) {
-    int64_t time[2]; // struct timeval of the 64-bit ABI
+    struct time_value time;
     uint64_t deadline = TIME_NEVER;
     if (arguments[4]) {
-        if (copy_from_user(time, arguments[4], sizeof(time)))
+        if (copy_from_user(&time, arguments[4], sizeof(time)))
             return -EFAULT;
-        if (time[0] < 0 || time[1] < 0)
+        if (time.seconds < 0 || time.microseconds < 0)
             return -EINVAL;
-        uint64_t seconds = (uint64_t)time[0] + (uint64_t)time[1] / 1000000;
-        if (seconds < INT64_MAX / SECOND)
-            deadline = deadline_in(seconds * SECOND + (uint64_t)time[1] % 1000000 * 1000);
+        deadline = time_after(time_value_ns(&time));
     }
     int64_t result = select_call(arguments, deadline);
     give_time_left(arguments[4], deadline, 1000);
@@ -370,7 +347,7 @@ int64_t sys_pselect6(const uint64_t *arguments) {
     uint64_t deadline, mask[2] = {0}; // address and size of the signal mask
     if (arguments[5] && copy_from_user(mask, arguments[5], sizeof(mask)))
         return -EFAULT;
-    int64_t error = poll_deadline(arguments[4], &deadline);
+    int64_t error = time_deadline_load(arguments[4], false, false, &deadline);
     if (!error)
         error = poll_signal_mask(mask[0], mask[1]);
     if (error)

@@ -87,9 +87,8 @@ static int64_t read_memory(struct memory_object *object, struct io_buffer *buffe
 }
 
 static int64_t regular_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    uint64_t at = offset ? *offset : atomic_load(&file->offset);
     // Before the look at the object, as in regular_make_writable.
-    uint64_t end = __atomic_load_n(&file->node->regular.size, __ATOMIC_ACQUIRE);
+    uint64_t at = *offset, end = __atomic_load_n(&file->node->regular.size, __ATOMIC_ACQUIRE);
     size_t before = io_remaining(buffer);
     if (at >= end)
         return 0;
@@ -97,14 +96,7 @@ static int64_t regular_read(struct file *file, struct io_buffer *buffer, uint64_
     struct memory_object *object = writable_object(file->node);
     int64_t error = object ? read_memory(object, buffer, at, size)
                            : io_copy_to(buffer, content(file)->data + at, size);
-    int64_t result = io_result(buffer, before, error);
-    if (result > 0) {
-        if (offset)
-            *offset = at + (uint64_t)result;
-        else
-            atomic_store(&file->offset, at + (uint64_t)result);
-    }
-    return result;
+    return io_result(buffer, before, error);
 }
 
 // Grows the file to `end` bytes if it is shorter. Seals are looked at under the lock they are set
@@ -149,9 +141,9 @@ static int64_t write_memory(struct node *node, struct io_buffer *buffer, uint64_
 
 static int64_t regular_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
     struct node *node = file->node;
-    uint64_t at = offset ? *offset : atomic_load(&file->offset);
-    if (file->flags & O_APPEND && !offset)
-        at = regular_size(node);
+    if (file->flags & O_APPEND)
+        *offset = regular_size(node);
+    uint64_t at = *offset;
     size_t before = io_remaining(buffer);
     if (!before)
         return 0;
@@ -163,13 +155,8 @@ static int64_t regular_write(struct file *file, struct io_buffer *buffer, uint64
     if (error)
         return error == -ENOMEM ? -ENOSPC : error;
     int64_t result = io_result(buffer, before, write_memory(node, buffer, at));
-    if (result > 0) {
+    if (result > 0)
         node_touch(node);
-        if (offset)
-            *offset = at + (uint64_t)result;
-        else
-            atomic_store(&file->offset, at + (uint64_t)result);
-    }
     return result;
 }
 
@@ -204,10 +191,6 @@ int regular_truncate(struct node *node, uint64_t size) {
         return -EPERM;
     node_touch(node);
     return size == now ? 0 : shared_memory_resize(node->regular.memory, size);
-}
-
-static int regular_file_truncate(struct file *file, uint64_t size) {
-    return regular_truncate(file->node, size);
 }
 
 int regular_allocate(struct node *node, int mode, uint64_t offset, uint64_t size) {
@@ -325,5 +308,4 @@ const struct file_ops regular_file_ops = {
     .write = regular_write,
     .map = regular_map,
     .seek = regular_seek,
-    .truncate = regular_file_truncate,
 };

@@ -102,11 +102,13 @@ static int64_t change(int fd, uint64_t set) {
     return ours ? fd : -EINVAL;
 }
 
-static int64_t signalfd_call(int fd, uint64_t address, uint64_t size, unsigned flags) {
+int64_t sys_signalfd4(const uint64_t *arguments) {
+    int fd = (int)arguments[0];
+    unsigned flags = (unsigned)arguments[3];
     uint64_t set;
-    if (flags & ~(unsigned)(SFD_CLOEXEC | SFD_NONBLOCK) || size != sizeof(set))
+    if (flags & ~(unsigned)(SFD_CLOEXEC | SFD_NONBLOCK) || arguments[2] != sizeof(set))
         return -EINVAL;
-    if (copy_from_user(&set, address, sizeof(set)))
+    if (copy_from_user(&set, arguments[1], sizeof(set)))
         return -EFAULT;
     set &= ~UNCATCHABLE;
     if (fd != -1)
@@ -123,12 +125,4 @@ static int64_t signalfd_call(int fd, uint64_t address, uint64_t size, unsigned f
         heap_free(signalfd);
     }
     return fd;
-}
-
-int64_t sys_signalfd(const uint64_t *arguments) {
-    return signalfd_call((int)arguments[0], arguments[1], arguments[2], 0);
-}
-
-int64_t sys_signalfd4(const uint64_t *arguments) {
-    return signalfd_call((int)arguments[0], arguments[1], arguments[2], (unsigned)arguments[3]);
 }

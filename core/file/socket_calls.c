@@ -3,28 +3,16 @@
 #include <asm/fcntl.h>
 #include <asm/socket.h>
 #include <linux/errno.h>
-#include "core/file/socket_file.h"
+#include "core/file/unix_socket.h"
 #include "core/mm/user_copy.h"
 #include "core/process/process.h"
 #include "core/process/system_call.h"
+#include "core/process/time.h"
 #include "core/string.h"
 
 #define SOCKET_FLAGS (O_CLOEXEC | O_NONBLOCK) // SOCK_CLOEXEC and SOCK_NONBLOCK have their values
 #define BUFFER_LEAST 4608u                    // SOCK_MIN_SNDBUF
 #define BUFFER_MOST  (8u << 20)
-#define SECOND       1000000000ull
-
-struct unix_socket *socket_get(int fd, struct file **file, int *error) {
-    *file = fd_get(fd);
-    *error = *file ? 0 : -EBADF;
-    if (!*file)
-        return NULL;
-    if ((*file)->ops == &unix_socket_ops)
-        return (*file)->object;
-    file_put(*file);
-    *error = -ENOTSOCK;
-    return NULL;
-}
 
 static int check_kind(int family, unsigned kind, int protocol) {
     unsigned type = kind & SOCK_TYPE_MASK;
@@ -86,34 +74,22 @@ int64_t sys_socketpair(const uint64_t *arguments) {
     return error;
 }
 
-int64_t sys_bind(const uint64_t *arguments) {
+int64_t socket_bind(struct file *file, const uint64_t *arguments) {
     struct unix_address address;
-    struct file *file;
-    int error;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
-    error = unix_address_load(&address, arguments[1], (uint32_t)arguments[2]);
-    if (!error)
-        error = unix_socket_bind(socket, &address);
-    file_put(file);
-    return error;
+    int error = unix_address_load(&address, arguments[1], (uint32_t)arguments[2]);
+    return error ? error : unix_socket_bind(file->object, &address);
 }
 
-int64_t sys_listen(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
-    error = unix_socket_listen(socket, (int)arguments[1]);
-    file_put(file);
-    return error;
+int64_t socket_listen(struct file *file, const uint64_t *arguments) {
+    return unix_socket_listen(file->object, (int)arguments[1]);
 }
 
-static int64_t accept_on(struct file *file, struct unix_socket *socket, unsigned flags,
-                         uint64_t address, uint64_t length) {
+int64_t socket_accept4(struct file *file, const uint64_t *arguments) {
+    struct unix_socket *socket = file->object;
+    unsigned flags = (unsigned)arguments[3];
     int error;
+    if (flags & ~(unsigned)SOCKET_FLAGS)
+        return -EINVAL;
     struct unix_socket *accepted = unix_socket_accept(socket, file->flags & O_NONBLOCK, &error);
     if (!accepted)
         return error;
@@ -128,35 +104,15 @@ static int64_t accept_on(struct file *file, struct unix_socket *socket, unsigned
         unix_socket_unaccept(socket, accepted);
         return fd;
     }
-    error = unix_address_store(&peer, address, length);
+    error = unix_address_store(&peer, arguments[1], arguments[2]);
     if (error)
         fd_close(fd);
     return error ? error : fd;
 }
 
-static int64_t accept_call(const uint64_t *arguments, unsigned flags) {
-    struct file *file;
-    int error;
-    if (flags & ~(unsigned)SOCKET_FLAGS)
-        return -EINVAL;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
-    int64_t result = accept_on(file, socket, flags, arguments[1], arguments[2]);
-    file_put(file);
-    return result;
-}
-
-int64_t sys_accept(const uint64_t *arguments) {
-    return accept_call(arguments, 0);
-}
-
-int64_t sys_accept4(const uint64_t *arguments) {
-    return accept_call(arguments, (unsigned)arguments[3]);
-}
-
-static int connect_to(struct file *file, struct unix_socket *socket, uint64_t user,
-                      uint32_t length) {
+int64_t socket_connect(struct file *file, const uint64_t *arguments) {
+    uint64_t user = arguments[1];
+    uint32_t length = (uint32_t)arguments[2];
     struct unix_address address;
     uint16_t family;
     if (length < sizeof(family))
@@ -164,68 +120,38 @@ static int connect_to(struct file *file, struct unix_socket *socket, uint64_t us
     if (copy_from_user(&family, user, sizeof(family)))
         return -EFAULT;
     if (family == AF_UNSPEC)
-        return unix_socket_disconnect(socket);
+        return unix_socket_disconnect(file->object);
     int error = unix_address_load(&address, user, length);
     if (error)
         return error;
     struct unix_socket *target = unix_socket_find(&address, &error);
     if (!target)
         return error;
-    error = unix_socket_connect(socket, target, file->flags & O_NONBLOCK);
+    error = unix_socket_connect(file->object, target, file->flags & O_NONBLOCK);
     unix_socket_put(target);
     return error;
 }
 
-int64_t sys_connect(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
-    error = connect_to(file, socket, arguments[1], (uint32_t)arguments[2]);
-    file_put(file);
-    return error;
+int64_t socket_shutdown(struct file *file, const uint64_t *arguments) {
+    return unix_socket_shutdown(file->object, (int)arguments[1]);
 }
 
-int64_t sys_shutdown(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
-    error = unix_socket_shutdown(socket, (int)arguments[1]);
-    file_put(file);
-    return error;
+int64_t socket_getsockname(struct file *file, const uint64_t *arguments) {
+    struct unix_address address = ((struct unix_socket *)file->object)->address;
+    return arguments[1] ? unix_address_store(&address, arguments[1], arguments[2]) : -EFAULT;
 }
 
-int64_t sys_getsockname(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
-    struct unix_address address = socket->address;
-    error = arguments[1] ? unix_address_store(&address, arguments[1], arguments[2]) : -EFAULT;
-    file_put(file);
-    return error;
-}
-
-int64_t sys_getpeername(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
+int64_t socket_getpeername(struct file *file, const uint64_t *arguments) {
+    struct unix_socket *socket = file->object;
     struct unix_address address;
     spin_lock(&socket->lock);
-    error = socket->peer ? 0 : -ENOTCONN;
-    if (!error)
+    bool connected = socket->peer;
+    if (connected)
         address = socket->peer->address;
     spin_unlock(&socket->lock);
-    if (!error)
-        error = arguments[1] ? unix_address_store(&address, arguments[1], arguments[2]) : -EFAULT;
-    file_put(file);
-    return error;
+    if (!connected)
+        return -ENOTCONN;
+    return arguments[1] ? unix_address_store(&address, arguments[1], arguments[2]) : -EFAULT;
 }
 
 static int take_error(struct unix_socket *socket) {
@@ -284,7 +210,8 @@ static int give_option(const uint64_t *arguments, const void *value, size_t size
     return user_store_32(arguments[4], room);
 }
 
-static int get_option(struct unix_socket *socket, const uint64_t *arguments) {
+int64_t socket_getsockopt(struct file *file, const uint64_t *arguments) {
+    struct unix_socket *socket = file->object;
     int option = (int)arguments[2], value;
     if ((int)arguments[1] != SOL_SOCKET)
         return -EOPNOTSUPP;
@@ -293,22 +220,11 @@ static int get_option(struct unix_socket *socket, const uint64_t *arguments) {
     if (option == SO_RCVTIMEO_OLD || option == SO_SNDTIMEO_OLD) {
         uint64_t timeout =
             option == SO_RCVTIMEO_OLD ? socket->receive_timeout : socket->send_timeout;
-        uint64_t time[2] = {timeout / SECOND, timeout % SECOND / 1000};
-        return give_option(arguments, time, sizeof(time));
+        struct time_value time = time_value_from_ns(timeout);
+        return give_option(arguments, &time, sizeof(time));
     }
     int error = int_option(socket, option, &value);
     return error ? error : give_option(arguments, &value, sizeof(value));
-}
-
-int64_t sys_getsockopt(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
-    error = get_option(socket, arguments);
-    file_put(file);
-    return error;
 }
 
 // As Linux the limit is doubled, to leave room for what messages cost besides their data.
@@ -319,21 +235,20 @@ static size_t buffer_limit(int value) {
 }
 
 static int set_timeout(struct unix_socket *socket, int option, const uint64_t *arguments) {
-    int64_t time[2];
+    struct time_value time;
     if ((uint32_t)arguments[4] < sizeof(time))
         return -EINVAL;
-    if (copy_from_user(time, arguments[3], sizeof(time)))
+    if (copy_from_user(&time, arguments[3], sizeof(time)))
         return -EFAULT;
-    if (time[1] < 0 || time[1] >= 1000000)
+    if ((uint64_t)time.microseconds >= 1000000)
         return -EDOM;
-    uint64_t timeout = 0;
-    if (time[0] >= 0 && (uint64_t)time[0] < INT64_MAX / SECOND)
-        timeout = (uint64_t)time[0] * SECOND + (uint64_t)time[1] * 1000;
+    uint64_t timeout = time.seconds < 0 ? 0 : time_value_ns(&time);
     *(option == SO_RCVTIMEO_OLD ? &socket->receive_timeout : &socket->send_timeout) = timeout;
     return 0;
 }
 
-static int set_option(struct unix_socket *socket, const uint64_t *arguments) {
+int64_t socket_setsockopt(struct file *file, const uint64_t *arguments) {
+    struct unix_socket *socket = file->object;
     int option = (int)arguments[2], value;
     if ((int)arguments[1] != SOL_SOCKET)
         return -EOPNOTSUPP;
@@ -360,15 +275,4 @@ static int set_option(struct unix_socket *socket, const uint64_t *arguments) {
     default:
         return -ENOPROTOOPT;
     }
-}
-
-int64_t sys_setsockopt(const uint64_t *arguments) {
-    struct file *file;
-    int error;
-    struct unix_socket *socket = socket_get((int)arguments[0], &file, &error);
-    if (!socket)
-        return error;
-    error = set_option(socket, arguments);
-    file_put(file);
-    return error;
 }

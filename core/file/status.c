@@ -70,49 +70,28 @@ static int status_at(int directory_fd, uint64_t path_address, unsigned flags, st
     if (!path_address && flags & AT_EMPTY_PATH)
         return status_of_fd(directory_fd, status);
     char *path;
+    struct node *start, *node;
+    struct file *file = NULL;
     int error = path_load(path_address, &path);
     if (error)
         return error;
-    struct node *start, *node;
-    struct file *file = NULL;
-    if (!*path && flags & AT_EMPTY_PATH && directory_fd != AT_FDCWD) {
-        error = status_of_fd(directory_fd, status);
-    } else {
-        error = path_start(directory_fd, path, &start, &file);
-        const char *name = !*path && flags & AT_EMPTY_PATH ? "." : path;
-        if (!error)
-            error = path_find(start, name, flags & AT_SYMLINK_NOFOLLOW ? 0 : PATH_FOLLOW, &node);
-        if (!error) {
-            node_status(node, status);
-            node_put(node);
-        }
+    bool empty = !*path && flags & AT_EMPTY_PATH;
+    if (empty && directory_fd != AT_FDCWD) {
+        heap_free(path);
+        return status_of_fd(directory_fd, status);
+    }
+    error = path_start(directory_fd, path, &start, &file);
+    if (!error)
+        error = path_find(start, empty ? "." : path, flags & AT_SYMLINK_NOFOLLOW ? 0 : PATH_FOLLOW,
+                          &node);
+    if (!error) {
+        node_status(node, status);
+        node_put(node);
     }
     if (file)
         file_put(file);
     heap_free(path);
     return error;
-}
-
-static int64_t give_status(int error, uint64_t address, const struct stat *status) {
-    return error ? error : copy_to_user(address, status, sizeof(*status));
-}
-
-int64_t sys_fstat(const uint64_t *arguments) {
-    struct stat status;
-    int error = status_of_fd((int)arguments[0], &status);
-    return give_status(error, arguments[1], &status);
-}
-
-int64_t sys_stat(const uint64_t *arguments) {
-    struct stat status;
-    int error = status_at(AT_FDCWD, arguments[0], 0, &status);
-    return give_status(error, arguments[1], &status);
-}
-
-int64_t sys_lstat(const uint64_t *arguments) {
-    struct stat status;
-    int error = status_at(AT_FDCWD, arguments[0], AT_SYMLINK_NOFOLLOW, &status);
-    return give_status(error, arguments[1], &status);
 }
 
 int64_t sys_newfstatat(const uint64_t *arguments) {
@@ -121,7 +100,7 @@ int64_t sys_newfstatat(const uint64_t *arguments) {
         return -EINVAL;
     struct stat status;
     int error = status_at((int)arguments[0], arguments[1], flags, &status);
-    return give_status(error, arguments[2], &status);
+    return error ? error : copy_to_user(arguments[2], &status, sizeof status);
 }
 
 static struct statx_timestamp timestamp(unsigned long seconds, unsigned long nanoseconds) {

@@ -27,7 +27,7 @@ static int64_t make_text(const struct node *node, char **text) {
 
 // The text is made afresh for each read, so one read that takes all sees one state.
 static int64_t text_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    uint64_t at = offset ? *offset : atomic_load(&file->offset);
+    uint64_t at = *offset;
     size_t before = io_remaining(buffer);
     char *text = NULL;
     int64_t length = file->node->text->show ? make_text(file->node, &text) : -EINVAL;
@@ -38,12 +38,6 @@ static int64_t text_read(struct file *file, struct io_buffer *buffer, uint64_t *
             io_result(buffer, before, io_copy_to(buffer, text + at, rest < before ? rest : before));
     }
     heap_free(text);
-    if (result > 0) {
-        if (offset)
-            *offset = at + (uint64_t)result;
-        else
-            atomic_store(&file->offset, at + (uint64_t)result);
-    }
     return result;
 }
 

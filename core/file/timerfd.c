@@ -12,9 +12,8 @@
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/process/system_call.h"
+#include "core/process/time.h"
 #include "core/sched/timer.h"
-
-#define SECOND 1000000000ull
 
 struct timerfd {
     struct spinlock lock;
@@ -25,8 +24,6 @@ struct timerfd {
     uint64_t ticks;    // expirations not read yet, less those of a periodic timer since `deadline`
     struct wait_queue queue;
 };
-
-static const struct file_ops timerfd_ops;
 
 static void timer_expired(struct timer *timer) {
     struct timerfd *timerfd = container_of(timer, struct timerfd, timer);
@@ -93,7 +90,7 @@ static void timerfd_release(struct file *file) {
     heap_free(timerfd);
 }
 
-static const struct file_ops timerfd_ops = {
+const struct file_ops timerfd_ops = {
     .name = "timerfd",
     .read = timerfd_read,
     .poll = timerfd_poll,
@@ -123,21 +120,6 @@ int64_t sys_timerfd_create(const uint64_t *arguments) {
     return fd;
 }
 
-static int parse_time(const struct __kernel_timespec *time, uint64_t *ns) {
-    if (time->tv_sec < 0 || time->tv_nsec < 0 || (uint64_t)time->tv_nsec >= SECOND)
-        return -EINVAL;
-    if ((uint64_t)time->tv_sec >= INT64_MAX / SECOND) // as ktime: saturates
-        *ns = INT64_MAX;
-    else
-        *ns = (uint64_t)time->tv_sec * SECOND + (uint64_t)time->tv_nsec;
-    return 0;
-}
-
-static struct __kernel_timespec to_time(uint64_t ns) {
-    return (struct __kernel_timespec){.tv_sec = (int64_t)(ns / SECOND),
-                                      .tv_nsec = (int64_t)(ns % SECOND)};
-}
-
 // timerfd_gettime(2): time left and interval. Lock held.
 static struct __kernel_itimerspec setting(const struct timerfd *timerfd) {
     uint64_t now = time_now(), left = 0;
@@ -147,77 +129,45 @@ static struct __kernel_itimerspec setting(const struct timerfd *timerfd) {
         else if (timerfd->interval)
             left = timerfd->interval - (now - timerfd->deadline) % timerfd->interval;
     }
-    return (struct __kernel_itimerspec){.it_interval = to_time(timerfd->interval),
-                                        .it_value = to_time(left)};
+    struct __kernel_itimerspec time;
+    time_spec_from_ns(&time.it_interval, timerfd->interval);
+    time_spec_from_ns(&time.it_value, left);
+    return time;
 }
 
-static struct file *get_timerfd(int fd, int *error) {
-    struct file *file = fd_get(fd);
-    *error = file ? 0 : -EBADF;
-    if (!file || file->ops == &timerfd_ops)
-        return file;
-    file_put(file);
-    *error = -EINVAL;
-    return NULL;
-}
-
-static bool is_realtime(int clock) {
-    return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM;
-}
-
-// The absolute or relative time of a settime call on the time_now() scale.
-static uint64_t deadline_of(const struct timerfd *timerfd, uint64_t value, bool absolute) {
-    if (!value)
-        return TIME_NEVER;
-    if (!absolute)
-        return time_now() + value;
-    if (!is_realtime(timerfd->clock))
-        return value;
-    uint64_t epoch = time_realtime_offset();
-    return value > epoch ? value - epoch : 1;
-}
-
-static void set(struct timerfd *timerfd, uint64_t value, uint64_t interval, bool absolute,
+static void set(struct timerfd *timerfd, const struct __kernel_itimerspec *wanted, bool absolute,
                 struct __kernel_itimerspec *old) {
+    bool realtime = timerfd->clock == CLOCK_REALTIME || timerfd->clock == CLOCK_REALTIME_ALARM;
     timer_stop(&timerfd->timer);
     spin_lock(&timerfd->lock);
     *old = setting(timerfd);
     timerfd->ticks = 0;
-    timerfd->interval = interval;
-    timerfd->deadline = deadline_of(timerfd, value, absolute);
+    timerfd->interval = time_spec_ns(&wanted->it_interval);
+    timerfd->deadline = time_spec_ns(&wanted->it_value)
+                            ? time_deadline(&wanted->it_value, absolute, realtime)
+                            : TIME_NEVER;
     if (timerfd->deadline != TIME_NEVER)
         timer_start(&timerfd->timer, timerfd->deadline);
     spin_unlock(&timerfd->lock);
 }
 
-int64_t sys_timerfd_settime(const uint64_t *arguments) {
+int64_t file_timerfd_settime(struct file *file, const uint64_t *arguments) {
     unsigned flags = (unsigned)arguments[1];
     struct __kernel_itimerspec wanted, old;
-    uint64_t value, interval;
     if (flags & ~(unsigned)(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET))
         return -EINVAL; // the clock is never set, so CANCEL_ON_SET has nothing to do
     if (copy_from_user(&wanted, arguments[2], sizeof(wanted)))
         return -EFAULT;
-    if (parse_time(&wanted.it_value, &value) || parse_time(&wanted.it_interval, &interval))
+    if (!time_spec_valid(&wanted.it_value) || !time_spec_valid(&wanted.it_interval))
         return -EINVAL;
-    int error;
-    struct file *file = get_timerfd((int)arguments[0], &error);
-    if (!file)
-        return error;
-    set(file->object, value, interval, flags & TFD_TIMER_ABSTIME, &old);
-    file_put(file);
+    set(file->object, &wanted, flags & TFD_TIMER_ABSTIME, &old);
     return arguments[3] ? copy_to_user(arguments[3], &old, sizeof(old)) : 0;
 }
 
-int64_t sys_timerfd_gettime(const uint64_t *arguments) {
-    int error;
-    struct file *file = get_timerfd((int)arguments[0], &error);
-    if (!file)
-        return error;
+int64_t file_timerfd_gettime(struct file *file, const uint64_t *arguments) {
     struct timerfd *timerfd = file->object;
     spin_lock(&timerfd->lock);
     struct __kernel_itimerspec now = setting(timerfd);
     spin_unlock(&timerfd->lock);
-    file_put(file);
     return copy_to_user(arguments[1], &now, sizeof(now));
 }

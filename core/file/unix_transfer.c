@@ -10,7 +10,7 @@
 #include "core/file/unix_socket.h"
 #include "core/mm/heap.h"
 #include "core/process/process.h"
-#include "core/process/system_call.h"
+#include "core/process/time.h"
 #include "core/sched/thread.h"
 
 #define STREAM_CHUNK 32768u // bytes of a stream in one message
@@ -61,7 +61,7 @@ static bool has_room(void *object) {
 }
 
 static uint64_t deadline_after(uint64_t timeout) {
-    return timeout ? time_now() + timeout : TIME_NEVER;
+    return timeout ? time_after(timeout) : TIME_NEVER;
 }
 
 static int wait_outcome(int error) {

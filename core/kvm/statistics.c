@@ -88,7 +88,7 @@ static void fill(const struct statistics_file *file, uint8_t *out) {
 
 static int64_t statistics_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
     const struct statistics_file *statistics = file->object;
-    uint64_t from = offset ? *offset : atomic_load(&file->offset);
+    uint64_t from = *offset;
     size_t size = total_size(statistics), wanted = io_remaining(buffer);
     if (from >= size)
         return 0;
@@ -100,13 +100,7 @@ static int64_t statistics_read(struct file *file, struct io_buffer *buffer, uint
     fill(statistics, whole);
     int error = io_copy_to(buffer, whole + from, wanted);
     heap_free(whole);
-    if (error)
-        return error;
-    if (offset)
-        *offset += wanted;
-    else
-        atomic_fetch_add(&file->offset, wanted);
-    return (int64_t)wanted;
+    return error ? error : (int64_t)wanted;
 }
 
 static int64_t statistics_seek(struct file *file, int64_t offset, int whence) {

@@ -10,37 +10,25 @@
 
 enum { SPARES = 4, CHUNK_MAPPINGS = 256 };
 
-// Takes `changing` if it is free; *taken says so.
-static bool change_is_free(struct address_space *space, bool take) {
+static bool is_free(void *object) {
+    struct address_space *space = object;
     spin_lock(&space->lock);
     bool free = !space->changing;
-    if (free && take)
-        space->changing = true;
     spin_unlock(&space->lock);
     return free;
 }
 
-static int wait_until_free(struct address_space *space, bool take) {
-    if (change_is_free(space, take))
-        return 0;
-    struct waiter waiter;
-    waiter_init(&waiter);
-    for (;;) {
-        waiter_add(&waiter, &space->changed);
-        if (change_is_free(space, take))
-            break;
-        int error = wait_uninterruptible(TIME_NEVER);
-        waiter_remove(&waiter);
-        if (error)
-            return -EINTR;
-    }
-    waiter_remove(&waiter);
-    wait_cancel();
-    return 0;
+static bool take_if_free(void *object) {
+    struct address_space *space = object;
+    spin_lock(&space->lock);
+    bool free = !space->changing;
+    space->changing = true;
+    spin_unlock(&space->lock);
+    return free;
 }
 
 int mapping_change_wait(struct address_space *space) {
-    return wait_until_free(space, false);
+    return wait_until(&space->changed, is_free, space, TIME_NEVER, wait_uninterruptible);
 }
 
 static void free_spares(struct mapping_change *change) {
@@ -57,7 +45,8 @@ int mapping_change_begin(struct mapping_change *change, struct address_space *sp
             return -ENOMEM;
         }
     }
-    int error = wait_until_free(space, true);
+    int error =
+        wait_until(&space->changed, take_if_free, space, TIME_NEVER, wait_uninterruptible);
     if (error)
         free_spares(change);
     return error;

@@ -86,7 +86,8 @@ int64_t sys_brk(const uint64_t *arguments) {
 }
 
 // Memory is never paged out: to lock it is to have it there.
-static int64_t lock_memory(uint64_t address, uint64_t size, uint64_t flags) {
+int64_t sys_mlock2(const uint64_t *arguments) {
+    uint64_t address = arguments[0], size = arguments[1], flags = arguments[2];
     if (flags & ~(uint64_t)MLOCK_ONFAULT)
         return -EINVAL;
     uint64_t start = address & PAGE_MASK;
@@ -99,14 +100,6 @@ static int64_t lock_memory(uint64_t address, uint64_t size, uint64_t flags) {
     return error == -EFAULT ? -ENOMEM : error;
 }
 
-int64_t sys_mlock(const uint64_t *arguments) {
-    return lock_memory(arguments[0], arguments[1], 0);
-}
-
-int64_t sys_mlock2(const uint64_t *arguments) {
-    return lock_memory(arguments[0], arguments[1], arguments[2]);
-}
-
 int64_t sys_munlock(const uint64_t *arguments) {
     return 0;
 }
@@ -115,10 +108,6 @@ int64_t sys_munlock(const uint64_t *arguments) {
 int64_t sys_mlockall(const uint64_t *arguments) {
     const uint64_t known = MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT;
     return !arguments[0] || arguments[0] & ~known || arguments[0] == MCL_ONFAULT ? -EINVAL : 0;
-}
-
-int64_t sys_munlockall(const uint64_t *arguments) {
-    return 0;
 }
 
 // Shared mappings show the file itself: nothing waits to be written.

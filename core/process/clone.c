@@ -139,18 +139,8 @@ static void join_family(struct process *child, bool as_sibling) {
     spin_unlock(&process_table_lock);
 }
 
-static void wait_for_vfork(struct process *child) {
-    struct waiter waiter;
-    waiter_init(&waiter);
-    for (int error = 0; !error;) {
-        waiter_add(&waiter, &child->vfork_done);
-        if (!__atomic_load_n(&child->shares_space, __ATOMIC_SEQ_CST)) {
-            wait_cancel();
-            break;
-        }
-        error = wait_uninterruptible(TIME_NEVER);
-    }
-    waiter_remove(&waiter);
+static bool has_own_space(void *child) {
+    return !__atomic_load_n(&((struct process *)child)->shares_space, __ATOMIC_SEQ_CST);
 }
 
 static int64_t clone(const struct clone_request *request) {
@@ -181,7 +171,8 @@ static int64_t clone(const struct clone_request *request) {
     thread_start(thread, child_entry, (void *)(uintptr_t)set_tid);
     if (!is_thread) {
         if (request->flags & CLONE_VFORK)
-            wait_for_vfork(process);
+            wait_until(&process->vfork_done, has_own_space, process, TIME_NEVER,
+                       wait_uninterruptible);
         process_put(process);
     }
     return tid;

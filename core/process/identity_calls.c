@@ -41,18 +41,6 @@ int64_t sys_getuid(const uint64_t *a) {
     return ROOT;
 }
 
-int64_t sys_geteuid(const uint64_t *a) {
-    return ROOT;
-}
-
-int64_t sys_getgid(const uint64_t *a) {
-    return ROOT;
-}
-
-int64_t sys_getegid(const uint64_t *a) {
-    return ROOT;
-}
-
 int64_t sys_getresuid(const uint64_t *a) {
     const uint32_t root = ROOT;
     for (unsigned i = 0; i < 3; i++)

@@ -102,21 +102,14 @@ void process_continue(struct process *process) {
     wait_queue_wake(&process->threads_changed, EPOLLIN);
 }
 
+static bool continued(void *process) {
+    atomic_fetch_and(&thread_current()->work, ~(uint32_t)THREAD_WORK_STOP);
+    return !__atomic_load_n(&((struct process *)process)->stopped, __ATOMIC_SEQ_CST);
+}
+
 void process_wait_continued(void) {
-    struct thread *thread = thread_current();
-    struct process *process = thread->process;
-    struct waiter waiter;
-    waiter_init(&waiter);
-    for (int error = 0; !error;) {
-        waiter_add(&waiter, &process->threads_changed);
-        atomic_fetch_and(&thread->work, ~(uint32_t)THREAD_WORK_STOP);
-        if (!__atomic_load_n(&process->stopped, __ATOMIC_SEQ_CST)) {
-            wait_cancel();
-            break;
-        }
-        error = wait_uninterruptible(TIME_NEVER);
-    }
-    waiter_remove(&waiter);
+    struct process *process = process_current();
+    wait_until(&process->threads_changed, continued, process, TIME_NEVER, wait_uninterruptible);
     if (__atomic_exchange_n(&process->tell_continue, false, __ATOMIC_SEQ_CST))
         tell_parent(process, CLD_CONTINUED, SIGCONT);
 }
@@ -172,10 +165,6 @@ static int64_t of_process(uint64_t pid, size_t field) {
 
 int64_t sys_getpgid(const uint64_t *a) {
     return of_process(a[0], offsetof(struct process, group));
-}
-
-int64_t sys_getpgrp(const uint64_t *a) {
-    return process_current()->group;
 }
 
 int64_t sys_getsid(const uint64_t *a) {

@@ -15,7 +15,7 @@
 #define PRESENT (1ull << 63)
 
 static int64_t pagemap_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    uint64_t from = offset ? *offset : atomic_load(&file->offset), entry;
+    uint64_t from = *offset, entry;
     size_t before = io_remaining(buffer);
     int error = 0;
     if ((from | before) % sizeof entry)
@@ -27,12 +27,7 @@ static int64_t pagemap_read(struct file *file, struct io_buffer *buffer, uint64_
         error = io_copy_to(buffer, &entry, sizeof entry);
         thread_preemption_point();
     }
-    int64_t result = io_result(buffer, before, error);
-    if (result > 0 && offset)
-        *offset = from + (uint64_t)result;
-    else if (result > 0)
-        atomic_store(&file->offset, from + (uint64_t)result);
-    return result;
+    return io_result(buffer, before, error);
 }
 
 static void pagemap_release(struct file *file) {

@@ -37,10 +37,6 @@ struct posix_timer {
     uint64_t value;
 };
 
-struct itimer_spec {
-    struct __kernel_timespec interval, value;
-};
-
 // Arms for the next period; how many periods were missed. Expiries run in interrupts, at nobody's
 // expense: where the periods of a process's `count` timers are short, several of them go by in one.
 // Process lock held.
@@ -214,18 +210,18 @@ int64_t sys_timer_delete(const uint64_t *a) {
     return 0;
 }
 
-static void report(const struct timer *timer, uint64_t interval, struct itimer_spec *out) {
+static void report(const struct timer *timer, uint64_t interval, struct __kernel_itimerspec *out) {
     uint64_t now = time_now();
-    *out = (struct itimer_spec){0};
+    *out = (struct __kernel_itimerspec){0};
     if (timer->cpu < 0 || timer->deadline == TIME_NEVER)
         return;
-    time_spec_from_ns(&out->value, timer->deadline > now ? timer->deadline - now : 1);
-    time_spec_from_ns(&out->interval, interval);
+    time_spec_from_ns(&out->it_value, timer->deadline > now ? timer->deadline - now : 1);
+    time_spec_from_ns(&out->it_interval, interval);
 }
 
 int64_t sys_timer_gettime(const uint64_t *a) {
     struct process *process = process_current();
-    struct itimer_spec now;
+    struct __kernel_itimerspec now;
     spin_lock(&process->lock);
     struct posix_timer *posix = find(process, a[0]);
     if (posix)
@@ -245,12 +241,12 @@ int64_t sys_timer_getoverrun(const uint64_t *a) {
 
 int64_t sys_timer_settime(const uint64_t *a) {
     struct process *process = process_current();
-    struct itimer_spec new, old;
+    struct __kernel_itimerspec new, old;
     if (copy_from_user(&new, a[2], sizeof new))
         return -EFAULT;
-    if (!time_spec_valid(&new.value) || !time_spec_valid(&new.interval))
+    if (!time_spec_valid(&new.it_value) || !time_spec_valid(&new.it_interval))
         return -EINVAL;
-    uint64_t interval = time_spec_ns(&new.interval), value = time_spec_ns(&new.value);
+    uint64_t interval = time_spec_ns(&new.it_interval), value = time_spec_ns(&new.it_value);
     // The process lock keeps timer_delete and expiries away; timer_stop, which waits for an expiry
     // elsewhere that wants the lock, is not used here.
     spin_lock(&process->lock);
@@ -259,7 +255,8 @@ int64_t sys_timer_settime(const uint64_t *a) {
         report(&posix->timer, posix->interval, &old);
         posix->interval = value ? interval : 0;
         uint64_t deadline =
-            value ? time_deadline(&new.value, a[1] & TIMER_ABSTIME, posix->realtime) : TIME_NEVER;
+            value ? time_deadline(&new.it_value, a[1] & TIMER_ABSTIME, posix->realtime)
+                  : TIME_NEVER;
         timer_start(&posix->timer, deadline);
     }
     spin_unlock(&process->lock);
@@ -287,10 +284,6 @@ static uint64_t set_alarm(struct process *process, uint64_t value, uint64_t inte
     return left;
 }
 
-struct time_value {
-    int64_t seconds, microseconds;
-};
-
 struct interval_timer {
     struct time_value interval, value;
 };
@@ -302,11 +295,8 @@ static int check_kind(int kind) {
 }
 
 static int store_interval_timer(uint64_t to, uint64_t left, uint64_t interval) {
-    struct interval_timer timer = {
-        .value = {(int64_t)(left / NS_PER_SECOND), (int64_t)(left % NS_PER_SECOND / 1000)},
-        .interval = {(int64_t)(interval / NS_PER_SECOND),
-                     (int64_t)(interval % NS_PER_SECOND / 1000)},
-    };
+    struct interval_timer timer = {.value = time_value_from_ns(left),
+                                   .interval = time_value_from_ns(interval)};
     return copy_to_user(to, &timer, sizeof timer);
 }
 
@@ -335,9 +325,8 @@ int64_t sys_setitimer(const uint64_t *a) {
         new.interval.seconds > INT32_MAX)
         return -EINVAL;
     uint64_t interval;
-    uint64_t left = set_alarm(
-        process_current(), (uint64_t)(new.value.seconds * 1000000 + new.value.microseconds) * 1000,
-        (uint64_t)(new.interval.seconds * 1000000 + new.interval.microseconds) * 1000, &interval);
+    uint64_t left = set_alarm(process_current(), time_value_ns(&new.value),
+                              time_value_ns(&new.interval), &interval);
     return a[2] ? store_interval_timer(a[2], left, interval) : 0;
 }
 

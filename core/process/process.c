@@ -133,7 +133,8 @@ _Noreturn void process_exit(int status) {
     thread_exit(0);
 }
 
-static bool alone(struct process *process) {
+static bool alone(void *object) {
+    struct process *process = object;
     spin_lock(&process->lock);
     bool one = process->thread_count == 1;
     spin_unlock(&process->lock);
@@ -150,18 +151,9 @@ int process_become_single(void) {
         end_threads(process, thread);
     }
     spin_unlock(&process->lock);
-    int error = refused ? -EINTR : 0;
-    struct waiter waiter;
-    waiter_init(&waiter);
-    while (!error) {
-        waiter_add(&waiter, &process->threads_changed);
-        if (alone(process)) {
-            wait_cancel();
-            break;
-        }
-        error = wait_uninterruptible(TIME_NEVER);
-    }
-    waiter_remove(&waiter);
+    int error = refused ? -EINTR
+                        : wait_until(&process->threads_changed, alone, process, TIME_NEVER,
+                                     wait_uninterruptible);
     spin_lock(&process_table_lock);
     if (!error && thread->tid != process->pid)
         process_table_rename_leader(thread);

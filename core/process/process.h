@@ -80,6 +80,8 @@ void process_put(struct process *process);
 // Starts pid 1 from the file at path with argv/envp; the console is fds 0, 1, 2. Called once, after
 // the other CPUs are up. 0 or -errno.
 int process_start_init(const char *path);
+// CPU time of its threads, those that have ended included, in ns.
+uint64_t process_run_time(struct process *process);
 // Ends every thread of the current process; status as in wait4.
 _Noreturn void process_exit(int status);
 

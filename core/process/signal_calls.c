@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The system calls about signals.
 #include <asm/errno.h>
-#include <linux/time_types.h>
 #include <stddef.h>
 #include "arch/x86/context.h"
 #include "core/mm/user_copy.h"
@@ -98,21 +97,16 @@ int64_t sys_rt_sigsuspend(const uint64_t *a) {
 
 int64_t sys_rt_sigtimedwait(const uint64_t *a) {
     struct signal_state *state = &thread_current()->signals;
-    struct __kernel_timespec timeout;
-    uint64_t set, deadline = TIME_NEVER;
+    uint64_t set, deadline;
     struct signal_info info;
     if (a[3] != SIGNAL_SET_SIZE)
         return -EINVAL;
-    if (copy_from_user(&set, a[0], sizeof set) ||
-        (a[2] && copy_from_user(&timeout, a[2], sizeof timeout)))
+    if (copy_from_user(&set, a[0], sizeof set))
         return -EFAULT;
-    if (a[2]) {
-        if (!time_spec_valid(&timeout))
-            return -EINVAL;
-        deadline = time_deadline(&timeout, false, false);
-    }
+    int error = time_deadline_load(a[2], false, false, &deadline);
+    if (error)
+        return error;
     set &= ~UNCATCHABLE;
-    int error = 0;
     bool found;
     __atomic_store_n(&state->waited, set, __ATOMIC_SEQ_CST);
     for (;;) {

@@ -14,9 +14,11 @@
 #include "core/sched/thread.h"
 
 static system_call_handler *const table[SYSTEM_CALL_LIMIT] = {
-#define SYSTEM_CALL(number, handler) [number] = handler,
+#define SYSTEM_CALL(number, name, ...) [number] = name,
+#define FILE_CALL                      SYSTEM_CALL
+#define KIND_CALL                      SYSTEM_CALL
+#define OLDER_CALL                     SYSTEM_CALL
 #include "core/process/system_calls.def"
-#undef SYSTEM_CALL
 };
 
 __attribute__((cold, noinline)) static int64_t missing(uint64_t number) {

@@ -11,7 +11,7 @@
 #include "core/process/time.h"
 #include "core/sched/wait.h"
 
-static uint64_t process_run_time(struct process *process) {
+uint64_t process_run_time(struct process *process) {
     spin_lock(&process->lock);
     uint64_t total = process->run_time;
     list_for_each(node, &process->threads) total +=
@@ -93,10 +93,9 @@ int64_t sys_clock_getres(const uint64_t *a) {
 }
 
 int64_t sys_gettimeofday(const uint64_t *a) {
-    uint64_t microseconds = (time_now() + time_realtime_offset()) / 1000;
-    int64_t time[2] = {(int64_t)(microseconds / 1000000), (int64_t)(microseconds % 1000000)};
+    struct time_value time = time_value_from_ns(time_now() + time_realtime_offset());
     int32_t zone[2] = {0, 0};
-    if (a[0] && copy_to_user(a[0], time, sizeof time))
+    if (a[0] && copy_to_user(a[0], &time, sizeof time))
         return -EFAULT;
     return a[1] ? copy_to_user(a[1], zone, sizeof zone) : 0;
 }
@@ -128,25 +127,15 @@ static int64_t sleep_until(uint64_t deadline, bool absolute, uint64_t remaining)
     return -EINTR;
 }
 
-static int64_t sleep(uint64_t request, uint64_t remaining, bool absolute, bool realtime) {
-    struct __kernel_timespec time;
-    if (copy_from_user(&time, request, sizeof time))
-        return -EFAULT;
-    if (!time_spec_valid(&time))
-        return -EINVAL;
-    return sleep_until(time_deadline(&time, absolute, realtime), absolute, remaining);
-}
-
-int64_t sys_nanosleep(const uint64_t *a) {
-    return sleep(a[0], a[1], false, false);
-}
-
 int64_t sys_clock_nanosleep(const uint64_t *a) {
     int clock = (int)a[0];
+    bool absolute = a[1] & TIMER_ABSTIME, realtime = clock == CLOCK_REALTIME || clock == CLOCK_TAI;
+    uint64_t deadline;
     if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC && clock != CLOCK_BOOTTIME &&
         clock != CLOCK_TAI)
         return clock == CLOCK_PROCESS_CPUTIME_ID ? -EOPNOTSUPP : -EINVAL;
-    return sleep(a[2], a[3], a[1] & TIMER_ABSTIME, clock == CLOCK_REALTIME || clock == CLOCK_TAI);
+    int error = a[2] ? time_deadline_load(a[2], absolute, realtime, &deadline) : -EFAULT;
+    return error ? error : sleep_until(deadline, absolute, a[3]);
 }
 
 // In hundredths of a second (_SC_CLK_TCK). All time counts as the user's.

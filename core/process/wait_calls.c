@@ -75,9 +75,8 @@ static void take_zombie(struct process *child, struct wait_result *result) {
 }
 
 // Looks through the children once. 0 (result->pid 0: none ready), or -ECHILD.
-static int look(struct process *parent, const struct wait_request *request,
-                struct wait_result *result) {
-    struct process *ended = NULL;
+static int look(const struct wait_request *request, struct wait_result *result) {
+    struct process *parent = process_current(), *ended = NULL;
     bool candidates = false;
     result->pid = 0;
     spin_lock(&process_table_lock);
@@ -105,31 +104,30 @@ static int look(struct process *parent, const struct wait_request *request,
     return candidates ? 0 : -ECHILD;
 }
 
+struct child_wait {
+    const struct wait_request *request;
+    struct wait_result *result;
+    int error;
+};
+
+static bool is_over(void *argument) {
+    struct child_wait *waits = argument;
+    waits->error = look(waits->request, waits->result);
+    return waits->error || waits->result->pid || waits->request->no_hang;
+}
+
 static int wait_for_child(const struct wait_request *request, struct wait_result *result) {
-    struct process *parent = process_current();
-    struct waiter waiter;
-    waiter_init(&waiter);
-    int error = 0;
-    while (!error) {
-        waiter_add(&waiter, &parent->child_exited);
-        error = look(parent, request, result);
-        if (error || result->pid || request->no_hang) {
-            wait_cancel();
-            break;
-        }
-        error = wait(TIME_NEVER);
-        if (error)
-            error = -ERESTARTSYS;
-    }
-    waiter_remove(&waiter);
-    return error;
+    struct child_wait waits = {request, result, 0};
+    int interrupted =
+        wait_until(&process_current()->child_exited, is_over, &waits, TIME_NEVER, wait);
+    return interrupted ? -ERESTARTSYS : waits.error;
 }
 
 static int store_usage(uint64_t pointer, uint64_t run_time) {
     struct rusage usage;
     memset(&usage, 0, sizeof usage);
-    usage.ru_utime.tv_sec = (__kernel_old_time_t)(run_time / NS_PER_SECOND);
-    usage.ru_utime.tv_usec = (__kernel_suseconds_t)(run_time % NS_PER_SECOND / 1000);
+    struct time_value time = time_value_from_ns(run_time);
+    memcpy(&usage.ru_utime, &time, sizeof time);
     return pointer ? copy_to_user(pointer, &usage, sizeof usage) : 0;
 }
 
@@ -195,11 +193,7 @@ int64_t sys_getrusage(const uint64_t *a) {
     uint64_t time;
     switch ((int)a[0]) {
     case RUSAGE_SELF:
-        spin_lock(&process->lock);
-        time = process->run_time;
-        list_for_each(node, &process->threads) time +=
-            thread_run_time(container_of(node, struct thread, process_node));
-        spin_unlock(&process->lock);
+        time = process_run_time(process);
         break;
     case RUSAGE_CHILDREN:
         time = process->children_run_time;

@@ -3,7 +3,6 @@
 // physical page and offset (shared).
 #include <asm/errno.h>
 #include <linux/futex.h>
-#include <linux/time_types.h>
 #include <stddef.h>
 #include "arch/x86/cpu.h"
 #include "core/list.h"
@@ -275,25 +274,12 @@ static int64_t futex_wake_op(const uint64_t *a, bool shared) {
     return woken;
 }
 
-static int read_deadline(uint64_t pointer, bool absolute, bool realtime, uint64_t *deadline) {
-    *deadline = TIME_NEVER;
-    if (!pointer)
-        return 0;
-    struct __kernel_timespec time;
-    if (copy_from_user(&time, pointer, sizeof time))
-        return -EFAULT;
-    if (!time_spec_valid(&time))
-        return -EINVAL;
-    *deadline = time_deadline(&time, absolute, realtime);
-    return 0;
-}
-
 int64_t sys_futex(const uint64_t *a) {
     unsigned operation = (unsigned)a[1] & FUTEX_CMD_MASK;
     bool shared = !(a[1] & FUTEX_PRIVATE_FLAG), realtime = a[1] & FUTEX_CLOCK_REALTIME;
     uint64_t deadline = TIME_NEVER;
     if (operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET) {
-        int error = read_deadline(a[3], operation == FUTEX_WAIT_BITSET, realtime, &deadline);
+        int error = time_deadline_load(a[3], operation == FUTEX_WAIT_BITSET, realtime, &deadline);
         if (error)
             return error;
     } else if (realtime) {

@@ -49,5 +49,9 @@ void wait_queue_wake_count(struct wait_queue *queue, unsigned events, unsigned c
 // signal and deadline: none is lost.
 int wait(uint64_t deadline);
 int wait_uninterruptible(uint64_t deadline); // only SIGKILL interrupts
+// Blocks until ready(object), called without locks, is true. how: `wait` or `wait_uninterruptible`.
+// 0, or the error that ended the wait.
+int wait_until(struct wait_queue *queue, bool (*ready)(void *object), void *object,
+               uint64_t deadline, int (*how)(uint64_t deadline));
 void wait_prepare(void);                     // marks the current thread as about to wait
 void wait_cancel(void);                      // takes the mark back

@@ -167,8 +167,7 @@ static int transfer_one(struct region_access *access, struct io_buffer *buffer, 
     return error;
 }
 
-static int64_t transfer(struct file *file, struct io_buffer *buffer, uint64_t *offset, bool write) {
-    uint64_t from = offset ? *offset : atomic_load(&file->offset);
+static int64_t transfer(struct file *file, struct io_buffer *buffer, uint64_t from, bool write) {
     struct region_access access = {.device = file->object,
                                    .index = (unsigned)(from >> INDEX_SHIFT),
                                    .at = from & ((1ull << INDEX_SHIFT) - 1)};
@@ -187,20 +186,15 @@ static int64_t transfer(struct file *file, struct io_buffer *buffer, uint64_t *o
         if (i % 256 == 0)
             thread_preemption_point();
     }
-    int64_t result = io_result(buffer, before, error);
-    if (result > 0 && offset)
-        *offset = from + (uint64_t)result;
-    else if (result > 0)
-        atomic_store(&file->offset, from + (uint64_t)result);
-    return result;
+    return io_result(buffer, before, error);
 }
 
 int64_t vfio_region_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    return transfer(file, buffer, offset, false);
+    return transfer(file, buffer, *offset, false);
 }
 
 int64_t vfio_region_write(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    return transfer(file, buffer, offset, true);
+    return transfer(file, buffer, *offset, true);
 }
 
 // --- mmap

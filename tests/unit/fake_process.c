@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What core/file stands on, for unit tests: wait queues that work, one thread that never blocks.
+// Sources: core/sched/wait_until.c
 #include "tests/unit/fake_process.h"
 #include <asm/prctl.h>
 #include <linux/errno.h>

@@ -53,7 +53,11 @@ static struct file *open_text(void) {
 static int64_t read_some(struct file *file, char *to, size_t size) {
     struct io_buffer buffer;
     io_buffer_user(&buffer, (uintptr_t)to, size);
-    return text_file_ops.read(file, &buffer, NULL);
+    uint64_t offset = file->offset;
+    int64_t result = text_file_ops.read(file, &buffer, &offset);
+    if (result > 0)
+        file->offset += (uint64_t)result;
+    return result;
 }
 
 static int64_t write_some(struct file *file, const char *from) {
