@@ -86,98 +86,97 @@ static void batch_finish(struct address_space *space, struct leaf_batch *batch, 
     page_table_release(batch->tables);
 }
 
-static uint64_t past_hole(uint64_t at, uint64_t hole_size, uint64_t end) {
-    return end - at > hole_size ? at + hole_size : end;
-}
-
 static void batch_take(struct leaf_batch *batch, const struct page_table_entry *entry) {
     batch->changed = true;
     batch->pages[batch->count++] = entry->physical;
 }
 
-// Lock held. One chunk of leaves_drop; returns how far it came.
-static uint64_t drop_chunk(struct address_space *space, uint64_t at, uint64_t end,
-                           bool keep_anonymous, struct leaf_batch *batch) {
-    uint64_t table = space->page_table, start = at;
-    for (unsigned step = 0; at < end && batch->count < CHUNK_LEAVES && step < CHUNK_STEPS; step++) {
-        struct page_table_entry entry;
-        bool keep = false;
-        if (keep_anonymous) {
-            entry = page_table_lookup(table, at);
-            keep = entry.size && page_use(entry.physical) == PAGE_ANONYMOUS;
-            if (entry.size && !keep)
-                page_table_unmap(table, at);
-        } else {
-            entry = page_table_unmap(table, at);
-        }
-        if (!entry.size) {
-            at = past_hole(at, entry.hole_size, end);
-            continue;
-        }
-        if (!keep)
-            batch_take(batch, &entry);
-        at = (at & ~(entry.size - 1)) + entry.size;
-    }
-    if (at > end)
-        at = end;
-    batch->tables = page_table_prune(table, start, at - start);
-    batch->changed |= batch->tables != 0;
-    return at;
-}
-
-void leaves_drop(struct address_space *space, uint64_t start, uint64_t end, bool keep_anonymous) {
+// A walk over the leaves of a range.
+struct leaf_walk {
+    struct address_space *space;
+    uint64_t at, end;
+    // Called with the lock for the leaf at `at`. 0: go on behind it, LOOK_AGAIN, or -errno.
+    int (*visit)(struct leaf_walk *walk, const struct page_table_entry *entry);
     struct leaf_batch batch;
-    for (uint64_t at = start; at < end;) {
-        uint64_t from = at;
-        batch_begin(&batch);
-        spin_lock(&space->lock);
-        at = drop_chunk(space, at, end, keep_anonymous, &batch);
-        batch_seal(space, &batch);
-        spin_unlock(&space->lock);
-        batch_finish(space, &batch, from, at);
-        if (at < end)
-            thread_preemption_point();
-    }
+    bool keep_anonymous;           // leaves_drop
+    const struct mapping *mapping; // leaves_protect: where the walk is; leaves_share
+    struct address_space *child;   // leaves_share
+    uint64_t distance;             // leaves_move: to the new place
+};
+
+enum { LOOK_AGAIN = 1 };
+
+static int drop_leaf(struct leaf_walk *walk, const struct page_table_entry *entry) {
+    if (walk->keep_anonymous && page_use(entry->physical) == PAGE_ANONYMOUS)
+        return 0;
+    page_table_unmap(walk->space->page_table, walk->at);
+    batch_take(&walk->batch, entry);
+    return 0;
 }
 
 // Lock held.
-static uint64_t protect_chunk(struct address_space *space, uint64_t at, uint64_t end,
-                              struct leaf_batch *batch) {
-    const unsigned rights = PAGING_WRITE | PAGING_EXECUTE | PAGING_USER | PAGING_NO_ACCESS;
-    const struct mapping *mapping = NULL;
-    for (unsigned step = 0; at < end && step < CHUNK_STEPS; step++) {
-        struct page_table_entry entry = page_table_lookup(space->page_table, at);
-        if (!entry.size) {
-            at = past_hole(at, entry.hole_size, end);
-            continue;
-        }
-        if (!mapping || at >= mapping->end)
-            mapping = mapping_tree_at_or_above(&space->mappings, at);
-        if (mapping && at >= mapping->start) {
-            unsigned flags = leaf_flags(mapping, entry.physical);
-            if (flags != (entry.flags & rights))
-                page_table_protect(space->page_table, at, flags);
-            if (entry.flags & rights & ~flags & ~PAGING_NO_ACCESS)
-                batch->changed = true;
-        }
-        at = (at & ~(entry.size - 1)) + entry.size;
+static int walk_chunk(struct leaf_walk *walk) {
+    struct leaf_batch *batch = &walk->batch;
+    int status = 0;
+    for (unsigned step = 0;
+         status >= 0 && walk->at < walk->end && batch->count < CHUNK_LEAVES && step < CHUNK_STEPS;
+         step++) {
+        struct page_table_entry entry = page_table_lookup(walk->space->page_table, walk->at);
+        uint64_t size = entry.size ? entry.size - (walk->at & (entry.size - 1)) : entry.hole_size;
+        status = entry.size ? walk->visit(walk, &entry) : 0;
+        if (!status)
+            walk->at = walk->end - walk->at > size ? walk->at + size : walk->end;
     }
-    return at < end ? at : end;
+    return status < 0 ? status : 0;
+}
+
+// 0, or the error of a visit; walk->at is how far it came.
+static int walk_leaves(struct leaf_walk *walk) {
+    struct address_space *space = walk->space;
+    int error = 0;
+    while (walk->at < walk->end && !error) {
+        uint64_t from = walk->at;
+        batch_begin(&walk->batch);
+        spin_lock(&space->lock);
+        error = walk_chunk(walk);
+        if (walk->visit == drop_leaf)
+            walk->batch.tables = page_table_prune(space->page_table, from, walk->at - from);
+        walk->batch.changed |= walk->batch.tables != 0;
+        batch_seal(space, &walk->batch);
+        spin_unlock(&space->lock);
+        batch_finish(space, &walk->batch, from, walk->at);
+        if (walk->at < walk->end && !error)
+            thread_preemption_point();
+    }
+    return error;
+}
+
+void leaves_drop(struct address_space *space, uint64_t start, uint64_t end, bool keep_anonymous) {
+    struct leaf_walk walk = {.space = space,
+                             .at = start,
+                             .end = end,
+                             .visit = drop_leaf,
+                             .keep_anonymous = keep_anonymous};
+    walk_leaves(&walk);
+}
+
+static int protect_leaf(struct leaf_walk *walk, const struct page_table_entry *entry) {
+    const unsigned rights = PAGING_WRITE | PAGING_EXECUTE | PAGING_USER | PAGING_NO_ACCESS;
+    if (!walk->mapping || walk->at >= walk->mapping->end)
+        walk->mapping = mapping_tree_at_or_above(&walk->space->mappings, walk->at);
+    if (!walk->mapping || walk->at < walk->mapping->start)
+        return 0;
+    unsigned flags = leaf_flags(walk->mapping, entry->physical);
+    if (flags != (entry->flags & rights))
+        page_table_protect(walk->space->page_table, walk->at, flags);
+    if (entry->flags & rights & ~flags & ~PAGING_NO_ACCESS)
+        walk->batch.changed = true;
+    return 0;
 }
 
 void leaves_protect(struct address_space *space, uint64_t start, uint64_t end) {
-    struct leaf_batch batch;
-    for (uint64_t at = start; at < end;) {
-        uint64_t from = at;
-        batch_begin(&batch);
-        spin_lock(&space->lock);
-        at = protect_chunk(space, at, end, &batch);
-        batch_seal(space, &batch);
-        spin_unlock(&space->lock);
-        batch_finish(space, &batch, from, at);
-        if (at < end)
-            thread_preemption_point();
-    }
+    struct leaf_walk walk = {.space = space, .at = start, .end = end, .visit = protect_leaf};
+    walk_leaves(&walk);
 }
 
 // Lock held. Private pages become 512 of their own; pages of an object are dropped, since the
@@ -216,96 +215,57 @@ int leaves_cut(struct address_space *space, uint64_t address) {
     return error;
 }
 
-// Lock held. *moved is how far it came within the whole move.
-static int move_chunk(struct address_space *space, uint64_t from, uint64_t to, uint64_t size,
-                      uint64_t *moved, struct leaf_batch *batch) {
-    uint64_t table = space->page_table;
-    for (unsigned step = 0; *moved < size && batch->count < CHUNK_LEAVES && step < CHUNK_STEPS;
-         step++) {
-        struct page_table_entry entry = page_table_lookup(table, from + *moved);
-        if (!entry.size) {
-            *moved = past_hole(*moved, entry.hole_size, size);
-            continue;
-        }
-        int error = -EEXIST;
-        if (((to + *moved) & (entry.size - 1)) == 0)
-            error = page_table_map(table, to + *moved, entry.physical, entry.size, entry.flags);
-        if (error == -EEXIST && entry.size > PAGE_SIZE) {
-            error = demote(space, from + *moved, &entry, batch);
-            if (error)
-                return error;
-            continue;
-        }
-        if (error)
-            return error;
-        page_table_unmap(table, from + *moved);
-        batch->changed = true;
-        *moved += entry.size;
+static int move_leaf(struct leaf_walk *walk, const struct page_table_entry *entry) {
+    uint64_t table = walk->space->page_table, to = walk->at + walk->distance;
+    int error = -EEXIST;
+    if ((to & (entry->size - 1)) == 0)
+        error = page_table_map(table, to, entry->physical, entry->size, entry->flags);
+    if (error == -EEXIST && entry->size > PAGE_SIZE) {
+        bool dropped = page_use(entry->physical) != PAGE_ANONYMOUS;
+        error = demote(walk->space, walk->at, entry, &walk->batch);
+        return error ? error : dropped ? 0 : LOOK_AGAIN;
     }
+    if (error)
+        return error;
+    page_table_unmap(table, walk->at);
+    walk->batch.changed = true;
     return 0;
 }
 
 int leaves_move(struct address_space *space, uint64_t from, uint64_t to, uint64_t size,
                 uint64_t *moved) {
-    struct leaf_batch batch;
-    int error = 0;
-    for (*moved = 0; *moved < size && !error;) {
-        uint64_t start = *moved;
-        batch_begin(&batch);
-        spin_lock(&space->lock);
-        error = move_chunk(space, from, to, size, moved, &batch);
-        batch_seal(space, &batch);
-        spin_unlock(&space->lock);
-        uint64_t end = *moved;
-        // A leaf dropped in the last step lies behind what was moved.
-        batch_finish(space, &batch, from + start,
-                     from + (end + HUGE_SIZE < size ? end + HUGE_SIZE : size));
-        if (*moved < size && !error)
-            thread_preemption_point();
-    }
+    struct leaf_walk walk = {
+        .space = space, .at = from, .end = from + size, .visit = move_leaf, .distance = to - from};
+    int error = walk_leaves(&walk);
+    *moved = walk.at - from;
     return error;
 }
 
-// Lock held. One chunk of leaves_share.
-static int share_chunk(struct address_space *space, struct address_space *child,
-                       const struct mapping *mapping, uint64_t *at, struct leaf_batch *batch) {
-    for (unsigned step = 0; *at < mapping->end && step < CHUNK_STEPS; step++) {
-        struct page_table_entry entry = page_table_lookup(space->page_table, *at);
-        if (!entry.size) {
-            *at = past_hole(*at, entry.hole_size, mapping->end);
-            continue;
-        }
-        if (page_use(entry.physical) == PAGE_ANONYMOUS) {
-            page_get(entry.physical);
-            unsigned flags = leaf_flags(mapping, entry.physical);
-            int error = page_table_map(child->page_table, *at, entry.physical, entry.size, flags);
-            if (error) {
-                page_put(entry.physical);
-                return error;
-            }
-            page_table_protect(space->page_table, *at, flags);
-            batch->changed |= entry.flags & PAGING_WRITE;
-        }
-        *at += entry.size;
+static int share_leaf(struct leaf_walk *walk, const struct page_table_entry *entry) {
+    if (page_use(entry->physical) != PAGE_ANONYMOUS)
+        return 0;
+    page_get(entry->physical);
+    unsigned flags = leaf_flags(walk->mapping, entry->physical);
+    int error =
+        page_table_map(walk->child->page_table, walk->at, entry->physical, entry->size, flags);
+    if (error) {
+        page_put(entry->physical);
+        return error;
     }
+    page_table_protect(walk->space->page_table, walk->at, flags);
+    walk->batch.changed |= entry->flags & PAGING_WRITE;
     return 0;
 }
 
 int leaves_share(struct address_space *space, struct address_space *child,
                  const struct mapping *mapping) {
-    struct leaf_batch batch;
-    int error = 0;
-    for (uint64_t at = mapping->start; at < mapping->end && !error;) {
-        uint64_t from = at;
-        batch_begin(&batch);
-        spin_lock(&space->lock);
-        error = share_chunk(space, child, mapping, &at, &batch);
-        batch_seal(space, &batch);
-        spin_unlock(&space->lock);
-        batch_finish(space, &batch, from, at);
-        thread_preemption_point();
-    }
-    return error;
+    struct leaf_walk walk = {.space = space,
+                             .at = mapping->start,
+                             .end = mapping->end,
+                             .visit = share_leaf,
+                             .child = child,
+                             .mapping = mapping};
+    return walk_leaves(&walk);
 }
 
 void leaf_copy(struct address_space *space, uint64_t address, uint64_t copy) {

@@ -4,6 +4,8 @@
 #include "core/mm/mapping.h"
 #include <stddef.h>
 
+enum { LEFT, RIGHT };
+
 void mapping_tree_init(struct mapping_tree *tree) {
     tree->root = NULL;
     list_init(&tree->list);
@@ -29,9 +31,9 @@ struct mapping *mapping_tree_at_or_above(const struct mapping_tree *tree, uint64
             best = node;
             if (address >= node->start)
                 break;
-            node = node->left;
+            node = node->child[LEFT];
         } else {
-            node = node->right;
+            node = node->child[RIGHT];
         }
     }
     return best;
@@ -41,101 +43,84 @@ static int height(const struct mapping *node) {
     return node ? node->height : 0;
 }
 
-static uint64_t widest(const struct mapping *node) {
-    return node ? node->widest_gap : 0;
-}
-
 static void refresh(struct mapping *node) {
-    int left = height(node->left), right = height(node->right);
-    node->height = (int8_t)((left > right ? left : right) + 1);
-    uint64_t gap = node->gap;
-    if (widest(node->left) > gap)
-        gap = widest(node->left);
-    if (widest(node->right) > gap)
-        gap = widest(node->right);
-    node->widest_gap = gap;
+    node->height = 0;
+    node->widest_gap = node->gap;
+    for (unsigned side = LEFT; side <= RIGHT; side++) {
+        const struct mapping *child = node->child[side];
+        if (height(child) > node->height)
+            node->height = (int8_t)height(child);
+        if (child && child->widest_gap > node->widest_gap)
+            node->widest_gap = child->widest_gap;
+    }
+    node->height++;
 }
 
-static struct mapping *rotate_right(struct mapping *node) {
-    struct mapping *top = node->left;
-    node->left = top->right;
-    top->right = node;
-    refresh(node);
-    refresh(top);
-    return top;
-}
-
-static struct mapping *rotate_left(struct mapping *node) {
-    struct mapping *top = node->right;
-    node->right = top->left;
-    top->left = node;
+// Lifts the child of that side above the node.
+static struct mapping *rotate(struct mapping *node, unsigned side) {
+    struct mapping *top = node->child[side];
+    node->child[side] = top->child[!side];
+    top->child[!side] = node;
     refresh(node);
     refresh(top);
     return top;
 }
 
 static struct mapping *balance(struct mapping *node) {
-    int tilt = height(node->left) - height(node->right);
-    if (tilt > 1) {
-        if (height(node->left->left) < height(node->left->right))
-            node->left = rotate_left(node->left);
-        return rotate_right(node);
+    int tilt = height(node->child[RIGHT]) - height(node->child[LEFT]);
+    unsigned side = tilt > 0 ? RIGHT : LEFT;
+    struct mapping *heavy = node->child[side];
+    if (tilt >= -1 && tilt <= 1) {
+        refresh(node);
+        return node;
     }
-    if (tilt < -1) {
-        if (height(node->right->right) < height(node->right->left))
-            node->right = rotate_right(node->right);
-        return rotate_left(node);
-    }
-    refresh(node);
-    return node;
+    if (height(heavy->child[side]) < height(heavy->child[!side]))
+        node->child[side] = rotate(heavy, !side);
+    return rotate(node, side);
+}
+
+static unsigned side_of(const struct mapping *node, const struct mapping *mapping) {
+    return mapping->start < node->start ? LEFT : RIGHT;
 }
 
 static struct mapping *insert_below(struct mapping *node, struct mapping *mapping) {
     if (!node) {
-        mapping->left = mapping->right = NULL;
+        mapping->child[LEFT] = mapping->child[RIGHT] = NULL;
         refresh(mapping);
         return mapping;
     }
-    if (mapping->start < node->start)
-        node->left = insert_below(node->left, mapping);
-    else
-        node->right = insert_below(node->right, mapping);
+    struct mapping **child = &node->child[side_of(node, mapping)];
+    *child = insert_below(*child, mapping);
     return balance(node);
 }
 
 static struct mapping *take_first(struct mapping *node, struct mapping **first) {
-    if (!node->left) {
+    if (!node->child[LEFT]) {
         *first = node;
-        return node->right;
+        return node->child[RIGHT];
     }
-    node->left = take_first(node->left, first);
+    node->child[LEFT] = take_first(node->child[LEFT], first);
     return balance(node);
 }
 
 static struct mapping *remove_below(struct mapping *node, const struct mapping *mapping) {
-    if (mapping->start < node->start) {
-        node->left = remove_below(node->left, mapping);
-    } else if (mapping->start > node->start) {
-        node->right = remove_below(node->right, mapping);
-    } else {
-        if (!node->right)
-            return node->left;
-        struct mapping *next, *right = take_first(node->right, &next);
-        next->left = node->left;
-        next->right = right;
-        node = next;
+    if (node != mapping) {
+        struct mapping **child = &node->child[side_of(node, mapping)];
+        *child = remove_below(*child, mapping);
+        return balance(node);
     }
-    return balance(node);
+    if (!node->child[RIGHT])
+        return node->child[LEFT];
+    struct mapping *next, *right = take_first(node->child[RIGHT], &next);
+    next->child[LEFT] = node->child[LEFT];
+    next->child[RIGHT] = right;
+    return balance(next);
 }
 
 // Takes a changed gap of `mapping` into account from it up to the root.
 static void refresh_path(struct mapping *node, const struct mapping *mapping) {
-    if (!node)
-        return;
-    if (mapping->start < node->start)
-        refresh_path(node->left, mapping);
-    else if (mapping->start > node->start)
-        refresh_path(node->right, mapping);
+    if (node != mapping)
+        refresh_path(node->child[side_of(node, mapping)], mapping);
     refresh(node);
 }
 
@@ -189,14 +174,14 @@ static uint64_t find_below(const struct mapping *node, uint64_t size, uint64_t a
         uint64_t gap_start = node->start - node->gap, found = 0;
         // Gaps of the right subtree begin at or above node->end.
         if (node->end < high)
-            found = find_below(node->right, size, align, low, high);
+            found = find_below(node->child[RIGHT], size, align, low, high);
         if (!found)
             found = fit(gap_start, node->start, size, align, low, high);
         if (found)
             return found;
         if (gap_start <= low)
             return 0;
-        node = node->left;
+        node = node->child[LEFT];
     }
     return 0;
 }

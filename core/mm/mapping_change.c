@@ -45,8 +45,7 @@ int mapping_change_begin(struct mapping_change *change, struct address_space *sp
             return -ENOMEM;
         }
     }
-    int error =
-        wait_until(&space->changed, take_if_free, space, TIME_NEVER, wait_uninterruptible);
+    int error = wait_until(&space->changed, take_if_free, space, TIME_NEVER, wait_uninterruptible);
     if (error)
         free_spares(change);
     return error;

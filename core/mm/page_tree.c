@@ -9,7 +9,7 @@
 #include "core/mm/heap.h"
 #include "core/sched/thread.h"
 
-enum { NODE_BITS = 9, NODE_SLOTS = 1 << NODE_BITS, MAX_HEIGHT = PAGE_TREE_LEVELS };
+enum { NODE_BITS = 9, NODE_SLOTS = 1 << NODE_BITS, MAX_HEIGHT = 5 };
 #define SLOT_PAGE 1ull
 
 static bool slot_is_page(uint64_t slot) {
@@ -123,56 +123,7 @@ void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end) {
         tree->height = 0;
 }
 
-int page_tree_room_make(struct page_tree_room *room) {
-    *room = (struct page_tree_room){{NULL}};
-    for (unsigned i = 0; i < PAGE_TREE_LEVELS; i++) {
-        room->node[i] = node_create();
-        if (!room->node[i]) {
-            page_tree_room_free(room);
-            return -ENOMEM;
-        }
-    }
-    return 0;
-}
-
-void page_tree_room_free(struct page_tree_room *room) {
-    for (unsigned i = 0; i < PAGE_TREE_LEVELS; i++)
-        heap_free(room->node[i]);
-}
-
-void page_tree_split(struct page_tree *tree, uint64_t first, struct page_tree *removed,
-                     struct page_tree_room *room) {
-    uint64_t *from = &tree->root, *to = &removed->root;
-    unsigned level = tree->height;
-    removed->height = level;
-    if (!covers(level, first))
-        return;
-    // Down the path to `first`: what stands right of it goes as it is, without being looked into.
-    while (*from) {
-        if (!(first & ((1ull << level * NODE_BITS) - 1))) {
-            *to = *from;
-            *from = 0;
-            break;
-        }
-        if (slot_is_page(*from))
-            break;
-        level--;
-        unsigned number = slot_number(first, level);
-        uint64_t *node = slot_node(*from), *fresh = room->node[level];
-        room->node[level] = NULL;
-        *to = (uintptr_t)fresh;
-        for (unsigned i = number + 1; i < NODE_SLOTS; i++) {
-            fresh[i] = node[i];
-            node[i] = 0;
-        }
-        from = &node[number];
-        to = &fresh[number];
-    }
-    page_tree_remove(tree, first, UINT64_MAX); // nodes that are empty now
-}
-
-// The last page's index; UINT64_MAX: the tree has no page.
-static uint64_t last_index(const struct page_tree *tree) {
+uint64_t page_tree_last(const struct page_tree *tree) {
     uint64_t slot = tree->root, index = 0;
     unsigned level = tree->height;
     while (level && slot && !slot_is_page(slot)) {
@@ -188,10 +139,9 @@ static uint64_t last_index(const struct page_tree *tree) {
 }
 
 void page_tree_drop(struct page_tree *tree) {
-    enum { CHUNK = 8192 };
     uint64_t last;
-    while ((last = last_index(tree)) != UINT64_MAX) {
-        page_tree_remove(tree, last >= CHUNK ? last - CHUNK : 0, UINT64_MAX);
+    while ((last = page_tree_last(tree)) != UINT64_MAX) {
+        page_tree_remove(tree, last >= PAGE_TREE_CHUNK ? last - PAGE_TREE_CHUNK : 0, UINT64_MAX);
         thread_preemption_point();
     }
     page_tree_remove(tree, 0, UINT64_MAX);

@@ -19,16 +19,8 @@ int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uin
 // Drops the pages in [first, end); of a block that is not wholly inside, nothing.
 void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end);
 
-// Room for page_tree_split, made before the tree's lock is taken. 0 or -ENOMEM.
-enum { PAGE_TREE_LEVELS = 5 };
-struct page_tree_room {
-    uint64_t *node[PAGE_TREE_LEVELS];
-};
-int page_tree_room_make(struct page_tree_room *room);
-void page_tree_room_free(struct page_tree_room *room);
-// As page_tree_remove up to the end, but what goes is moved to *removed, an empty tree, in a
-// bounded number of steps. Uses up room.
-void page_tree_split(struct page_tree *tree, uint64_t first, struct page_tree *removed,
-                     struct page_tree_room *room);
+// The index of the last page, of a block that of its first; UINT64_MAX: there is none.
+uint64_t page_tree_last(const struct page_tree *tree);
+enum { PAGE_TREE_CHUNK = 8192 }; // pages that may be dropped at once
 // Drops all pages, with preemption points. No lock held; nobody else knows the tree.
 void page_tree_drop(struct page_tree *tree);

@@ -108,7 +108,7 @@ static uint64_t block_end(uint64_t offset) {
 }
 
 int shared_memory_punch(struct memory_object *object, uint64_t offset, uint64_t size) {
-    enum { CHUNK = 8192 }; // pages; a multiple of HUGE_PAGES
+    enum { CHUNK = PAGE_TREE_CHUNK }; // a multiple of HUGE_PAGES
     struct shared_memory *memory = shared_memory_of(object);
     uint64_t end = offset + size, head_end = block_end(offset);
     uint64_t tail = end & ~(((uint64_t)PAGE_SIZE << PAGE_ORDER_2M) - 1);
@@ -140,36 +140,36 @@ int shared_memory_extend(struct memory_object *object, uint64_t size) {
     return 0;
 }
 
-// Takes pages from `first` on out; those that go may be many, so they are freed without the lock.
-static void remove_from(struct shared_memory *memory, uint64_t first, struct page_tree *removed,
-                        struct page_tree_room *room) {
-    if (room)
-        page_tree_split(&memory->pages, first, removed, room);
-    else // no memory even for that: a long stay here is the lesser evil
-        page_tree_remove(&memory->pages, first, UINT64_MAX);
+// Lock held. Makes it shorter by as many pages as may go at once; false: it is not longer now.
+static bool shorten(struct shared_memory *memory, uint64_t size) {
+    uint64_t first = (size + PAGE_SIZE - 1) >> PAGE_SHIFT, last = page_tree_last(&memory->pages);
+    if (size >= memory->size)
+        return false;
+    bool more = last != UINT64_MAX && last >= first + PAGE_TREE_CHUNK;
+    if (more)
+        first = last - PAGE_TREE_CHUNK;
+    else // growing again must show zeroes, in a block too that stays because it begins before the
+         // end
+        clear_part(memory, size, block_end(size));
+    page_tree_remove(&memory->pages, first, UINT64_MAX);
+    memory->size = more ? first << PAGE_SHIFT : size;
+    return true;
 }
 
 int shared_memory_resize(struct memory_object *object, uint64_t size) {
     struct shared_memory *memory = shared_memory_of(object);
-    struct page_tree removed = {0};
-    struct page_tree_room room;
+    bool shorter = false;
     if (size > size_limit)
         return -EFBIG;
-    bool have_room = !page_tree_room_make(&room);
-    spin_lock(&object->lock);
-    if (size < memory->size) {
-        // Growing again must show zeroes, in a block too that stays because it begins before the
-        // end.
-        clear_part(memory, size, block_end(size));
-        remove_from(memory, (size + PAGE_SIZE - 1) >> PAGE_SHIFT, &removed,
-                    have_room ? &room : NULL);
+    for (bool longer = true; longer;) {
+        spin_lock(&object->lock);
+        longer = shorten(memory, size);
+        if (!longer)
+            memory->size = size;
+        spin_unlock(&object->lock);
+        shorter |= longer;
+        thread_preemption_point();
     }
-    bool shorter = size < memory->size;
-    memory->size = size;
-    spin_unlock(&object->lock);
-    if (have_room)
-        page_tree_room_free(&room);
-    page_tree_drop(&removed);
     if (shorter)
         address_spaces_forget(object, (size + PAGE_SIZE - 1) & PAGE_MASK, UINT64_MAX);
     return 0;
