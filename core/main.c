@@ -19,7 +19,6 @@
 #include "core/process/process.h"
 #include "core/process/time.h"
 #include "core/sched/scheduler.h"
-#include "core/string.h"
 #include "core/vfio/vfio.h"
 
 #define INIT_PATH       "/init"

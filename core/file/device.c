@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The memory devices: null, zero, full, random, urandom (mem(4), random(4)).
 #include "core/file/device.h"
-#include <asm/stat.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/fs.h>
 #include <linux/kdev_t.h>
-#include <linux/mman.h>
 #include "core/file/file.h"
 #include "core/file/io_buffer.h"
 #include "core/mm/memory_object.h"

@@ -2,13 +2,11 @@
 // Files and their reference counts. The memory of files is type-stable: a freed one goes to a list
 // of files only.
 #include "core/file/file.h"
-#include <linux/errno.h>
 #include <linux/eventpoll.h>
 #include "core/file/epoll.h"
 #include "core/file/file_lock.h"
 #include "core/file/node.h"
 #include "core/file/poll_table.h"
-#include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/sched/spinlock.h"
 

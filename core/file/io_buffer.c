@@ -6,7 +6,6 @@
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
-#include "core/string.h"
 
 int io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size) {
     if ((int64_t)size < 0)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // System calls that give, take and change names: mkdir, symlink, link, unlink, rename.
-#include <asm/fcntl.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
 #include <linux/fs.h>

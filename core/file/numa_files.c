@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // /sys/devices/system/node: the NUMA nodes, as Linux shows them.
-#include <linux/errno.h>
 #include "arch/x86/cpu.h"
 #include "core/file/file.h"
 #include "core/file/text_file.h"

@@ -9,7 +9,6 @@
 #include "core/file/path.h"
 #include "core/file/regular_file.h"
 #include "core/file/text_file.h"
-#include "core/mm/heap.h"
 #include "core/process/process.h"
 #include "core/process/system_call.h"
 

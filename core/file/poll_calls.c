@@ -17,7 +17,6 @@
 #include "core/process/system_call.h"
 #include "core/process/time.h"
 #include "core/sched/thread.h"
-#include "core/string.h"
 
 #define MILLISECOND 1000000ull
 #define FEW         8 // polled without an allocation

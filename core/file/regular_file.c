@@ -7,12 +7,10 @@
 #include <linux/fcntl.h>
 #include <linux/fs.h>
 #include <linux/mman.h>
-#include <asm/stat.h>
 #include "core/file/io_buffer.h"
 #include "core/mm/memory_object.h"
 #include "core/mm/page.h"
 #include "core/sched/thread.h"
-#include "core/string.h"
 
 #define FILE_SIZE_MAX (1ull << 46) // far above any RAM
 

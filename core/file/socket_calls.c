@@ -5,10 +5,8 @@
 #include <linux/errno.h>
 #include "core/file/unix_socket.h"
 #include "core/mm/user_copy.h"
-#include "core/process/process.h"
 #include "core/process/system_call.h"
 #include "core/process/time.h"
-#include "core/string.h"
 
 #define SOCKET_FLAGS (O_CLOEXEC | O_NONBLOCK) // SOCK_CLOEXEC and SOCK_NONBLOCK have their values
 #define BUFFER_LEAST 4608u                    // SOCK_MIN_SNDBUF

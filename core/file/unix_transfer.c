@@ -8,7 +8,6 @@
 #include "core/file/blocking.h"
 #include "core/file/poll_table.h"
 #include "core/file/unix_socket.h"
-#include "core/mm/heap.h"
 #include "core/process/process.h"
 #include "core/process/time.h"
 #include "core/sched/thread.h"

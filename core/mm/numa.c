@@ -2,7 +2,6 @@
 // Memory ranges of nodes and distances between them.
 #include "core/mm/numa.h"
 #include <linux/mempolicy.h>
-#include <stddef.h>
 
 static struct {
     struct {

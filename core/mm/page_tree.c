@@ -4,7 +4,6 @@
 #include "core/mm/page_tree.h"
 #include <asm/errno.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/sched/thread.h"

@@ -17,7 +17,6 @@
 #include "core/process/signal_queue.h"
 #include "core/process/system_call.h"
 #include "core/sched/futex.h"
-#include "core/sched/scheduler.h"
 #include "core/string.h"
 
 #define ARGUMENTS_MAX 131072u // bytes of all strings (POSIX's ARG_MAX of old; Linux takes more)

@@ -22,7 +22,6 @@
 #include "core/process/vdso/vdso.h"
 #include "core/process/wait_status.h"
 #include "core/sched/futex.h"
-#include "core/sched/scheduler.h"
 #include "core/string.h"
 
 #define STACK_LIMIT (8ull << 20)

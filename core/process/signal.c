@@ -2,7 +2,6 @@
 // Signals at the border to user mode: delivery, default actions, masks, faults, restarted system
 // calls.
 #include <asm/errno.h>
-#include <stddef.h>
 #include "arch/x86/context.h"
 #include "core/log.h"
 #include "core/process/job_control.h"

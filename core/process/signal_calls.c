@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The system calls about signals.
 #include <asm/errno.h>
-#include <stddef.h>
 #include "arch/x86/context.h"
 #include "core/mm/user_copy.h"
 #include "core/process/job_control.h"

@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include "arch/x86/context.h"
 #include "core/mm/address_space.h"
-#include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/process/signal_frame.h"
 #include "core/process/signal_queue.h"

@@ -3,7 +3,6 @@
 // physical page and offset (shared).
 #include <asm/errno.h>
 #include <linux/futex.h>
-#include <stddef.h>
 #include "arch/x86/cpu.h"
 #include "core/list.h"
 #include "core/mm/address_space.h"

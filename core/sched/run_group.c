@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Shares and limits of groups.
 #include <asm/errno.h>
-#include <stddef.h>
 #include "core/sched/run_group.h"
 
 void run_group_init(struct run_group *group, struct run_group *parent) {

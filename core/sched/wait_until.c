@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The loop of those who wait on one queue for one condition.
-#include <stddef.h>
 
 #include "core/sched/wait.h"
 

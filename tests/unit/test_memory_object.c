@@ -42,49 +42,30 @@ START_TEST(tree_finds_what_was_put_in) {
 }
 END_TEST
 
-START_TEST(tree_splits_as_it_truncates) {
+// Far more pages apart than go at once, so that it takes several steps; what is left is the same.
+START_TEST(a_file_gets_shorter_in_steps) {
+    enum { COUNT = 40 };
     fake_memory_start();
-    page_put(page_alloc(0));
+    memory_object_put(shared_memory_create(false)); // its slab stays
     size_t before = page_free_bytes();
     srand(7);
-    for (unsigned round = 0; round < 300; round++) {
-        struct page_tree tree = {0}, removed = {0};
-        struct page_tree_room room;
-        uint64_t index[40] = {0}, page[40];
-        bool block[40];
-        unsigned count = 1 + (unsigned)rand() % 40, width = 1 + (unsigned)rand() % 30, order;
-        for (unsigned i = 0; i < count; i++) {
-            index[i] = (uint64_t)rand() % (1ull << width);
-            block[i] = rand() % 8 == 0;
-            if (block[i])
-                index[i] &= ~511ull;
-            page[i] = page_alloc(block[i] ? 9 : 0);
-            if (page[i] != PHYSICAL_NONE &&
-                page_tree_insert(&tree, index[i], block[i] ? 9 : 0, page[i])) {
-                page_put(page[i]);
-                page[i] = PHYSICAL_NONE;
-            }
+    for (unsigned round = 0; round < 100; round++) {
+        struct memory_object *object = shared_memory_create(false);
+        uint64_t at[COUNT], limit = (uint64_t)(1 + rand() % 63) << 30;
+        for (unsigned i = 0; i < COUNT; i++) {
+            at[i] = ((uint64_t)rand() << 12 | 5) % (64ull << 30);
+            ck_assert_int_eq(shared_memory_write(object, at[i], "x", 1), 1);
         }
-        uint64_t first =
-            rand() % 2 ? index[0] + (uint64_t)rand() % 3 : (uint64_t)rand() % (1 << 20);
-        ck_assert_int_eq(page_tree_room_make(&room), 0);
-        page_tree_split(&tree, first, &removed, &room);
-        page_tree_room_free(&room);
-        for (unsigned i = 0; i < count; i++) {
-            if (page[i] == PHYSICAL_NONE)
-                continue;
-            bool gone = index[i] >= first;
-            ck_assert_uint_eq(page_tree_find(&tree, index[i], &order),
-                              gone ? PHYSICAL_NONE : page[i]);
-            ck_assert_uint_eq(page_tree_find(&removed, index[i], &order),
-                              gone ? page[i] : PHYSICAL_NONE);
-            ck_assert_uint_eq(page_references(page[i]), 1);
+        limit = rand() % 2 ? at[0] + (uint64_t)rand() % 2 : limit;
+        ck_assert_int_eq(shared_memory_resize(object, limit), 0);
+        ck_assert_int_eq(shared_memory_extend(object, 64ull << 30), 0);
+        for (unsigned i = 0; i < COUNT; i++) {
+            char byte;
+            ck_assert_int_eq(shared_memory_read(object, at[i], &byte, 1), 1);
+            ck_assert_int_eq(byte, at[i] < limit ? 'x' : 0);
         }
-        page_tree_drop(&removed);
-        for (unsigned i = 0; i < count; i++)
-            if (page[i] != PHYSICAL_NONE)
-                ck_assert_uint_eq(page_references(page[i]), index[i] < first);
-        page_tree_drop(&tree);
+        ck_assert_int_eq(shared_memory_resize(object, 0), 0);
+        memory_object_put(object);
         ck_assert_uint_eq(page_free_bytes(), before);
     }
 }
@@ -252,7 +233,7 @@ Suite *memory_object_suite(void) {
     Suite *suite = suite_create("memory_object");
     TCase *tests = tcase_create("memory_object");
     tcase_add_test(tests, tree_finds_what_was_put_in);
-    tcase_add_test(tests, tree_splits_as_it_truncates);
+    tcase_add_test(tests, a_file_gets_shorter_in_steps);
     tcase_add_test(tests, tree_holds_blocks);
     tcase_add_test(tests, tree_loses_pieces);
     tcase_add_test(tests, shared_memory_reads_what_was_written);
