@@ -53,7 +53,7 @@ int mapping_change_begin(struct mapping_change *change, struct address_space *sp
 
 void mapping_change_force(struct mapping_change *change, struct address_space *space) {
     *change = (struct mapping_change){.space = space};
-    while (wait_until_free(space, true))
+    while (wait_until(&space->changed, take_if_free, space, TIME_NEVER, wait_uninterruptible))
         thread_preemption_point(); // the thread of a killed program, which does not block
 }
 
