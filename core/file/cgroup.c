@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // /sys/fs/cgroup: the tree of control groups with the files of Linux's cgroup v2
-// (Documentation/admin-guide/cgroup-v2.rst), for the controllers cpu, cpuset and memory.
+// (Documentation/admin-guide/cgroup-v2.rst). Those of the controllers are in cgroup_settings.c.
 #include <linux/errno.h>
 #include "arch/x86/cpu.h"
+#include "core/file/cgroup_settings.h"
 #include "core/file/file.h"
 #include "core/file/node.h"
-#include "core/file/text_file.h"
 #include "core/log.h"
 #include "core/mm/page.h"
 #include "core/process/cgroup.h"
@@ -15,48 +15,38 @@
 #include "core/sched/scheduler.h"
 #include "core/string.h"
 
-#define US 1000u // ns
-
 static const struct {
     const char *name;
     unsigned bit;
 } controllers[] = {{"cpuset", CGROUP_CPUSET}, {"cpu", CGROUP_CPU}, {"memory", CGROUP_MEMORY}};
 enum { CONTROLLERS = sizeof controllers / sizeof *controllers };
 
-// A listing under way: what does not fit is counted, so that the reader comes with more room.
 struct listing {
-    char *to;
-    size_t size, length;
-    struct cgroup *cgroup;
+    struct text *text;
+    const struct cgroup *cgroup;
 };
 
-static void list_number(struct listing *listing, unsigned number) {
-    size_t at = listing->length < listing->size ? listing->length : listing->size;
-    listing->length += (size_t)format_string(listing->to + at, listing->size - at, "%u\n", number);
-}
-
 static void list_process(struct process *process, void *argument) {
-    struct listing *listing = argument;
+    const struct listing *listing = argument;
     if (!process->zombie && cgroup_of_process(process) == listing->cgroup)
-        list_number(listing, process->pid);
+        text_add(listing->text, "%u\n", process->pid);
 }
 
-static int show_processes(void *object, char *to, size_t size) {
-    struct listing listing = {to, size, 0, object};
+static int show_processes(void *object, struct text *text) {
+    struct listing listing = {text, object};
     if (listing.cgroup->threaded)
         return -EOPNOTSUPP;
     process_for_each(list_process, &listing);
-    return (int)listing.length;
+    return 0;
 }
 
 static void list_thread(struct thread *thread, void *argument) {
-    list_number(argument, thread->tid);
+    text_add(argument, "%u\n", thread->tid);
 }
 
-static int show_threads(void *object, char *to, size_t size) {
-    struct listing listing = {to, size, 0, object};
-    cgroup_for_each_thread(object, list_thread, &listing);
-    return (int)listing.length;
+static int show_threads(void *object, struct text *text) {
+    cgroup_for_each_thread(object, list_thread, text);
+    return 0;
 }
 
 static bool has_domain_child(const struct cgroup *cgroup, bool populated) {
@@ -131,7 +121,7 @@ static int store_thread(void *object, char *text) {
     return error;
 }
 
-static int show_type(void *object, char *to, size_t size) {
+static int show_type(void *object, struct text *text) {
     const struct cgroup *cgroup = object;
     bool threads_below = false;
     spin_lock(&cgroup_lock);
@@ -139,7 +129,8 @@ static int show_type(void *object, char *to, size_t size) {
         container_of(node, struct cgroup, sibling)->threaded;
     spin_unlock(&cgroup_lock);
     const char *type = cgroup->threaded ? "threaded" : threads_below ? "domain threaded" : "domain";
-    return format_string(to, size, "%s\n", type);
+    text_add(text, "%s\n", type);
+    return 0;
 }
 
 static int store_type(void *object, char *text) {
@@ -160,11 +151,12 @@ static int store_type(void *object, char *text) {
     return error;
 }
 
-static int show_events(void *object, char *to, size_t size) {
+static int show_events(void *object, struct text *text) {
     spin_lock(&cgroup_lock);
     bool populated = cgroup_populated(object);
     spin_unlock(&cgroup_lock);
-    return format_string(to, size, "populated %u\nfrozen 0\n", populated);
+    text_add(text, "populated %u\nfrozen 0\n", populated);
+    return 0;
 }
 
 static unsigned available(const struct cgroup *cgroup) {
@@ -172,224 +164,55 @@ static unsigned available(const struct cgroup *cgroup) {
     return cgroup->threaded ? from_above & ~(unsigned)CGROUP_MEMORY : from_above;
 }
 
-static int show_controllers(unsigned mask, char *to, size_t size) {
-    size_t length = 0;
+static int show_controllers(unsigned mask, struct text *text) {
+    const char *space = "";
     for (unsigned i = 0; i < CONTROLLERS; i++)
-        if (mask & controllers[i].bit)
-            length += (size_t)format_string(to + length, size - length, "%s%s", length ? " " : "",
-                                            controllers[i].name);
-    return (int)length + format_string(to + length, size - length, "\n");
-}
-
-static int show_available(void *object, char *to, size_t size) {
-    return show_controllers(available(object), to, size);
-}
-
-static int show_enabled(void *object, char *to, size_t size) {
-    return show_controllers(((struct cgroup *)object)->enabled, to, size);
-}
-
-static int show_cpu_stat(void *object, char *to, size_t size) {
-    const struct run_group *group = &((struct cgroup *)object)->cpu;
-    scheduler_charge();
-    uint64_t usage = group->usage;
-    if (object == &cgroup_root)
-        for (unsigned i = 0; i < cpu_count(); i++) {
-            struct scheduler_counts counts;
-            scheduler_counts(i, &counts);
-            usage += time_now() - counts.idle;
+        if (mask & controllers[i].bit) {
+            text_add(text, "%s%s", space, controllers[i].name);
+            space = " ";
         }
-    // What the kernel does for a thread is part of its time and not told apart.
-    int length = format_string(to, size, "usage_usec %lu\nuser_usec %lu\nsystem_usec 0\n",
-                               usage / US, usage / US);
-    if (object == &cgroup_root)
-        return length;
-    return length + format_string(to + length, size - (size_t)length,
-                                  "nr_periods %lu\nnr_throttled %lu\nthrottled_usec %lu\n",
-                                  group->periods, group->throttled_periods,
-                                  group->throttled_time / US);
-}
-
-static int show_weight(void *object, char *to, size_t size) {
-    return format_string(to, size, "%u\n", run_group_cpu_weight(&((struct cgroup *)object)->cpu));
-}
-
-static int store_weight(void *object, char *text) {
-    const char *at = text;
-    uint64_t weight;
-    if (!text_number(&at, &weight) || *at)
-        return -EINVAL;
-    return weight > UINT32_MAX
-               ? -ERANGE
-               : run_group_set_weight(&((struct cgroup *)object)->cpu, (unsigned)weight);
-}
-
-// cpu.weight of a nice level, as Linux rounds it.
-static unsigned weight_of_nice(int nice) {
-    uint64_t weight = (uint64_t)run_nice_weight(nice) * 100;
-    return (unsigned)((weight + RUN_WEIGHT_DEFAULT / 2) / RUN_WEIGHT_DEFAULT);
-}
-
-static int show_weight_nice(void *object, char *to, size_t size) {
-    unsigned weight = run_group_cpu_weight(&((struct cgroup *)object)->cpu), best = UINT32_MAX;
-    int nearest = 0;
-    for (int nice = -20; nice < 20; nice++) {
-        unsigned there = weight_of_nice(nice);
-        unsigned distance = there > weight ? there - weight : weight - there;
-        if (distance < best) {
-            best = distance;
-            nearest = nice;
-        }
-    }
-    return format_string(to, size, "%d\n", nearest);
-}
-
-static int store_weight_nice(void *object, char *text) {
-    bool negative = *text == '-';
-    const char *at = text + negative;
-    uint64_t nice;
-    if (!text_number(&at, &nice) || *at)
-        return -EINVAL;
-    if (nice > (negative ? 20 : 19))
-        return -ERANGE;
-    return run_group_set_weight(&((struct cgroup *)object)->cpu,
-                                weight_of_nice(negative ? -(int)nice : (int)nice));
-}
-
-static int show_cpu_max(void *object, char *to, size_t size) {
-    const struct run_group *group = &((struct cgroup *)object)->cpu;
-    if (group->quota == RUN_UNLIMITED)
-        return format_string(to, size, "max %lu\n", group->period / US);
-    return format_string(to, size, "%lu %lu\n", group->quota / US, group->period / US);
-}
-
-// A number or "max", which is UINT64_MAX. False: neither.
-static bool parse_limit(const char **text, uint64_t *limit) {
-    if (strncmp(*text, "max", 3) != 0)
-        return text_number(text, limit) && *limit != UINT64_MAX;
-    *text += 3;
-    *limit = UINT64_MAX;
-    return true;
-}
-
-static int store_cpu_max(void *object, char *text) {
-    struct run_group *group = &((struct cgroup *)object)->cpu;
-    const char *at = text;
-    uint64_t quota, period = group->period / US;
-    if (!parse_limit(&at, &quota) || (*at && *at != ' '))
-        return -EINVAL;
-    while (*at == ' ')
-        at++;
-    if (*at && (!text_number(&at, &period) || *at))
-        return -EINVAL;
-    if (period > UINT32_MAX || (quota != UINT64_MAX && quota > UINT64_MAX / US))
-        return -EINVAL;
-    return scheduler_set_bandwidth(group, quota == UINT64_MAX ? RUN_UNLIMITED : quota * US,
-                                   period * US);
-}
-
-static int show_cpus(void *object, char *to, size_t size) {
-    return text_cpu_list(to, size, ((struct cgroup *)object)->cpus);
-}
-
-static int show_effective_cpus(void *object, char *to, size_t size) {
-    return text_cpu_list(to, size, ((struct cgroup *)object)->cpu.cpus);
-}
-
-static int store_cpus(void *object, char *text) {
-    struct cgroup *cgroup = object;
-    uint64_t cpus[CPU_MAX / 64];
-    int error = text_cpu_list_parse(text, cpus);
-    if (error)
-        return error;
-    spin_lock(&cgroup_lock);
-    memcpy(cgroup->cpus, cpus, sizeof cpus);
-    cgroup_update_cpus(cgroup);
-    spin_unlock(&cgroup_lock);
+    text_add(text, "\n");
     return 0;
 }
 
-static int show_memory_max(void *object, char *to, size_t size) {
-    size_t limit = ((struct cgroup *)object)->memory.total.limit;
-    return limit ? format_string(to, size, "%zu\n", limit) : format_string(to, size, "max\n");
+static int show_available(void *object, struct text *text) {
+    return show_controllers(available(object), text);
 }
 
-// A limit below what is used refuses what comes; nothing is taken away.
-static int store_memory_max(void *object, char *text) {
-    const char *at = text;
-    uint64_t limit;
-    if (!parse_limit(&at, &limit))
-        return -EINVAL;
-    static const char suffixes[] = "KMGT";
-    const char *suffix = *at ? strchr(suffixes, *at & ~0x20) : NULL;
-    if (suffix && limit != UINT64_MAX) {
-        unsigned shift = 10 * (unsigned)(suffix - suffixes + 1);
-        limit = limit >> (64 - shift) ? UINT64_MAX & PAGE_MASK : limit << shift;
-        at++;
-    }
-    if (*at)
-        return -EINVAL;
-    // The budget's 0 is no limit; less than a page is as good as nothing.
-    ((struct cgroup *)object)->memory.total.limit = limit == UINT64_MAX ? 0
-                                                    : limit < PAGE_SIZE ? 1
-                                                                        : limit & PAGE_MASK;
-    return 0;
-}
-
-static int show_memory_current(void *object, char *to, size_t size) {
-    return format_string(to, size, "%zu\n", ((struct cgroup *)object)->memory.total.used);
-}
-
-static int show_memory_events(void *object, char *to, size_t size) {
-    return format_string(to, size, "low 0\nhigh 0\nmax %lu\noom 0\noom_kill 0\noom_group_kill 0\n",
-                         ((struct cgroup *)object)->memory.refused);
-}
-
-static int show_memory_stat(void *object, char *to, size_t size) {
-    struct memory_group *group = &((struct cgroup *)object)->memory;
-    size_t kernel = group->kernel, used = group->total.used;
-    return format_string(to, size, "anon %zu\nfile 0\nkernel %zu\n",
-                         used > kernel ? used - kernel : 0, kernel);
+static int show_enabled(void *object, struct text *text) {
+    return show_controllers(((struct cgroup *)object)->enabled, text);
 }
 
 static int store_enabled(void *object, char *text);
 
-static void release(void *object) {
-    cgroup_put(object);
+void cgroup_put_object(void *cgroup) {
+    cgroup_put(cgroup);
 }
 
-static const struct cgroup_file {
-    struct text_file text;
-    unsigned controller; // whose it is; 0: every group's
-    bool in_root;
-} files[] = {
-    {{"cgroup.procs", show_processes, store_process, release}, 0, true},
-    {{"cgroup.threads", show_threads, store_thread, release}, 0, true},
-    {{"cgroup.controllers", show_available, NULL, release}, 0, true},
-    {{"cgroup.subtree_control", show_enabled, store_enabled, release}, 0, true},
-    {{"cgroup.type", show_type, store_type, release}, 0, false},
-    {{"cgroup.events", show_events, NULL, release}, 0, false},
-    {{"cpu.stat", show_cpu_stat, NULL, release}, 0, true},
-    {{"cpu.weight", show_weight, store_weight, release}, CGROUP_CPU, false},
-    {{"cpu.weight.nice", show_weight_nice, store_weight_nice, release}, CGROUP_CPU, false},
-    {{"cpu.max", show_cpu_max, store_cpu_max, release}, CGROUP_CPU, false},
-    {{"cpuset.cpus", show_cpus, store_cpus, release}, CGROUP_CPUSET, false},
-    {{"cpuset.cpus.effective", show_effective_cpus, NULL, release}, CGROUP_CPUSET, true},
-    {{"memory.max", show_memory_max, store_memory_max, release}, CGROUP_MEMORY, false},
-    {{"memory.current", show_memory_current, NULL, release}, CGROUP_MEMORY, false},
-    {{"memory.events", show_memory_events, NULL, release}, CGROUP_MEMORY, false},
-    {{"memory.stat", show_memory_stat, NULL, release}, CGROUP_MEMORY, false},
+static const struct cgroup_file own_files[] = {
+    {{"cgroup.procs", show_processes, store_process, cgroup_put_object}, 0, true},
+    {{"cgroup.threads", show_threads, store_thread, cgroup_put_object}, 0, true},
+    {{"cgroup.controllers", show_available, NULL, cgroup_put_object}, 0, true},
+    {{"cgroup.subtree_control", show_enabled, store_enabled, cgroup_put_object}, 0, true},
+    {{"cgroup.type", show_type, store_type, cgroup_put_object}, 0, false},
+    {{"cgroup.events", show_events, NULL, cgroup_put_object}, 0, false},
 };
-enum { FILES = sizeof files / sizeof *files };
+
+enum { OWN_FILES = sizeof own_files / sizeof *own_files, FILES = OWN_FILES + CGROUP_SETTINGS };
+
+static const struct cgroup_file *file_at(unsigned i) {
+    return i < OWN_FILES ? &own_files[i] : &cgroup_settings[i - OWN_FILES];
+}
 
 // Adds the files of these controllers, with `base` those of every group too. 0 or -ENOMEM.
 static int add_files(struct cgroup *cgroup, unsigned mask, bool base) {
     for (unsigned i = 0; i < FILES; i++) {
-        bool wanted = files[i].controller ? files[i].controller & mask : base;
-        if (!wanted || (cgroup == &cgroup_root && !files[i].in_root))
+        const struct cgroup_file *file = file_at(i);
+        bool wanted = file->controller ? file->controller & mask : base;
+        if (!wanted || (cgroup == &cgroup_root && !file->in_root))
             continue;
         cgroup_get(cgroup);
-        int error = text_file_add(cgroup->directory, &files[i].text, cgroup);
+        int error = text_file_add(cgroup->directory, &file->text, cgroup);
         if (error && error != -EEXIST)
             return error;
     }
@@ -399,10 +222,10 @@ static int add_files(struct cgroup *cgroup, unsigned mask, bool base) {
 // Removes the files of these controllers; with all, every one.
 static void remove_files(struct cgroup *cgroup, unsigned mask, bool all) {
     for (unsigned i = 0; i < FILES; i++) {
-        if (!all && !(files[i].controller & mask))
+        if (!all && !(file_at(i)->controller & mask))
             continue;
         spin_lock(&tree_lock);
-        const char *name = files[i].text.name;
+        const char *name = file_at(i)->text.name;
         struct directory_entry *entry = directory_find(cgroup->directory, name, strlen(name));
         if (entry)
             directory_entry_remove(entry);
@@ -440,11 +263,10 @@ static int change_enabled(struct cgroup *cgroup, unsigned enable, unsigned disab
     if (enable & CGROUP_MEMORY && cgroup->threaded)
         return -EOPNOTSUPP;
     bool threads_only = !(enable & CGROUP_MEMORY) && may_mix(cgroup);
-    unsigned members = 0;
-    struct listing none = {(char *)&members, 0, 0, cgroup};
+    struct text members = {0};
     if (enable && cgroup != &cgroup_root && !threads_only) {
-        cgroup_for_each_thread(cgroup, list_thread, &none);
-        if (none.length)
+        cgroup_for_each_thread(cgroup, list_thread, &members);
+        if (members.length)
             return -EBUSY;
     }
     int error = 0;
@@ -558,7 +380,7 @@ static int remove_directory(struct node *directory) {
 static const struct directory_kind cgroup_directory = {make_directory, remove_directory};
 
 // The path from the root of the tree, as /proc/self/cgroup has it.
-static int show_own(void *object, char *to, size_t size) {
+static int show_own(void *object, struct text *text) {
     enum { PREFIX = sizeof "/sys/fs/cgroup" - 1 };
     char path[256] = "/";
     const struct cgroup *cgroup = cgroup_of_thread(thread_current());
@@ -567,24 +389,25 @@ static int show_own(void *object, char *to, size_t size) {
         memmove(path, path + PREFIX, sizeof path - PREFIX);
     else
         memcpy(path, "/", 2);
-    return format_string(to, size, "0::%s\n", path);
+    text_add(text, "0::%s\n", path);
+    return 0;
 }
 
-static int show_mounts(void *object, char *to, size_t size) {
-    return format_string(to, size,
-                         "rootfs / rootfs rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
+static int show_mounts(void *object, struct text *text) {
+    text_add(text, "rootfs / rootfs rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
+    return 0;
 }
 
-static int show_mountinfo(void *object, char *to, size_t size) {
-    return format_string(to, size,
-                         "1 1 0:1 / / rw - rootfs rootfs rw\n"
-                         "2 1 0:2 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+static int show_mountinfo(void *object, struct text *text) {
+    text_add(text, "1 1 0:1 / / rw - rootfs rootfs rw\n"
+                   "2 1 0:2 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+    return 0;
 }
 
 int cgroup_mount(void) {
-    static const struct text_file own = {.name = "cgroup", .show = show_own};
-    static const struct text_file mounts = {.name = "mounts", .show = show_mounts};
-    static const struct text_file mountinfo = {.name = "mountinfo", .show = show_mountinfo};
+    static const struct text_file self_files[] = {{.name = "cgroup", .show = show_own},
+                                                  {.name = "mounts", .show = show_mounts},
+                                                  {.name = "mountinfo", .show = show_mountinfo}};
     struct node *directory, *self;
     int error = root_directory("/sys/fs/cgroup", &directory);
     cgroup_init();
@@ -594,9 +417,7 @@ int cgroup_mount(void) {
     }
     if (!error)
         error = root_directory("/proc/self", &self);
-    if (!error)
-        error = text_file_add(self, &own, NULL);
-    if (!error)
-        error = text_file_add(self, &mounts, NULL);
-    return error ? error : text_file_add(self, &mountinfo, NULL);
+    for (unsigned i = 0; !error && i < sizeof self_files / sizeof *self_files; i++)
+        error = text_file_add(self, &self_files[i], NULL);
+    return error;
 }

@@ -271,36 +271,24 @@ static void set_termios(struct terminal *terminal, const struct termios *termios
     wait_queue_wake(&terminal->queue, EPOLLIN | EPOLLRDNORM);
 }
 
-static int64_t termios_ioctl(struct terminal *terminal, unsigned command, uint64_t argument) {
-    struct termios termios;
-    if (command == TCGETS) {
-        spin_lock(&terminal->lock);
-        termios = terminal->line.termios;
-        spin_unlock(&terminal->lock);
-        return copy_to_user(argument, &termios, sizeof(termios));
-    }
-    if (copy_from_user(&termios, argument, sizeof(termios)))
-        return -EFAULT;
-    set_termios(terminal, &termios, command == TCSETSF);
-    return 0;
-}
-
 _Static_assert(sizeof(struct termios) <= offsetof(struct termios2, c_ispeed),
                "termios2 extends it");
 
-static int64_t termios2_ioctl(struct terminal *terminal, unsigned command, uint64_t argument) {
+// size: that of struct termios or of struct termios2.
+static int64_t termios_ioctl(struct terminal *terminal, unsigned command, uint64_t argument,
+                             size_t size) {
     struct termios2 extended = {.c_ispeed = 115200, .c_ospeed = 115200};
     struct termios termios;
-    if (command == TCGETS2) {
+    if (command == TCGETS || command == TCGETS2) {
         spin_lock(&terminal->lock);
         __builtin_memcpy(&extended, &terminal->line.termios, sizeof(termios));
         spin_unlock(&terminal->lock);
-        return copy_to_user(argument, &extended, sizeof(extended));
+        return copy_to_user(argument, &extended, size);
     }
-    if (copy_from_user(&extended, argument, sizeof(extended)))
+    if (copy_from_user(&extended, argument, size))
         return -EFAULT;
     __builtin_memcpy(&termios, &extended, sizeof(termios));
-    set_termios(terminal, &termios, command == TCSETSF2);
+    set_termios(terminal, &termios, command == TCSETSF || command == TCSETSF2);
     return 0;
 }
 
@@ -333,18 +321,14 @@ static int64_t bytes_readable(struct terminal *terminal, uint64_t address) {
 
 static int64_t window_ioctl(struct terminal *terminal, unsigned command, uint64_t argument) {
     struct winsize window;
-    if (command == TIOCSWINSZ) {
-        if (copy_from_user(&window, argument, sizeof(window)))
-            return -EFAULT;
-        spin_lock(&terminal->lock);
-        terminal->window = window;
-        spin_unlock(&terminal->lock);
-        return 0;
-    }
+    if (command == TIOCSWINSZ && copy_from_user(&window, argument, sizeof(window)))
+        return -EFAULT;
     spin_lock(&terminal->lock);
+    if (command == TIOCSWINSZ)
+        terminal->window = window;
     window = terminal->window;
     spin_unlock(&terminal->lock);
-    return copy_to_user(argument, &window, sizeof(window));
+    return command == TIOCSWINSZ ? 0 : copy_to_user(argument, &window, sizeof(window));
 }
 
 static int64_t console_ioctl(struct file *file, unsigned command, uint64_t argument) {
@@ -355,12 +339,12 @@ static int64_t console_ioctl(struct file *file, unsigned command, uint64_t argum
     case TCSETS:
     case TCSETSW:
     case TCSETSF:
-        return termios_ioctl(terminal, command, argument);
+        return termios_ioctl(terminal, command, argument, sizeof(struct termios));
     case TCGETS2:
     case TCSETS2:
     case TCSETSW2:
     case TCSETSF2:
-        return termios2_ioctl(terminal, command, argument);
+        return termios_ioctl(terminal, command, argument, sizeof(struct termios2));
     case TCFLSH:
         return flush(terminal, argument);
     case TCSBRK:

@@ -15,11 +15,6 @@
 #include "core/process/system_call.h"
 #include "core/sched/thread.h"
 
-static unsigned descriptor_limit(void) {
-    uint64_t limit = process_current()->limits[RLIMIT_NOFILE].soft;
-    return limit < FD_MAX ? (unsigned)limit : FD_MAX;
-}
-
 int64_t sys_close(const uint64_t *arguments) {
     return fd_close((int)arguments[0]);
 }
@@ -43,8 +38,7 @@ int64_t sys_close_range(const uint64_t *arguments) {
 
 static int64_t duplicate_from(struct file *file, unsigned from, bool close_on_exec) {
     file_get(file);
-    int fd =
-        fd_table_install(process_current()->files, file, from, descriptor_limit(), close_on_exec);
+    int fd = fd_table_install(process_current()->files, file, from, fd_limit(), close_on_exec);
     if (fd < 0)
         file_put(file);
     return fd;
@@ -52,15 +46,11 @@ static int64_t duplicate_from(struct file *file, unsigned from, bool close_on_ex
 
 int64_t sys_dup(const uint64_t *arguments) {
     struct file *file = fd_get((int)arguments[0]);
-    if (!file)
-        return -EBADF;
-    int64_t fd = duplicate_from(file, 0, false);
-    file_put(file);
-    return fd;
+    return file ? fd_install(file, false) : -EBADF;
 }
 
 static int64_t duplicate_to(int from, unsigned to, bool close_on_exec) {
-    if (to >= descriptor_limit())
+    if (to >= fd_limit())
         return -EBADF;
     struct file *file = fd_get(from), *replaced;
     if (!file)
@@ -131,7 +121,7 @@ static int64_t command_on(struct file *file, int fd, int command, uint64_t argum
     switch (command) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
-        if (argument >= descriptor_limit())
+        if (argument >= fd_limit())
             return -EINVAL;
         return duplicate_from(file, (unsigned)argument, command == F_DUPFD_CLOEXEC);
     case F_GETFD:

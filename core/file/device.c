@@ -12,27 +12,9 @@
 #include "core/sched/thread.h"
 #include "core/string.h"
 
-#define CHUNK 65536u // bytes between preemption points
-
 #define KEPT_FLAGS (O_ACCMODE | O_NONBLOCK | O_APPEND)
 
-// Numbers of Linux' devices.txt.
-static const struct {
-    const char *path;
-    uint32_t number;
-} numbers[] = {
-    {"/dev/null", MKDEV(1, 3)},    {"/dev/zero", MKDEV(1, 5)},    {"/dev/full", MKDEV(1, 7)},
-    {"/dev/random", MKDEV(1, 8)},  {"/dev/urandom", MKDEV(1, 9)}, {"/dev/tty", MKDEV(5, 0)},
-    {"/dev/console", MKDEV(5, 1)}, {"/dev/kvm", MKDEV(10, 232)},
-};
-
-uint32_t device_number(const char *path) {
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        if (!strcmp(numbers[i].path, path))
-            return numbers[i].number;
-    }
-    return 0;
-}
+static const struct file_ops random_ops;
 
 static int64_t null_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
     return 0;
@@ -48,27 +30,16 @@ static int64_t full_write(struct file *file, struct io_buffer *buffer, uint64_t 
     return io_remaining(buffer) ? -ENOSPC : 0;
 }
 
-static int64_t zero_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
+// Fills the buffer with zeros or with random bytes.
+static int64_t endless_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
     size_t before = io_remaining(buffer);
-    int error = 0;
-    while (!error && io_remaining(buffer)) {
-        size_t left = io_remaining(buffer);
-        error = io_clear(buffer, left < CHUNK ? left : CHUNK);
-        thread_preemption_point();
-        if (!error && io_remaining(buffer) && thread_interrupted())
-            break;
-    }
-    return io_result(buffer, before, error);
-}
-
-static int64_t random_read(struct file *file, struct io_buffer *buffer, uint64_t *offset) {
-    size_t before = io_remaining(buffer);
-    uint8_t bytes[256];
+    uint8_t bytes[512] = {0};
     int error = 0;
     while (!error && io_remaining(buffer)) {
         size_t left = io_remaining(buffer);
         size_t chunk = left < sizeof(bytes) ? left : sizeof(bytes);
-        random_bytes(bytes, chunk);
+        if (file->ops == &random_ops)
+            random_bytes(bytes, chunk);
         error = io_copy_to(buffer, bytes, chunk);
         thread_preemption_point();
         if (!error && io_remaining(buffer) && thread_interrupted())
@@ -101,12 +72,15 @@ static int zero_map(struct file *file, uint64_t offset, uint64_t size, int prot,
 
 static const struct file_ops null_ops = {
     .name = "null", .read = null_read, .write = null_write, .seek = device_seek};
-static const struct file_ops zero_ops = {
-    .name = "zero", .read = zero_read, .write = null_write, .seek = device_seek, .map = zero_map};
+static const struct file_ops zero_ops = {.name = "zero",
+                                         .read = endless_read,
+                                         .write = null_write,
+                                         .seek = device_seek,
+                                         .map = zero_map};
 static const struct file_ops full_ops = {
-    .name = "full", .read = zero_read, .write = full_write, .seek = device_seek};
+    .name = "full", .read = endless_read, .write = full_write, .seek = device_seek};
 static const struct file_ops random_ops = {
-    .name = "random", .read = random_read, .write = null_write, .seek = device_seek};
+    .name = "random", .read = endless_read, .write = null_write, .seek = device_seek};
 
 static struct file *memory_open(void *ops, int flags, int *error) {
     struct file *file = file_create(ops, NULL, (uint32_t)flags & KEPT_FLAGS);
@@ -114,13 +88,14 @@ static struct file *memory_open(void *ops, int flags, int *error) {
     return file;
 }
 
+// Numbers of Linux' devices.txt.
 void devices_init(void) {
-    device_register("/dev/null", memory_open, (void *)&null_ops);
-    device_register("/dev/zero", memory_open, (void *)&zero_ops);
-    device_register("/dev/full", memory_open, (void *)&full_ops);
-    device_register("/dev/random", memory_open, (void *)&random_ops);
-    device_register("/dev/urandom", memory_open, (void *)&random_ops);
-    device_register("/dev/console", console_open, NULL);
-    device_register("/dev/tty", console_open, NULL);
-    device_register("/dev/ttyS1", serial_open, NULL);
+    device_register("/dev/null", MKDEV(1, 3), memory_open, (void *)&null_ops);
+    device_register("/dev/zero", MKDEV(1, 5), memory_open, (void *)&zero_ops);
+    device_register("/dev/full", MKDEV(1, 7), memory_open, (void *)&full_ops);
+    device_register("/dev/random", MKDEV(1, 8), memory_open, (void *)&random_ops);
+    device_register("/dev/urandom", MKDEV(1, 9), memory_open, (void *)&random_ops);
+    device_register("/dev/console", MKDEV(5, 1), console_open, NULL);
+    device_register("/dev/tty", MKDEV(5, 0), console_open, NULL);
+    device_register("/dev/ttyS1", MKDEV(4, 65), serial_open, NULL);
 }

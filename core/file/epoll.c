@@ -447,11 +447,7 @@ int64_t sys_epoll_create1(const uint64_t *arguments) {
         heap_free(epoll);
         return -ENOMEM;
     }
-    struct file *file = epoll->file;
-    int fd = fd_install(file, flags & EPOLL_CLOEXEC);
-    if (fd < 0)
-        file_put(file);
-    return fd;
+    return fd_install(epoll->file, flags & EPOLL_CLOEXEC);
 }
 
 int64_t sys_epoll_create(const uint64_t *arguments) {

@@ -283,11 +283,16 @@ int64_t file_call(file_call_handler *handler, const struct file_ops *kind, int e
     return result;
 }
 
+unsigned fd_limit(void) {
+    uint64_t limit = process_current()->limits[RLIMIT_NOFILE].soft;
+    return limit < FD_MAX ? (unsigned)limit : FD_MAX;
+}
+
 int fd_install(struct file *file, bool close_on_exec) {
-    struct process *process = process_current();
-    uint64_t limit = process->limits[RLIMIT_NOFILE].soft;
-    return fd_table_install(process->files, file, 0, limit < FD_MAX ? (unsigned)limit : FD_MAX,
-                            close_on_exec);
+    int fd = fd_table_install(process_current()->files, file, 0, fd_limit(), close_on_exec);
+    if (fd < 0)
+        file_put(file);
+    return fd;
 }
 
 int fd_close(int fd) {
@@ -303,7 +308,7 @@ int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool clo
     struct file *file = file_create(ops, object, flags);
     if (!file)
         return -ENOMEM;
-    int fd = fd_install(file, close_on_exec);
+    int fd = fd_table_install(process_current()->files, file, 0, fd_limit(), close_on_exec);
     if (fd < 0) {
         static const struct file_ops no_ops = {.name = "none"};
         file->ops = &no_ops; // the object stays the caller's

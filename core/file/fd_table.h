@@ -28,6 +28,7 @@ struct fd_table {
     unsigned file_mode_mask; // umask(2)
 };
 
+unsigned fd_limit(void);                // RLIMIT_NOFILE of the current process
 struct fd_table *fd_table_create(void); // NULL: no memory
 struct fd_table *
 fd_table_clone(const struct fd_table *table); // for vfork/clone without CLONE_FILES

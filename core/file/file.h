@@ -81,7 +81,7 @@ int file_status(struct file *file, struct stat *status);
 
 // The fd table of the current process.
 int fd_install(struct file *file,
-               bool close_on_exec); // consumes the reference on success; fd or -EMFILE/-ENOMEM
+               bool close_on_exec); // consumes the reference; fd or -EMFILE/-ENOMEM
 // Takes a reference; NULL: not open.
 struct file *fd_get(int fd);
 int fd_close(int fd);
@@ -96,8 +96,9 @@ int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool clo
 struct file *path_open(const char *path, int flags, int mode, int *error);
 // Makes the file when a device node is opened, or NULL with *error.
 typedef struct file *device_open(void *object, int flags, int *error);
-// A device node (for example "/dev/kvm"), whose open gets `object`.
-void device_register(const char *path, device_open *open, void *object);
+// A device node (for example "/dev/kvm") with the number programs know it by, 0 for none; its open
+// gets `object`.
+void device_register(const char *path, uint32_t number, device_open *open, void *object);
 // A read-only file with a text that stays, its directories made on the way. 0 or -errno.
 int root_add_text(const char *path, const char *text);
 // Mounts the cpio archive (kept in place: it must stay) and puts the configuration at

@@ -40,14 +40,11 @@ int64_t io_result(const struct io_buffer *buffer, size_t before, int64_t error) 
     return done ? (int64_t)done : error;
 }
 
-enum direction { TO_CALLER, FROM_CALLER, CLEAR };
+enum direction { TO_CALLER, FROM_CALLER };
 
 static int copy_bytes(uint64_t address, uint8_t *data, size_t size, enum direction direction) {
-    if (direction == TO_CALLER)
-        return copy_to_user(address, data, size);
-    if (direction == FROM_CALLER)
-        return copy_from_user(data, address, size);
-    return clear_user(address, size);
+    return direction == TO_CALLER ? copy_to_user(address, data, size)
+                                  : copy_from_user(data, address, size);
 }
 
 static void advance(struct io_buffer *buffer, size_t size) {
@@ -69,8 +66,7 @@ static void copy_up_to_fault(struct io_buffer *buffer, uint8_t *data, size_t siz
         advance(buffer, chunk);
         address += chunk;
         size -= chunk;
-        if (data)
-            data += chunk;
+        data += chunk;
     }
 }
 
@@ -94,8 +90,7 @@ static int transfer(struct io_buffer *buffer, uint8_t *data, size_t size,
         }
         advance(buffer, chunk);
         size -= chunk;
-        if (data)
-            data += chunk;
+        data += chunk;
     }
     return 0;
 }
@@ -106,10 +101,6 @@ int io_copy_to(struct io_buffer *buffer, const void *from, size_t size) {
 
 int io_copy_from(struct io_buffer *buffer, void *to, size_t size) {
     return transfer(buffer, to, size, FROM_CALLER);
-}
-
-int io_clear(struct io_buffer *buffer, size_t size) {
-    return transfer(buffer, NULL, size, CLEAR);
 }
 
 static int vector_check(struct io_vector *vector) {

@@ -24,8 +24,6 @@ int io_buffer_user(struct io_buffer *buffer, uint64_t address, size_t size);
 // `pieces` stay the caller's and must outlive the buffer. Their sum must have been checked
 // (io_vector_load).
 void io_buffer_vector(struct io_buffer *buffer, const struct iovec *pieces, size_t count);
-// Zero bytes to the caller; as io_copy_to.
-int io_clear(struct io_buffer *buffer, size_t size);
 // The result of a transfer that began with `before` bytes remaining: bytes done, else the error.
 int64_t io_result(const struct io_buffer *buffer, size_t before, int64_t error);
 

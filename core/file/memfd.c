@@ -48,8 +48,5 @@ int64_t sys_memfd_create(const uint64_t *arguments) {
         return -ENOMEM;
     }
     file->node = node;
-    int fd = fd_install(file, flags & MFD_CLOEXEC);
-    if (fd < 0)
-        file_put(file);
-    return fd;
+    return fd_install(file, flags & MFD_CLOEXEC);
 }

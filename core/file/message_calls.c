@@ -222,9 +222,9 @@ static int put_files(struct control_writer *writer, struct passed_files *files,
     unsigned count = 0;
     while (count < files->count && count < room) {
         int fd = fd_install(files->file[count], close_on_exec);
+        files->file[count] = NULL; // the table's now
         if (fd < 0)
             break;
-        files->file[count] = NULL; // the table's now
         fds[count++] = fd;
     }
     writer->cut |= count < files->count;

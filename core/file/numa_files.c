@@ -17,8 +17,8 @@ static unsigned node_of(const void *object) {
     return (unsigned)(uintptr_t)object;
 }
 
-static int show_nodes(void *object, char *to, size_t size) {
-    return text_cpu_list(to, size, (uint64_t[4]){(1ull << numa_nodes()) - 1});
+static int show_nodes(void *object, struct text *text) {
+    return text_cpu_list(text, (uint64_t[4]){(1ull << numa_nodes()) - 1});
 }
 
 static void cpus_of(unsigned node, uint64_t cpus[4]) {
@@ -27,38 +27,36 @@ static void cpus_of(unsigned node, uint64_t cpus[4]) {
             cpus[i / 64] |= 1ull << i % 64;
 }
 
-static int show_cpu_list(void *object, char *to, size_t size) {
+static int show_cpu_list(void *object, struct text *text) {
     uint64_t cpus[4] = {0};
     cpus_of(node_of(object), cpus);
-    return text_cpu_list(to, size, cpus);
+    return text_cpu_list(text, cpus);
 }
 
 // In words of 32 bits, the highest first.
-static int show_cpu_map(void *object, char *to, size_t size) {
+static int show_cpu_map(void *object, struct text *text) {
     uint64_t cpus[4] = {0};
     cpus_of(node_of(object), cpus);
-    int length = 0;
     for (unsigned word = (cpu_count() + 31) / 32; word-- > 0;)
-        length += format_string(to + length, size - (size_t)length, "%08x%s",
-                                (uint32_t)(cpus[word / 2] >> word % 2 * 32), word ? "," : "\n");
-    return length;
+        text_add(text, "%08x%s", (uint32_t)(cpus[word / 2] >> word % 2 * 32), word ? "," : "\n");
+    return 0;
 }
 
-static int show_distances(void *object, char *to, size_t size) {
-    int length = 0;
+static int show_distances(void *object, struct text *text) {
     for (unsigned node = 0; node < numa_nodes(); node++)
-        length += format_string(to + length, size - (size_t)length, "%s%u", node ? " " : "",
-                                numa_distance(node_of(object), node));
-    return length + format_string(to + length, size - (size_t)length, "\n");
+        text_add(text, "%s%u", node ? " " : "", numa_distance(node_of(object), node));
+    text_add(text, "\n");
+    return 0;
 }
 
-static int show_memory(void *object, char *to, size_t size) {
+static int show_memory(void *object, struct text *text) {
     unsigned node = node_of(object);
     uint64_t total = numa_nodes() > 1 ? numa_node_bytes(node) : page_total();
     uint64_t free = page_node_free_bytes(node);
-    return format_string(
-        to, size, "Node %u MemTotal: %8lu kB\nNode %u MemFree: %8lu kB\nNode %u MemUsed: %8lu kB\n",
-        node, total >> 10, node, free >> 10, node, (total - free) >> 10);
+    text_add(text,
+             "Node %u MemTotal: %8lu kB\nNode %u MemFree: %8lu kB\nNode %u MemUsed: %8lu kB\n",
+             node, total >> 10, node, free >> 10, node, (total - free) >> 10);
+    return 0;
 }
 
 static const struct text_file lists[] = {{.name = "online", .show = show_nodes},

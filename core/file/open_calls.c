@@ -171,10 +171,5 @@ int64_t sys_openat(const uint64_t *arguments) {
         return error;
     struct file *file = open_at(user.start, user.path, flags, (int)arguments[3], &error);
     user_path_free(&user);
-    if (!file)
-        return error;
-    int fd = fd_install(file, flags & O_CLOEXEC);
-    if (fd < 0)
-        file_put(file);
-    return fd;
+    return file ? fd_install(file, flags & O_CLOEXEC) : error;
 }

@@ -224,23 +224,6 @@ int path_find(struct node *start, const char *path, unsigned flags, struct node 
     return 0;
 }
 
-int path_start(int directory_fd, const char *path, struct node **start, struct file **file) {
-    *start = NULL;
-    *file = NULL;
-    if (*path == '/' || directory_fd == AT_FDCWD)
-        return 0;
-    *file = fd_get(directory_fd);
-    if (!*file)
-        return -EBADF;
-    if (!(*file)->node || !node_is((*file)->node, S_IFDIR)) {
-        file_put(*file);
-        *file = NULL;
-        return -ENOTDIR;
-    }
-    *start = (*file)->node;
-    return 0;
-}
-
 int path_load(uint64_t address, char **path) {
     *path = heap_alloc(PATH_MAX);
     if (!*path)
@@ -257,9 +240,18 @@ int user_path_load(struct user_path *user, int directory_fd, uint64_t address) {
     int error = path_load(address, &user->path);
     if (error)
         return error;
-    error = path_start(directory_fd, user->path, &user->start, &user->directory);
-    if (error)
-        heap_free(user->path);
+    user->start = NULL;
+    user->directory = NULL;
+    if (*user->path == '/' || directory_fd == AT_FDCWD)
+        return 0;
+    user->directory = fd_get(directory_fd);
+    if (user->directory)
+        user->start = user->directory->node;
+    // Of an empty path the caller may want any file.
+    if (user->directory && (!*user->path || (user->start && node_is(user->start, S_IFDIR))))
+        return 0;
+    error = user->directory ? -ENOTDIR : -EBADF;
+    user_path_free(user);
     return error;
 }
 

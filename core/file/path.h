@@ -25,9 +25,6 @@ int path_walk(struct node *start, const char *path, unsigned flags, struct path_
 void path_result_free(struct path_result *result);
 // Just the node, with a reference.
 int path_find(struct node *start, const char *path, unsigned flags, struct node **node);
-// The directory behind a dirfd (AT_FDCWD: NULL in *start). *file is to be file_put when not NULL.
-// 0, -EBADF, -ENOTDIR.
-int path_start(int directory_fd, const char *path, struct node **start, struct file **file);
 // A user's path in a heap buffer of PATH_MAX bytes (heap_free). 0, -EFAULT, -ENAMETOOLONG, -ENOMEM.
 // Empty paths are the caller's to refuse.
 int path_load(uint64_t address, char **path);
@@ -35,10 +32,11 @@ int path_load(uint64_t address, char **path);
 // A user's path and the node it starts from, for the *at calls.
 struct user_path {
     char *path;
-    struct node *start;
-    struct file *directory;
+    struct node *start;     // NULL: the working directory
+    struct file *directory; // behind the fd; NULL: it was not looked at
 };
-// 0 or -errno; on success give it to user_path_free.
+// 0 or -errno (-ENOTDIR: the fd is no directory's, but the path is empty where it may be any
+// file's); on success give it to user_path_free.
 int user_path_load(struct user_path *user, int directory_fd, uint64_t address);
 void user_path_free(struct user_path *user);
 // The node that a user's path leads to, with a reference. flags: enum path_flag. 0 or -errno.

@@ -335,20 +335,12 @@ int64_t sys_pipe2(const uint64_t *arguments) {
     if (error)
         return error;
     fds[0] = fd_install(reader, flags & O_CLOEXEC);
-    if (fds[0] < 0) {
-        file_put(reader);
-        file_put(writer);
-        return fds[0];
-    }
     fds[1] = fd_install(writer, flags & O_CLOEXEC);
-    if (fds[1] < 0) {
-        fd_close(fds[0]);
-        file_put(writer);
-        return fds[1];
-    }
-    if (!copy_to_user(arguments[0], fds, sizeof(fds)))
-        return 0;
-    fd_close(fds[0]);
-    fd_close(fds[1]);
-    return -EFAULT;
+    error = fds[0] < 0   ? fds[0]
+            : fds[1] < 0 ? fds[1]
+                         : copy_to_user(arguments[0], fds, sizeof(fds));
+    for (unsigned i = 0; error && i < 2; i++)
+        if (fds[i] >= 0)
+            fd_close(fds[i]);
+    return error;
 }

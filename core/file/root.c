@@ -164,15 +164,19 @@ static int mount_archive(const void *archive, size_t size) {
     return more;
 }
 
+// Names a new node and drops the reference. node NULL: -ENOMEM.
+static int add(const char *path, struct node *node) {
+    int error = node ? place(path, strlen(path), node) : -ENOMEM;
+    if (node)
+        node_put(node);
+    return error;
+}
+
 static int add_text(const char *path, const char *text, size_t size) {
     struct node *node = node_create(S_IFREG | 0444);
-    if (!node)
-        return -ENOMEM;
-    node->regular.data = (const uint8_t *)text;
-    node->regular.size = size;
-    int error = place(path, strlen(path), node);
-    node_put(node);
-    return error;
+    if (node)
+        node->regular = (struct regular_content){.data = (const uint8_t *)text, .size = size};
+    return add(path, node);
 }
 
 static int64_t resolve_executable(char *to, size_t size) {
@@ -184,22 +188,15 @@ static int64_t resolve_executable(char *to, size_t size) {
     return (int64_t)length;
 }
 
-static int add_resolved_symlink(const char *path, int64_t (*resolve)(char *, size_t)) {
+static int add_executable_symlink(void) {
     struct node *node = node_create(S_IFLNK | 0777);
-    if (!node)
-        return -ENOMEM;
-    node->symlink.resolve = resolve;
-    int error = place(path, strlen(path), node);
-    node_put(node);
-    return error;
+    if (node)
+        node->symlink.resolve = resolve_executable;
+    return add("/proc/self/exe", node);
 }
 
 static int add_directory(const char *path, unsigned mode) {
-    struct node *node = node_create(S_IFDIR | mode);
-    if (!node)
-        return -ENOMEM;
-    int error = place(path, strlen(path), node);
-    node_put(node);
+    int error = add(path, node_create(S_IFDIR | mode));
     return error == -EEXIST ? 0 : error;
 }
 
@@ -238,16 +235,14 @@ static void give_device(const char *path, device_open *open, void *object) {
     node_put(node);
 }
 
-void device_register(const char *path, device_open *open, void *object) {
+void device_register(const char *path, uint32_t number, device_open *open, void *object) {
     struct node *node = node_create(S_IFCHR | 0666);
-    int error = -ENOMEM;
     if (node) {
-        node->device_number = device_number(path);
+        node->device_number = number;
         node->open_device = open;
         node->object = object;
-        error = place(path, strlen(path), node);
-        node_put(node);
     }
+    int error = add(path, node);
     if (error == -EEXIST)
         give_device(path, open, object);
     else if (error)
@@ -274,6 +269,6 @@ int root_init(const void *initrd, size_t size, const char *config, size_t config
     if (!error)
         error = add_directory("/dev/shm", 01777);
     if (!error)
-        error = add_resolved_symlink("/proc/self/exe", resolve_executable);
+        error = add_executable_symlink();
     return error ? error : add_cpu_lists();
 }

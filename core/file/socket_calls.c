@@ -58,17 +58,13 @@ int64_t sys_socketpair(const uint64_t *arguments) {
     }
     unix_socket_join(a, b);
     fds[0] = install(a, kind);
-    if (fds[0] < 0) {
-        unix_socket_close(b);
-        return fds[0];
-    }
     fds[1] = install(b, kind);
-    error = fds[1] < 0 ? fds[1] : copy_to_user(arguments[3], fds, sizeof(fds));
-    if (error) {
-        fd_close(fds[0]);
-        if (fds[1] >= 0)
-            fd_close(fds[1]);
-    }
+    error = fds[0] < 0   ? fds[0]
+            : fds[1] < 0 ? fds[1]
+                         : copy_to_user(arguments[3], fds, sizeof(fds));
+    for (unsigned i = 0; error && i < 2; i++)
+        if (fds[i] >= 0)
+            fd_close(fds[i]);
     return error;
 }
 

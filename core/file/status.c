@@ -7,7 +7,6 @@
 #include "core/file/file.h"
 #include "core/file/path.h"
 #include "core/file/regular_file.h"
-#include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/process/system_call.h"
 #include "core/string.h"
@@ -69,28 +68,23 @@ static int status_of_fd(int fd, struct stat *status) {
 static int status_at(int directory_fd, uint64_t path_address, unsigned flags, struct stat *status) {
     if (!path_address && flags & AT_EMPTY_PATH)
         return status_of_fd(directory_fd, status);
-    char *path;
-    struct node *start, *node;
-    struct file *file = NULL;
-    int error = path_load(path_address, &path);
+    struct user_path user;
+    struct node *node;
+    int error = user_path_load(&user, directory_fd, path_address);
     if (error)
         return error;
-    bool empty = !*path && flags & AT_EMPTY_PATH;
-    if (empty && directory_fd != AT_FDCWD) {
-        heap_free(path);
-        return status_of_fd(directory_fd, status);
+    bool empty = !*user.path && flags & AT_EMPTY_PATH;
+    if (empty && user.directory) {
+        error = file_status(user.directory, status);
+    } else {
+        error = path_find(user.start, empty ? "." : user.path,
+                          flags & AT_SYMLINK_NOFOLLOW ? 0 : PATH_FOLLOW, &node);
+        if (!error) {
+            node_status(node, status);
+            node_put(node);
+        }
     }
-    error = path_start(directory_fd, path, &start, &file);
-    if (!error)
-        error = path_find(start, empty ? "." : path, flags & AT_SYMLINK_NOFOLLOW ? 0 : PATH_FOLLOW,
-                          &node);
-    if (!error) {
-        node_status(node, status);
-        node_put(node);
-    }
-    if (file)
-        file_put(file);
-    heap_free(path);
+    user_path_free(&user);
     return error;
 }
 

@@ -10,18 +10,24 @@
 #include "core/mm/page.h"
 #include "core/string.h"
 
+void text_add(struct text *text, const char *format, ...) {
+    size_t at = text->length < text->size ? text->length : text->size;
+    va_list arguments;
+    va_start(arguments, format);
+    text->length += (size_t)format_string_v(text->to + at, text->size - at, format, arguments);
+    va_end(arguments);
+}
+
 // The whole text, in a heap buffer large enough; its length or -errno.
-static int64_t make_text(const struct node *node, char **text) {
+static int64_t make_text(const struct node *node, char **to) {
     for (size_t size = PAGE_SIZE;; size *= 4) {
-        *text = heap_alloc(size);
-        if (!*text)
-            return -ENOMEM;
-        int64_t length = node->text->show(node->object, *text, size);
-        if (length < (int64_t)size)
-            return length;
+        struct text text = {.to = *to = heap_alloc(size), .size = size};
+        int error = *to ? node->text->show(node->object, &text) : -ENOMEM;
+        if (error || text.length < size)
+            return error ? error : (int64_t)text.length;
         if (size >= TEXT_FILE_MAX)
             return (int64_t)size - 1;
-        heap_free(*text);
+        heap_free(*to);
     }
 }
 
@@ -100,23 +106,20 @@ static bool has_cpu(const uint64_t cpus[4], unsigned cpu) {
     return cpu < LIST_CPUS && cpus[cpu / 64] >> cpu % 64 & 1;
 }
 
-int text_cpu_list(char *to, size_t size, const uint64_t cpus[4]) {
-    size_t length = 0;
+int text_cpu_list(struct text *text, const uint64_t cpus[4]) {
+    const char *comma = "";
     for (unsigned first = 0; first < LIST_CPUS; first++) {
         if (!has_cpu(cpus, first))
             continue;
         unsigned last = first;
         while (has_cpu(cpus, last + 1))
             last++;
-        size_t at = length < size ? length : size;
-        const char *comma = length ? "," : "";
-        length +=
-            (size_t)(last > first ? format_string(to + at, size - at, "%s%u-%u", comma, first, last)
-                                  : format_string(to + at, size - at, "%s%u", comma, first));
+        text_add(text, last > first ? "%s%u-%u" : "%s%u", comma, first, last);
         first = last;
+        comma = ",";
     }
-    size_t at = length < size ? length : size;
-    return (int)length + format_string(to + at, size - at, "\n");
+    text_add(text, "\n");
+    return 0;
 }
 
 int text_cpu_list_parse(const char *text, uint64_t cpus[4]) {

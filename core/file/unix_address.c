@@ -31,6 +31,7 @@ int unix_address_load(struct unix_address *address, uint64_t user, uint64_t leng
         size = strnlen(given.sun_path, size);
     address->length = (unsigned)size;
     memcpy(address->path, given.sun_path, size);
+    address->path[size] = 0;
     return 0;
 }
 
@@ -93,11 +94,8 @@ static int bind_any(struct unix_socket *socket) {
 }
 
 static int bind_path(struct unix_socket *socket, const struct unix_address *address) {
-    char path[UNIX_PATH_MAX + 1];
     struct path_result result;
-    memcpy(path, address->path, address->length);
-    path[address->length] = 0;
-    int error = path_walk(NULL, path, PATH_CREATE, &result);
+    int error = path_walk(NULL, address->path, PATH_CREATE, &result);
     if (error)
         return error;
     struct node *node = NULL;
@@ -160,11 +158,8 @@ void unix_socket_unbind(struct unix_socket *socket) {
 }
 
 static struct unix_socket *find_path(const struct unix_address *address, int *error) {
-    char path[UNIX_PATH_MAX + 1];
     struct node *node;
-    memcpy(path, address->path, address->length);
-    path[address->length] = 0;
-    *error = path_find(NULL, path, PATH_FOLLOW, &node);
+    *error = path_find(NULL, address->path, PATH_FOLLOW, &node);
     if (*error)
         return NULL;
     struct unix_socket *socket = NULL;

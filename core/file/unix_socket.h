@@ -14,8 +14,8 @@
 #include "core/sched/wait.h"
 
 struct unix_address {
-    unsigned length;          // bytes of path; 0: unnamed
-    char path[UNIX_PATH_MAX]; // abstract names begin with NUL
+    unsigned length;              // bytes of path; 0: unnamed
+    char path[UNIX_PATH_MAX + 1]; // with a NUL behind; abstract names begin with one
 };
 
 struct passed_files {

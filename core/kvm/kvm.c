@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // /dev/kvm: the system ioctls of the KVM API (Documentation/virt/kvm/api.rst).
 #include <asm/errno.h>
+#include <linux/kdev_t.h>
 #include <linux/kvm.h>
 #include "core/file/file.h"
 #include "core/kvm/capability.h"
@@ -73,5 +74,5 @@ void kvm_register(void) {
         return;
     msr_init();
     add_module_parameters();
-    device_register("/dev/kvm", kvm_open, NULL);
+    device_register("/dev/kvm", MKDEV(10, 232), kvm_open, NULL);
 }

@@ -48,5 +48,5 @@ static struct file *pagemap_open(void *object, int flags, int *error) {
 }
 
 void pagemap_register(void) {
-    device_register("/proc/self/pagemap", pagemap_open, NULL);
+    device_register("/proc/self/pagemap", 0, pagemap_open, NULL);
 }

@@ -14,14 +14,13 @@
 #include "core/string.h"
 
 // Time on a CPU, time waiting for one, both in ns, and turns on it, which are not counted.
-static int show_schedstat(void *object, char *to, size_t size) {
+static int show_schedstat(void *object, struct text *text) {
     struct thread *thread = thread_find((unsigned)(uintptr_t)object);
     if (!thread)
         return -ESRCH;
-    int length =
-        format_string(to, size, "%lu %lu 0\n", thread_run_time(thread), thread->entity.run_delay);
+    text_add(text, "%lu %lu 0\n", thread_run_time(thread), thread->entity.run_delay);
     thread_put(thread);
-    return length;
+    return 0;
 }
 
 static const struct text_file files[] = {{.name = "schedstat", .show = show_schedstat}};
@@ -56,22 +55,22 @@ static struct node *make_thread(struct node *directory, const char *name, size_t
 
 // Timer interrupts of each CPU: none comes to one that idles or runs a single thread but for what
 // programs wait for.
-static int show_interrupts(void *object, char *to, size_t size) {
-    int length = format_string(to, size, "    ");
+static int show_interrupts(void *object, struct text *text) {
+    text_add(text, "    ");
     for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
-        length += format_string(to + length, size - (size_t)length, " CPU%u", cpu);
-    length += format_string(to + length, size - (size_t)length, "\nLOC:");
+        text_add(text, " CPU%u", cpu);
+    text_add(text, "\nLOC:");
     for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
-        length += format_string(to + length, size - (size_t)length, " %lu",
-                                timer_interrupts(cpu_at(cpu)));
-    return length + format_string(to + length, size - (size_t)length, " Local timer interrupts\n");
+        text_add(text, " %lu", timer_interrupts(cpu_at(cpu)));
+    text_add(text, " Local timer interrupts\n");
+    return 0;
 }
 
 // sched(7): what the urgent leave to the rest, in us; a runtime of -1 is no limit.
-static int show_urgent(void *object, char *to, size_t size) {
+static int show_urgent(void *object, struct text *text) {
     uint64_t ns = *(const uint64_t *)object;
-    return ns == RUN_UNLIMITED ? format_string(to, size, "-1\n")
-                               : format_string(to, size, "%lu\n", ns / 1000);
+    text_add(text, "%ld\n", ns == RUN_UNLIMITED ? -1 : (int64_t)(ns / 1000));
+    return 0;
 }
 
 static int store_urgent(void *object, char *text) {
@@ -104,7 +103,7 @@ static void add_urgent_files(void) {
 
 // Time of each CPU in hundredths of a second (proc_stat(5)): all that is not idle counts as user,
 // of which that of threads with a vCPU also as guest.
-static int show_stat(void *object, char *to, size_t size) {
+static int show_stat(void *object, struct text *text) {
     const uint64_t hundredth = 10000000;
     uint64_t now = time_now(), guest = 0, idle = 0;
     unsigned cpus = cpu_count();
@@ -114,23 +113,22 @@ static int show_stat(void *object, char *to, size_t size) {
         guest += counts.guest;
         idle += counts.idle;
     }
-    int length =
-        format_string(to, size, "cpu  %lu 0 0 %lu 0 0 0 0 %lu 0\n", (cpus * now - idle) / hundredth,
-                      idle / hundredth, guest / hundredth);
+    text_add(text, "cpu  %lu 0 0 %lu 0 0 0 0 %lu 0\n", (cpus * now - idle) / hundredth,
+             idle / hundredth, guest / hundredth);
     for (unsigned cpu = 0; cpu < cpus; cpu++) {
         scheduler_counts(cpu, &counts);
-        length += format_string(
-            to + length, size - (size_t)length, "cpu%u %lu 0 0 %lu 0 0 0 0 %lu 0\n", cpu,
-            (now - counts.idle) / hundredth, counts.idle / hundredth, counts.guest / hundredth);
+        text_add(text, "cpu%u %lu 0 0 %lu 0 0 0 0 %lu 0\n", cpu, (now - counts.idle) / hundredth,
+                 counts.idle / hundredth, counts.guest / hundredth);
     }
-    return length;
+    return 0;
 }
 
 // proc_meminfo(5); Slab is all that the kernel keeps for itself.
-static int show_memory(void *object, char *to, size_t size) {
+static int show_memory(void *object, struct text *text) {
     size_t free = page_free_bytes(), kernel = kernel_memory_bytes();
-    return format_string(to, size, "MemTotal: %lu kB\nMemFree: %lu kB\nSlab: %lu kB\n",
-                         (free + page_user_bytes() + kernel) >> 10, free >> 10, kernel >> 10);
+    text_add(text, "MemTotal: %lu kB\nMemFree: %lu kB\nSlab: %lu kB\n",
+             (free + page_user_bytes() + kernel) >> 10, free >> 10, kernel >> 10);
+    return 0;
 }
 
 void proc_files_init(void) {

@@ -67,24 +67,22 @@ static int push_fpu(struct thread *thread, uint64_t address) {
     return copy_to_user(address + size, &magic2, sizeof magic2);
 }
 
+// What is the same in both.
+static const struct {
+    uint16_t frame, context;
+} registers[] = {
+#define REGISTER(name)                                                                             \
+    { offsetof(struct trap_frame, name), offsetof(struct sigcontext, name) }
+    REGISTER(r8),  REGISTER(r9),  REGISTER(r10), REGISTER(r11), REGISTER(r12), REGISTER(r13),
+    REGISTER(r14), REGISTER(r15), REGISTER(rdi), REGISTER(rsi), REGISTER(rbp), REGISTER(rbx),
+    REGISTER(rdx), REGISTER(rax), REGISTER(rcx), REGISTER(rsp), REGISTER(rip),
+#undef REGISTER
+};
+enum { REGISTERS = sizeof registers / sizeof *registers };
+
 static void save_registers(const struct trap_frame *frame, struct sigcontext *out) {
-    out->r8 = frame->r8;
-    out->r9 = frame->r9;
-    out->r10 = frame->r10;
-    out->r11 = frame->r11;
-    out->r12 = frame->r12;
-    out->r13 = frame->r13;
-    out->r14 = frame->r14;
-    out->r15 = frame->r15;
-    out->rdi = frame->rdi;
-    out->rsi = frame->rsi;
-    out->rbp = frame->rbp;
-    out->rbx = frame->rbx;
-    out->rdx = frame->rdx;
-    out->rax = frame->rax;
-    out->rcx = frame->rcx;
-    out->rsp = frame->rsp;
-    out->rip = frame->rip;
+    for (unsigned i = 0; i < REGISTERS; i++)
+        memcpy((char *)out + registers[i].context, (const char *)frame + registers[i].frame, 8);
     out->eflags = frame->rflags;
     out->cs = (uint16_t)frame->cs;
     out->ss = (uint16_t)frame->ss;
@@ -93,23 +91,8 @@ static void save_registers(const struct trap_frame *frame, struct sigcontext *ou
 }
 
 static void restore_registers(struct trap_frame *frame, const struct sigcontext *in) {
-    frame->r8 = in->r8;
-    frame->r9 = in->r9;
-    frame->r10 = in->r10;
-    frame->r11 = in->r11;
-    frame->r12 = in->r12;
-    frame->r13 = in->r13;
-    frame->r14 = in->r14;
-    frame->r15 = in->r15;
-    frame->rdi = in->rdi;
-    frame->rsi = in->rsi;
-    frame->rbp = in->rbp;
-    frame->rbx = in->rbx;
-    frame->rdx = in->rdx;
-    frame->rax = in->rax;
-    frame->rcx = in->rcx;
-    frame->rsp = in->rsp;
-    frame->rip = in->rip;
+    for (unsigned i = 0; i < REGISTERS; i++)
+        memcpy((char *)frame + registers[i].frame, (const char *)in + registers[i].context, 8);
     frame->rflags = (frame->rflags & ~(uint64_t)USER_FLAGS) | (in->eflags & USER_FLAGS);
 }
 

@@ -14,15 +14,15 @@
 #define DEVICES "/sys/bus/pci/devices/"
 #define GROUPS  "/sys/kernel/iommu_groups/"
 
-static int show_register(void *object, char *to, size_t size, unsigned offset, unsigned bytes) {
+static int show_register(void *object, struct text *text, unsigned offset, unsigned bytes) {
     const struct pci_device *pci = object;
-    return format_string(to, size, "0x%0*x\n", (int)(2 * bytes),
-                         pci_read(pci->function, offset, bytes));
+    text_add(text, "0x%0*x\n", (int)(2 * bytes), pci_read(pci->function, offset, bytes));
+    return 0;
 }
 
 #define SHOW_REGISTER(name, offset, bytes)                                                         \
-    static int show_##name(void *object, char *to, size_t size) {                                  \
-        return show_register(object, to, size, offset, bytes);                                     \
+    static int show_##name(void *object, struct text *text) {                                      \
+        return show_register(object, text, offset, bytes);                                         \
     }
 SHOW_REGISTER(vendor, PCI_VENDOR_ID, 2)
 SHOW_REGISTER(device, PCI_DEVICE_ID, 2)
@@ -30,30 +30,35 @@ SHOW_REGISTER(revision, PCI_REVISION_ID, 1)
 SHOW_REGISTER(subsystem_vendor, PCI_SUBSYSTEM_VENDOR_ID, 2)
 SHOW_REGISTER(subsystem_device, PCI_SUBSYSTEM_ID, 2)
 
-static int show_class(void *object, char *to, size_t size) {
-    return format_string(to, size, "0x%06x\n", ((const struct pci_device *)object)->class >> 8);
+static int show_class(void *object, struct text *text) {
+    text_add(text, "0x%06x\n", ((const struct pci_device *)object)->class >> 8);
+    return 0;
 }
 
-static int show_irq(void *object, char *to, size_t size) {
+static int show_irq(void *object, struct text *text) {
     const struct pci_device *pci = object;
-    return format_string(to, size, "%u\n", pci_read(pci->function, PCI_INTERRUPT_LINE, 1));
+    text_add(text, "%u\n", pci_read(pci->function, PCI_INTERRUPT_LINE, 1));
+    return 0;
 }
 
-static int show_none(void *object, char *to, size_t size) {
-    return format_string(to, size, "-1\n");
+static int show_none(void *object, struct text *text) {
+    text_add(text, "-1\n");
+    return 0;
 }
 
-static int show_driver(void *object, char *to, size_t size) {
-    return format_string(to, size, "(null)\n");
+static int show_driver(void *object, struct text *text) {
+    text_add(text, "(null)\n");
+    return 0;
 }
 
-static int show_config(void *object, char *to, size_t size) {
+static int show_config(void *object, struct text *text) {
     const struct pci_device *pci = object;
-    for (unsigned at = 0; at < pci->reach && at + 4 <= size; at += 4) {
+    for (unsigned at = 0; at < pci->reach && at + 4 <= text->size; at += 4) {
         uint32_t value = pci_read(pci->function, at, 4);
-        memcpy(to + at, &value, sizeof value);
+        memcpy(text->to + at, &value, sizeof value);
     }
-    return pci->reach;
+    text->length = pci->reach;
+    return 0;
 }
 
 // The flags of Linux's <linux/ioport.h>.
@@ -65,16 +70,14 @@ static uint64_t resource_flags(const struct pci_bar *bar) {
            (bar->kind & PCI_BASE_ADDRESS_MEM_TYPE_64 ? WIDE : 0) | bar->kind;
 }
 
-static int show_resource(void *object, char *to, size_t size) {
+static int show_resource(void *object, struct text *text) {
     const struct pci_device *pci = object;
-    int length = 0;
     for (unsigned i = 0; i < PCI_BARS + 1; i++) { // the ROM's is the last
         const struct pci_bar *bar = i < PCI_BARS && pci->bar[i].size ? &pci->bar[i] : NULL;
-        length += format_string(to + length, size - (size_t)length, "0x%016lx 0x%016lx 0x%016lx\n",
-                                bar ? bar->base : 0, bar ? bar->base + bar->size - 1 : 0,
-                                bar ? resource_flags(bar) : 0);
+        text_add(text, "0x%016lx 0x%016lx 0x%016lx\n", bar ? bar->base : 0,
+                 bar ? bar->base + bar->size - 1 : 0, bar ? resource_flags(bar) : 0);
     }
-    return length;
+    return 0;
 }
 
 static const struct text_file device_files[] = {
@@ -119,7 +122,7 @@ static void add_group(unsigned number) {
         group->number = number;
         format_string(path, sizeof path, iommu_present() ? "/dev/vfio/%u" : "/dev/vfio/noiommu-%u",
                       number);
-        device_register(path, vfio_group_open, group);
+        device_register(path, 0, vfio_group_open, group);
         return;
     }
 }
@@ -155,7 +158,7 @@ void vfio_register(bool trusted) {
     for (unsigned number = 0; groups && number < count; number++)
         add_group(number);
     if (groups)
-        device_register("/dev/vfio/vfio", vfio_container_open, NULL);
+        device_register("/dev/vfio/vfio", 0, vfio_container_open, NULL);
     list_for_each(node, &pci_devices) {
         if (!error)
             error = add_device(container_of(node, struct pci_device, node), groups);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The tree of control groups: directories, settings, moving processes and threads.
 // Sources: tests/unit/fake_memory.c tests/unit/fake_process.c core/file/cgroup.c core/file/root.c
+// Sources: core/file/cgroup_settings.c
 // Sources: core/process/cgroup.c core/file/text_file.c core/sched/run_group.c
 // Sources: core/sched/run_policy.c core/mm/account.c
 #include "core/process/cgroup.h"
