@@ -13,6 +13,10 @@ struct list {
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define list_for_each(node, head)                                                                  \
     for (struct list *node = (head)->next; node != (head); node = node->next)
+// `entry`: each structure whose `member` is in the list.
+#define list_for_each_entry(type, entry, head, member)                                             \
+    for (type *entry = container_of((head)->next, type, member); &entry->member != (head);         \
+         entry = container_of(entry->member.next, type, member))
 // Safe against removal of `node` itself.
 #define list_for_each_safe(node, head)                                                             \
     for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \

@@ -50,8 +50,7 @@ static int show_threads(void *object, struct text *text) {
 }
 
 static bool has_domain_child(const struct cgroup *cgroup, bool populated) {
-    list_for_each(node, &cgroup->children) {
-        const struct cgroup *child = container_of(node, struct cgroup, sibling);
+    list_for_each_entry(const struct cgroup, child, &cgroup->children, sibling) {
         if (!child->threaded && (!populated || cgroup_populated(child)))
             return true;
     }
@@ -270,8 +269,7 @@ static int change_enabled(struct cgroup *cgroup, unsigned enable, unsigned disab
             return -EBUSY;
     }
     int error = 0;
-    list_for_each(node, &cgroup->children) {
-        struct cgroup *child = container_of(node, struct cgroup, sibling);
+    list_for_each_entry(struct cgroup, child, &cgroup->children, sibling) {
         unsigned its = child->threaded ? enable & ~(unsigned)CGROUP_MEMORY : enable;
         error = error ? error : add_files(child, its, false);
         remove_files(child, error ? enable : disable, false);

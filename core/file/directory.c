@@ -53,8 +53,7 @@ static void put_entries(struct record_writer *writer, struct node *directory) {
     if (writer->offset == OFFSET_DOT_DOT &&
         !put_record(writer, node_parent(directory), "..", 2, OFFSET_ENTRIES))
         return;
-    list_for_each(link, &directory->directory.entries) {
-        struct directory_entry *entry = container_of(link, struct directory_entry, link);
+    list_for_each_entry(struct directory_entry, entry, &directory->directory.entries, link) {
         uint64_t offset = entry->cookie + OFFSET_ENTRIES;
         if (offset <= writer->offset)
             continue;

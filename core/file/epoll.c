@@ -80,8 +80,7 @@ static struct list *bucket(struct epoll *epoll, int fd) {
 }
 
 static struct epoll_item *find_item(struct epoll *epoll, const struct file *file, int fd) {
-    list_for_each(node, bucket(epoll, fd)) {
-        struct epoll_item *item = container_of(node, struct epoll_item, node);
+    list_for_each_entry(struct epoll_item, item, bucket(epoll, fd), node) {
         if (item->fd == fd && item->file == file)
             return item;
     }
@@ -236,8 +235,7 @@ static unsigned depth_below(struct nesting_walk *walk, struct epoll *epoll) {
         walk->refused = true;
     spin_lock(&epoll->lock);
     for (unsigned i = 0; i < BUCKETS && !walk->refused; i++) {
-        list_for_each(node, &epoll->buckets[i]) {
-            struct epoll_item *item = container_of(node, struct epoll_item, node);
+        list_for_each_entry(struct epoll_item, item, &epoll->buckets[i], node) {
             if (item->file->ops != &epoll_ops)
                 continue;
             unsigned depth = depth_below(walk, item->file->object);

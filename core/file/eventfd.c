@@ -66,9 +66,7 @@ static int64_t eventfd_read(struct file *file, struct io_buffer *buffer, uint64_
     if (io_remaining(buffer) < sizeof(value))
         return -EINVAL;
     while (!(value = eventfd_take(eventfd))) {
-        int error = file->flags & O_NONBLOCK
-                        ? -EAGAIN
-                        : file_wait(&eventfd->queue, can_read, eventfd, TIME_NEVER);
+        int error = file_wait_unless_nonblocking(file, &eventfd->queue, can_read, eventfd);
         if (error)
             return error;
     }
@@ -99,9 +97,7 @@ static int64_t eventfd_write(struct file *file, struct io_buffer *buffer, uint64
     uint64_t value = atomic_load_explicit(&eventfd->counter, memory_order_relaxed);
     for (;;) {
         if (value > COUNTER_MAX || addition.count > COUNTER_MAX - value) {
-            int error = file->flags & O_NONBLOCK
-                            ? -EAGAIN
-                            : file_wait(&eventfd->queue, fits, &addition, TIME_NEVER);
+            int error = file_wait_unless_nonblocking(file, &eventfd->queue, fits, &addition);
             if (error)
                 return error;
             value = atomic_load_explicit(&eventfd->counter, memory_order_relaxed);

@@ -30,8 +30,7 @@ static bool overlaps(const struct record_lock *a, const struct record_lock *b) {
 }
 
 static struct record_lock *find_conflict(struct node *node, const struct record_lock *wanted) {
-    list_for_each(link, &node->locks) {
-        struct record_lock *lock = container_of(link, struct record_lock, link);
+    list_for_each_entry(struct record_lock, lock, &node->locks, link) {
         if (lock->owner != wanted->owner && overlaps(lock, wanted) &&
             (lock->exclusive || wanted->exclusive))
             return lock;

@@ -55,7 +55,7 @@ static int64_t send_buffer(struct file *file, struct io_buffer *buffer, uint64_t
     if (send->target)
         unix_socket_put(send->target);
     if (result == -EPIPE && !(send->flags & MSG_NOSIGNAL) && socket->type != SOCK_DGRAM)
-        signal_send_thread(thread_current(), SIGPIPE, SI_KERNEL, 0);
+        signal_broken_pipe();
     return result;
 }
 

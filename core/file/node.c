@@ -69,8 +69,7 @@ void node_put(struct node *node) {
 }
 
 struct directory_entry *directory_find(struct node *directory, const char *name, size_t length) {
-    list_for_each(link, &directory->directory.entries) {
-        struct directory_entry *entry = container_of(link, struct directory_entry, link);
+    list_for_each_entry(struct directory_entry, entry, &directory->directory.entries, link) {
         if (entry->length == length && !memcmp(entry->name, name, length))
             return entry;
     }

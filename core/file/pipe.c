@@ -104,8 +104,7 @@ static int64_t pipe_read(struct file *file, struct io_buffer *buffer, uint64_t *
         }
         if (!got || io_remaining(buffer) < before)
             break;
-        error = file->flags & O_NONBLOCK ? -EAGAIN
-                                         : file_wait(&pipe->queue, can_read, pipe, TIME_NEVER);
+        error = file_wait_unless_nonblocking(file, &pipe->queue, can_read, pipe);
     }
     bounce_buffer_free(&bounce);
     return io_result(buffer, before, error);
@@ -138,8 +137,8 @@ static int64_t put_all(struct file *file, const uint8_t *data, size_t size, bool
             done += (size_t)put;
             continue;
         }
-        if (put == -EAGAIN && !(file->flags & O_NONBLOCK))
-            put = file_wait(&pipe->queue, can_write, pipe, TIME_NEVER);
+        if (put == -EAGAIN)
+            put = file_wait_unless_nonblocking(file, &pipe->queue, can_write, pipe);
         if (put)
             return done ? (int64_t)done : put;
     }
@@ -195,7 +194,7 @@ static int64_t pipe_write(struct file *file, struct io_buffer *buffer, uint64_t 
     bounce_buffer_free(&bounce);
     int64_t result = io_result(buffer, before, error);
     if (result == -EPIPE)
-        signal_send_thread(thread_current(), SIGPIPE, SI_KERNEL, 0);
+        signal_broken_pipe();
     return result;
 }
 

@@ -238,24 +238,15 @@ static unsigned wanted_events(const struct select_sets *sets, unsigned fd) {
     return wanted;
 }
 
-static int sets_load(struct select_sets *sets) {
-    for (unsigned kind = 0; kind < SELECT_KINDS; kind++) {
-        if (sets->address[kind] &&
-            copy_from_user(sets->bits + kind * sets->words, sets->address[kind],
-                           sets->words * sizeof(uint64_t)))
-            return -EFAULT;
+static int sets_copy(struct select_sets *sets, bool store) {
+    size_t size = sets->words * sizeof(uint64_t);
+    int error = 0;
+    for (unsigned kind = 0; kind < SELECT_KINDS && !error; kind++) {
+        uint64_t *bits = sets->bits + kind * sets->words, user = sets->address[kind];
+        if (user)
+            error = store ? copy_to_user(user, bits, size) : copy_from_user(bits, user, size);
     }
-    return 0;
-}
-
-static int sets_store(const struct select_sets *sets) {
-    for (unsigned kind = 0; kind < SELECT_KINDS; kind++) {
-        if (sets->address[kind] &&
-            copy_to_user(sets->address[kind], sets->bits + kind * sets->words,
-                         sets->words * sizeof(uint64_t)))
-            return -EFAULT;
-    }
-    return 0;
+    return error;
 }
 
 // Turns the answers into bits; returns how many are set.
@@ -305,7 +296,7 @@ static int64_t select_call(const uint64_t *arguments, uint64_t deadline) {
     sets.bits = heap_alloc(SELECT_KINDS * sets.words * sizeof(uint64_t) + sizeof(uint64_t));
     if (!sets.bits)
         return -ENOMEM;
-    int64_t result = sets_load(&sets);
+    int64_t result = sets_copy(&sets, false);
     size_t count = 0;
     for (unsigned fd = 0; !result && fd < sets.count; fd++)
         count += wanted_events(&sets, fd) != 0;
@@ -319,7 +310,7 @@ static int64_t select_call(const uint64_t *arguments, uint64_t deadline) {
                 fds[used++] = (int)fd;
         }
         result = select_on(&sets, fds, count, deadline);
-        if (result >= 0 && sets_store(&sets))
+        if (result >= 0 && sets_copy(&sets, true))
             result = -EFAULT;
     }
     heap_free(fds);

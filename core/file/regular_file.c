@@ -38,7 +38,19 @@ static int copy_out(struct memory_object *object, const uint8_t *data, uint64_t 
     return 0;
 }
 
-int regular_make_writable(struct node *node) {
+// Lets *place have the object unless another thread was faster, which it then belongs to.
+static void publish(struct node *node, struct memory_object **place, struct memory_object *object) {
+    spin_lock(&node->lock);
+    struct memory_object *surplus = *place ? object : NULL;
+    if (!surplus)
+        __atomic_store_n(place, object, __ATOMIC_RELEASE);
+    spin_unlock(&node->lock);
+    if (surplus)
+        memory_object_put(surplus);
+}
+
+// Of the content of the initrd `kept` bytes are wanted.
+static int make_writable(struct node *node, uint64_t kept) {
     // Before the look at the object: without one this is the size of what the initrd has. Another
     // thread that makes the object may let the file grow beyond at once.
     uint64_t size = __atomic_load_n(&node->regular.size, __ATOMIC_ACQUIRE);
@@ -49,19 +61,17 @@ int regular_make_writable(struct node *node) {
         return -ENOMEM;
     int error = shared_memory_resize(object, size);
     if (!error)
-        error = copy_out(object, node->regular.data, size);
+        error = copy_out(object, node->regular.data, size < kept ? size : kept);
     if (error) {
         memory_object_put(object);
         return error;
     }
-    spin_lock(&node->lock);
-    bool first = !node->regular.memory;
-    if (first)
-        __atomic_store_n(&node->regular.memory, object, __ATOMIC_RELEASE);
-    spin_unlock(&node->lock);
-    if (!first) // another thread copied it at the same time
-        memory_object_put(object);
+    publish(node, &node->regular.memory, object);
     return 0;
+}
+
+int regular_make_writable(struct node *node) {
+    return make_writable(node, UINT64_MAX);
 }
 
 static int64_t read_memory(struct memory_object *object, struct io_buffer *buffer, uint64_t offset,
@@ -161,21 +171,7 @@ static int64_t regular_write(struct file *file, struct io_buffer *buffer, uint64
 int regular_truncate(struct node *node, uint64_t size) {
     if (size > FILE_SIZE_MAX)
         return -EFBIG;
-    if (!size && !writable_object(node)) { // nothing of the old content is wanted: do not copy it
-        struct memory_object *empty = shared_memory_create(false);
-        if (!empty)
-            return -ENOMEM;
-        spin_lock(&node->lock);
-        bool first = !node->regular.memory;
-        if (first) {
-            __atomic_store_n(&node->regular.size, 0, __ATOMIC_RELAXED);
-            __atomic_store_n(&node->regular.memory, empty, __ATOMIC_RELEASE);
-        }
-        spin_unlock(&node->lock);
-        if (!first)
-            memory_object_put(empty);
-    }
-    int error = regular_make_writable(node);
+    int error = make_writable(node, size);
     if (error)
         return error;
     spin_lock(&node->lock);
@@ -232,13 +228,7 @@ static int regular_map(struct file *file, uint64_t offset, uint64_t size, int pr
         struct memory_object *view = fixed_memory_create(regular->data, data_size);
         if (!view)
             return -ENOMEM;
-        spin_lock(&node->lock);
-        bool first = !regular->view;
-        if (first)
-            __atomic_store_n(&regular->view, view, __ATOMIC_RELEASE);
-        spin_unlock(&node->lock);
-        if (!first)
-            memory_object_put(view);
+        publish(node, &regular->view, view);
     }
     if (!*object)
         *object = regular->view;

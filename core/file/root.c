@@ -65,8 +65,7 @@ static int place(const char *path, size_t path_length, struct node *node) {
 }
 
 static struct node *find_hard_link(const struct cpio_entry *entry) {
-    list_for_each(link, &hard_links) {
-        struct hard_link *known = container_of(link, struct hard_link, link);
+    list_for_each_entry(struct hard_link, known, &hard_links, link) {
         if (known->inode == entry->inode && known->device_major == entry->device_major &&
             known->device_minor == entry->device_minor)
             return known->node;

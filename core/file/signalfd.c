@@ -61,10 +61,9 @@ static int64_t signalfd_read(struct file *file, struct io_buffer *buffer, uint64
             error = io_copy_to(buffer, &description, sizeof(description));
         } else if (io_remaining(buffer) < before) {
             break;
-        } else if (file->flags & O_NONBLOCK) {
-            error = -EAGAIN;
         } else {
-            error = file_wait(&process_current()->signalled, can_read, signalfd, TIME_NEVER);
+            error = file_wait_unless_nonblocking(file, &process_current()->signalled, can_read,
+                                                 signalfd);
         }
     }
     return io_result(buffer, before, error);

@@ -69,9 +69,7 @@ static int64_t timerfd_read(struct file *file, struct io_buffer *buffer, uint64_
     if (io_remaining(buffer) < sizeof(ticks))
         return -EINVAL;
     while (!(ticks = take_ticks(timerfd))) {
-        int error = file->flags & O_NONBLOCK
-                        ? -EAGAIN
-                        : file_wait(&timerfd->queue, can_read, timerfd, TIME_NEVER);
+        int error = file_wait_unless_nonblocking(file, &timerfd->queue, can_read, timerfd);
         if (error)
             return error;
     }

@@ -58,8 +58,7 @@ int unix_address_store(const struct unix_address *address, uint64_t user, uint64
 }
 
 static struct unix_socket *find_abstract(const struct unix_address *address) {
-    list_for_each(link, &names) {
-        struct unix_socket *socket = container_of(link, struct unix_socket, name_node);
+    list_for_each_entry(struct unix_socket, socket, &names, name_node) {
         if (socket->address.length == address->length &&
             !memcmp(socket->address.path, address->path, address->length))
             return socket;

@@ -314,7 +314,7 @@ static int64_t socket_write(struct file *file, struct io_buffer *buffer, uint64_
     struct unix_send send = {.nonblocking = file->flags & O_NONBLOCK};
     int64_t result = unix_socket_send(file->object, buffer, &send);
     if (result == -EPIPE)
-        signal_send_thread(thread_current(), SIGPIPE, SI_KERNEL, 0);
+        signal_broken_pipe();
     return result;
 }
 
@@ -324,8 +324,7 @@ static int64_t socket_ioctl(struct file *file, unsigned command, uint64_t argume
         return -ENOTTY;
     uint32_t bytes = 0;
     spin_lock(&socket->lock);
-    list_for_each(link, &socket->messages) {
-        struct unix_message *message = container_of(link, struct unix_message, link);
+    list_for_each_entry(struct unix_message, message, &socket->messages, link) {
         bytes += (uint32_t)(message->size - message->consumed);
         if (socket->type != SOCK_STREAM)
             break; // the first datagram's

@@ -56,9 +56,7 @@ static void batch_seal(struct address_space *space, struct leaf_batch *batch) {
 }
 
 static void notify_listeners(struct address_space *space, uint64_t start, uint64_t end) {
-    list_for_each(node, &space->listeners) {
-        struct address_space_listener *listener =
-            container_of(node, struct address_space_listener, node);
+    list_for_each_entry(struct address_space_listener, listener, &space->listeners, node) {
         listener->invalidate(listener, start, end);
     }
     spin_lock(&space->lock);

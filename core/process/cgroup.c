@@ -146,8 +146,7 @@ struct search {
 static void visit_threads(struct process *process, void *argument) {
     const struct search *search = argument;
     spin_lock(&process->lock);
-    list_for_each(node, &process->threads) {
-        struct thread *thread = container_of(node, struct thread, process_node);
+    list_for_each_entry(struct thread, thread, &process->threads, process_node) {
         if (cgroup_of_thread(thread) == search->cgroup)
             search->visit(thread, search->argument);
     }

@@ -89,7 +89,7 @@ static void alarm_expired(struct timer *timer) {
         next_period(timer, process->alarm_interval, 1);
     spin_unlock(&process->lock);
     if (!superseded)
-        signal_send_process(process, SIGALRM, SI_KERNEL, 0);
+        signal_queue_process(process, &(struct signal_info){.signal = SIGALRM, .code = SI_KERNEL});
 }
 
 void posix_timer_process_init(struct process *process) {
@@ -126,8 +126,7 @@ void posix_timer_process_exit(struct process *process) {
 
 // Process lock held.
 static struct posix_timer *find(struct process *process, uint64_t id) {
-    list_for_each(node, &process->posix_timers) {
-        struct posix_timer *posix = container_of(node, struct posix_timer, node);
+    list_for_each_entry(struct posix_timer, posix, &process->posix_timers, node) {
         if (posix->id == id)
             return posix;
     }

@@ -23,20 +23,15 @@ static int show_schedstat(void *object, struct text *text) {
     return 0;
 }
 
-static const struct text_file files[] = {{.name = "schedstat", .show = show_schedstat}};
-
 static struct node *make_file(struct node *directory, const char *name, size_t length) {
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        if (strlen(files[i].name) != length || memcmp(files[i].name, name, length))
-            continue;
-        struct node *node = node_create(S_IFREG | 0444);
-        if (node)
-            node->text = &files[i];
-        if (node)
-            node->object = directory->object;
-        return node;
+    static const struct text_file schedstat = {.name = "schedstat", .show = show_schedstat};
+    bool known = length == strlen(schedstat.name) && !memcmp(schedstat.name, name, length);
+    struct node *node = known ? node_create(S_IFREG | 0444) : NULL;
+    if (node) {
+        node->text = &schedstat;
+        node->object = directory->object;
     }
-    return NULL;
+    return node;
 }
 
 // Whether there is such a thread is seen when a file is read.
@@ -46,10 +41,10 @@ static struct node *make_thread(struct node *directory, const char *name, size_t
     if (!text_number(&end, &tid) || end != name + length || tid > INT32_MAX)
         return NULL;
     struct node *node = node_create(S_IFDIR | 0555);
-    if (node)
+    if (node) {
         node->directory.make = make_file;
-    if (node)
         node->object = (void *)(uintptr_t)tid;
+    }
     return node;
 }
 

@@ -110,8 +110,7 @@ int process_add_thread(struct process *process, struct thread *thread) {
 
 // Sends all threads but one (NULL: all) out. Process lock held.
 static void end_threads(struct process *process, const struct thread *except) {
-    list_for_each(node, &process->threads) {
-        struct thread *thread = container_of(node, struct thread, process_node);
+    list_for_each_entry(struct thread, thread, &process->threads, process_node) {
         if (!except || thread != except)
             thread_interrupt(thread, THREAD_WORK_EXIT);
     }

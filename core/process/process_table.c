@@ -23,8 +23,7 @@ static struct list *bucket(struct list *table, unsigned id) {
 
 static struct thread *find_thread(unsigned tid) {
     struct list *head = bucket(threads, tid);
-    list_for_each(node, head) {
-        struct thread *thread = container_of(node, struct thread, table_node);
+    list_for_each_entry(struct thread, thread, head, table_node) {
         if (thread->tid == tid)
             return thread;
     }
@@ -33,8 +32,7 @@ static struct thread *find_thread(unsigned tid) {
 
 static struct process *find_process(unsigned pid) {
     struct list *head = bucket(processes, pid);
-    list_for_each(node, head) {
-        struct process *process = container_of(node, struct process, table_node);
+    list_for_each_entry(struct process, process, head, table_node) {
         if (process->pid == pid)
             return process;
     }
@@ -44,8 +42,7 @@ static struct process *find_process(unsigned pid) {
 bool process_table_has_group(unsigned group, unsigned session) {
     for (unsigned i = 0; i < ID_BUCKETS; i++) {
         struct list *head = bucket(processes, i);
-        list_for_each(node, head) {
-            const struct process *process = container_of(node, struct process, table_node);
+        list_for_each_entry(const struct process, process, head, table_node) {
             if (process->group == group && (!session || process->session == session))
                 return true;
         }

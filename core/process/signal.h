@@ -37,11 +37,8 @@ struct signal_action { // as the kernel's struct sigaction of x86-64
 
 #define SIGNAL_BIT(signal) (1ull << ((signal)-1))
 
-struct signal_info;
-// To one thread (tgkill, faults) or to the process (kill, SIGCHLD). code: SI_*; value: address, pid
-// or status as the signal has it. 0 or -errno. No lock held but the process table's.
-int signal_send_thread(struct thread *thread, int signal, int code, uint64_t value);
-int signal_send_process(struct process *process, int signal, int code, uint64_t value);
+// SIGPIPE for the current thread.
+void signal_broken_pipe(void);
 // Synchronous fault of the current thread: cannot be blocked; kills the process if it has no
 // handler.
 void signal_fault(int signal, int code, uint64_t address);

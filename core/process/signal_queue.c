@@ -131,40 +131,20 @@ static void sent(struct process *process, int signal) {
     }
 }
 
-int signal_queue_thread(struct thread *thread, const struct signal_info *info) {
-    struct process *process = thread->process;
-    if (info->signal == SIGKILL) {
-        if (process->pid != 1)
-            process_begin_exit(process, SIGKILL);
-        return 0;
-    }
-    spin_lock(&process->lock);
-    sent(process, info->signal);
-    int error = 0;
-    bool through = lets_through(thread, info->signal);
-    if (!through || !ignored(process, info->signal) ||
-        thread->signals.waited & SIGNAL_BIT(info->signal))
-        error = add_entry(process, &thread->signals, info);
-    if (!error && through)
-        thread_interrupt(thread, THREAD_WORK_SIGNAL);
-    spin_unlock(&process->lock);
-    return error;
-}
-
 // A thread that takes the signal now; NULL: all block it. Process lock held.
 static struct thread *choose(struct process *process, int signal) {
     struct thread *current = thread_current();
     if (current->process == process && lets_through(current, signal))
         return current;
-    list_for_each(node, &process->threads) {
-        struct thread *thread = container_of(node, struct thread, process_node);
+    list_for_each_entry(struct thread, thread, &process->threads, process_node) {
         if (lets_through(thread, signal))
             return thread;
     }
     return NULL;
 }
 
-int signal_queue_process(struct process *process, const struct signal_info *info) {
+// to: the thread that it is for; NULL: any.
+static int queue(struct process *process, struct thread *to, const struct signal_info *info) {
     if (info->signal == SIGKILL) {
         if (process->pid != 1)
             process_begin_exit(process, SIGKILL);
@@ -173,43 +153,38 @@ int signal_queue_process(struct process *process, const struct signal_info *info
     spin_lock(&process->lock);
     sent(process, info->signal);
     int error = 0;
-    struct thread *thread = choose(process, info->signal);
-    if (!thread || !ignored(process, info->signal) ||
-        thread->signals.waited & SIGNAL_BIT(info->signal))
-        error = add_entry(process, &process->signals, info);
-    if (!error && thread)
-        thread_interrupt(thread, THREAD_WORK_SIGNAL);
+    struct thread *taker = to;
+    if (!to)
+        taker = choose(process, info->signal);
+    else if (!lets_through(to, info->signal))
+        taker = NULL;
+    if (!taker || !ignored(process, info->signal) ||
+        taker->signals.waited & SIGNAL_BIT(info->signal))
+        error = add_entry(process, to ? &to->signals : &process->signals, info);
+    if (!error && taker)
+        thread_interrupt(taker, THREAD_WORK_SIGNAL);
     spin_unlock(&process->lock);
     return error;
 }
 
-static struct signal_info make_info(int signal, int code, uint64_t value) {
-    struct signal_info info = {.signal = signal, .code = code};
-    if (code == SI_USER || code == SI_TKILL)
-        info.pid = (uint32_t)value;
-    else if (signal == SIGCHLD)
-        info.status = (int)value;
-    else
-        info.value = value;
-    return info;
+int signal_queue_thread(struct thread *thread, const struct signal_info *info) {
+    return queue(thread->process, thread, info);
 }
 
-int signal_send_thread(struct thread *thread, int signal, int code, uint64_t value) {
-    struct signal_info info = make_info(signal, code, value);
-    return signal_queue_thread(thread, &info);
+int signal_queue_process(struct process *process, const struct signal_info *info) {
+    return queue(process, NULL, info);
 }
 
-int signal_send_process(struct process *process, int signal, int code, uint64_t value) {
-    struct signal_info info = make_info(signal, code, value);
-    return signal_queue_process(process, &info);
+void signal_broken_pipe(void) {
+    signal_queue_thread(thread_current(),
+                        &(struct signal_info){.signal = SIGPIPE, .code = SI_KERNEL});
 }
 
 void signal_retarget(struct process *process, const struct signal_state *leaving) {
     uint64_t shared = process->signals.pending & ~leaving->blocked;
     for (; shared; shared &= shared - 1) {
         int signal = __builtin_ctzll(shared) + 1;
-        list_for_each(node, &process->threads) {
-            struct thread *thread = container_of(node, struct thread, process_node);
+        list_for_each_entry(struct thread, thread, &process->threads, process_node) {
             if (&thread->signals == leaving || !lets_through(thread, signal))
                 continue;
             thread_interrupt(thread, THREAD_WORK_SIGNAL);
@@ -224,8 +199,7 @@ static void take(struct process *process, struct signal_state *state, int signal
     *info = (struct signal_info){.signal = signal, .code = SI_USER};
     struct signal_entry *found = NULL;
     bool more = false;
-    list_for_each(node, &state->queue) {
-        struct signal_entry *entry = container_of(node, struct signal_entry, node);
+    list_for_each_entry(struct signal_entry, entry, &state->queue, node) {
         if (entry->info.signal != signal)
             continue;
         more = found;

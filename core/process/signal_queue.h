@@ -15,6 +15,8 @@ struct signal_info {
     uint64_t run_time; // SIGCHLD: ns
 };
 
+// To one thread (tgkill, faults) or to the process (kill, SIGCHLD). 0 or -errno. No lock held but
+// the process table's.
 int signal_queue_thread(struct thread *thread, const struct signal_info *info);
 int signal_queue_process(struct process *process, const struct signal_info *info);
 // Takes the next of `set` that is pending for the current thread. False: none. Process lock not

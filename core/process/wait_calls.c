@@ -80,8 +80,7 @@ static int look(const struct wait_request *request, struct wait_result *result) 
     bool candidates = false;
     result->pid = 0;
     spin_lock(&process_table_lock);
-    list_for_each(node, &parent->children) {
-        struct process *child = container_of(node, struct process, sibling);
+    list_for_each_entry(struct process, child, &parent->children, sibling) {
         if (!wanted(request, child))
             continue;
         candidates = true;

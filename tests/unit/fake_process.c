@@ -130,10 +130,8 @@ FAKE void random_bytes(void *to, size_t size) {
     memset(to, 0x5a, size);
 }
 
-FAKE int signal_send_thread(struct thread *to, int signal, int code, uint64_t value) {
-    (void)to, (void)code, (void)value;
-    fake_last_signal = signal;
-    return 0;
+FAKE void signal_broken_pipe(void) {
+    fake_last_signal = 13; // SIGPIPE
 }
 
 FAKE void signal_mask_set_temporarily(uint64_t blocked) {

@@ -134,10 +134,11 @@ static int take(struct node *directory) {
 static const char *get(struct node *directory, const char *name) {
     struct node *node = find(directory, name);
     ck_assert_ptr_nonnull(node);
-    int length = node->text->show(node->object, text, sizeof text);
-    ck_assert_int_lt(length, (int)sizeof text);
-    text[length < 0 ? 0 : length] = 0;
-    return length < 0 ? "error" : text;
+    struct text shown = {text, sizeof text, 0};
+    int error = node->text->show(node->object, &shown);
+    ck_assert_uint_lt(shown.length, sizeof text);
+    text[shown.length] = 0;
+    return error ? "error" : text;
 }
 
 static int put(struct node *directory, const char *name, const char *order) {
