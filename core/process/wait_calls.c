@@ -132,7 +132,7 @@ static int store_usage(uint64_t pointer, uint64_t run_time) {
 
 int64_t sys_wait4(const uint64_t *a) {
     int pid = (int)a[0];
-    struct wait_result result;
+    struct wait_result result = {0};
     if (a[2] & ~(uint64_t)(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL))
         return -EINVAL;
     struct wait_request request = {
@@ -154,7 +154,7 @@ int64_t sys_wait4(const uint64_t *a) {
 }
 
 int64_t sys_waitid(const uint64_t *a) {
-    struct wait_result result;
+    struct wait_result result = {0};
     if (a[3] & ~(uint64_t)(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD |
                            __WCLONE | __WALL) ||
         !(a[3] & (WEXITED | WSTOPPED | WCONTINUED)))
