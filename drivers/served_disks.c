@@ -66,7 +66,7 @@ static struct block_device *open_machine_disk(const struct disk_options *options
 }
 
 static struct block_device *open_image(const struct disk_options *options) {
-    struct block_device *image = raw_file_open(options->path, options->read_only);
+    struct block_device *image = raw_file_open(options->path, options->read_only, -1);
 
     return image && options->partition ? open_part(image, options) : image;
 }

@@ -87,7 +87,7 @@ static int find_size(const struct raw_file *file, uint64_t *size) {
     return *size % BLOCK_SECTOR_SIZE ? -EINVAL : 0;
 }
 
-struct block_device *raw_file_open(const char *path, bool read_only) {
+struct block_device *raw_file_open(const char *path, bool read_only, int fd) {
     struct raw_file *file = calloc(1, sizeof(*file));
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
@@ -95,7 +95,7 @@ struct block_device *raw_file_open(const char *path, bool read_only) {
 
     if (!file)
         return NULL;
-    file->fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    file->fd = fd >= 0 ? fd : open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     int error = file->fd < 0 ? -errno : find_size(file, &size);
     if (error) {
         if (file->fd >= 0)

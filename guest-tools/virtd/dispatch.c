@@ -15,8 +15,8 @@
 enum { CONNECT_OPEN = 1, CONNECT_CLOSE = 2, CONNECT_SUPPORTS_FEATURE = 60, AUTH_LIST = 66 };
 
 static const struct procedure *const tables[] = {
-    connect_calls,  node_calls,    domain_calls,     lifecycle_calls, event_calls,
-    resource_calls, console_calls, statistics_calls, storage_calls,
+    connect_calls,  node_calls,   domain_calls,  lifecycle_calls,  event_calls,
+    resource_calls, device_calls, console_calls, statistics_calls, storage_calls,
 };
 static const struct procedure *by_number[PROCEDURES_MAX];
 

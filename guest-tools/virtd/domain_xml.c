@@ -63,6 +63,14 @@ unsigned domain_vcpus(const struct xml *xml) {
     return (unsigned)number(xml, xml_get(xml, "vcpu@current") ? "vcpu@current" : "vcpu");
 }
 
+void domain_set_vcpus(struct xml *xml, unsigned count) {
+    if (count == domain_max_vcpus(xml)) {
+        xml_set(xml, "vcpu@current", NULL);
+    } else {
+        set_number(xml, "vcpu@current", count);
+    }
+}
+
 bool cpuset_parse(const char *text, uint8_t *map, unsigned bytes) {
     memset(map, 0, bytes);
     while (*text) {
@@ -462,4 +470,43 @@ struct xml *domain_xml_read(const char *text, size_t length, enum error_code *co
         return NULL;
     }
     return domain;
+}
+
+const char *device_id(const struct xml *device) {
+    return strcmp(device->name, "disk") == 0        ? xml_get(device, "target@dev")
+           : strcmp(device->name, "interface") == 0 ? xml_get(device, "mac@address")
+                                                    : NULL;
+}
+
+struct xml *domain_xml_device(const struct xml *domain, const char *id) {
+    struct xml *device = xml_find(domain, "devices")->children;
+
+    while (device && (!device_id(device) || strcasecmp(device_id(device), id) != 0)) {
+        device = device->next;
+    }
+    return device;
+}
+
+void domain_xml_insert(struct xml *domain, struct xml *device) {
+    struct xml *devices = xml_find(domain, "devices");
+
+    xml_insert(devices, device);
+    schema_sort(devices, "domain/devices");
+}
+
+bool domain_xml_plug(const struct xml *domain, struct xml **device, enum error_code *code,
+                     char **sentence) {
+    struct xml *whole = xml_copy(domain), *added = xml_copy(*device);
+    struct refusal refusal = {0};
+
+    xml_insert(xml_find(whole, "devices"), added);
+    bool taken = check_domain(whole, &refusal);
+    if (taken) {
+        xml_free(*device);
+        *device = xml_copy(added);
+    }
+    *code = refusal.code;
+    *sentence = refusal.sentence;
+    xml_free(whole);
+    return taken;
 }

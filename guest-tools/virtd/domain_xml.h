@@ -13,11 +13,23 @@
 struct xml *domain_xml_read(const char *text, size_t length, enum error_code *code,
                             char **sentence);
 
+// Whether a checked definition takes another disk or interface, whose defaults are filled in then.
+// Otherwise a code and a sentence, as above.
+bool domain_xml_plug(const struct xml *domain, struct xml **device, enum error_code *code,
+                     char **sentence);
+// Adds one, which then is the definition's.
+void domain_xml_insert(struct xml *domain, struct xml *device);
+// A disk by its target, or an interface by its MAC address; NULL: there is none.
+struct xml *domain_xml_device(const struct xml *domain, const char *id);
+// That name of a disk or interface; NULL: it has none, or is another element.
+const char *device_id(const struct xml *device);
+
 // Of a checked definition.
 uint64_t domain_memory(const struct xml *xml);         // KiB
 uint64_t domain_current_memory(const struct xml *xml); // KiB
 unsigned domain_max_vcpus(const struct xml *xml);
 unsigned domain_vcpus(const struct xml *xml);
+void domain_set_vcpus(struct xml *xml, unsigned count);
 
 // A set of CPUs as libvirt writes it, "0-3,^2,5", to a bit map of `bytes`. False: malformed or
 // beyond the map.

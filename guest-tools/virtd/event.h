@@ -28,4 +28,7 @@ enum {
 
 void event_lifecycle(const struct domain *domain, enum lifecycle_event event, unsigned detail);
 void event_reboot(const struct domain *domain);
+// A device is plugged, or the guest has let go of it.
+enum device_event { EVENT_DEVICE_REMOVED = 15, EVENT_DEVICE_ADDED = 19 };
+void event_device(const struct domain *domain, enum device_event event, const char *id);
 void event_balloon(const struct domain *domain, uint64_t kib);

@@ -63,6 +63,16 @@ void event_balloon(const struct domain *domain, uint64_t kib) {
     buffer_free(&words);
 }
 
+void event_device(const struct domain *domain, enum device_event event, const char *id) {
+    struct buffer words = {0};
+
+    xdr_put_string(&words, id);
+    session_each(send_message,
+                 &(struct message){domain, event, event == EVENT_DEVICE_ADDED ? 354 : 333,
+                                   words.data, words.length});
+    buffer_free(&words);
+}
+
 // Any event may be registered for: `virsh event --all` gives up at the first that is refused.
 static enum outcome register_any(struct call *call) {
     static uint32_t last_id;

@@ -12,6 +12,7 @@
 #include "call.h"
 #include "domain.h"
 #include "domain_store.h"
+#include "domain_xml.h"
 #include "event.h"
 #include "memory.h"
 #include "resources.h"
@@ -167,6 +168,14 @@ void lifecycle_found(struct domain *domain, int id) {
     }
 }
 
+// Which vCPUs there are, and by which threads they run.
+static void counted(struct domain *domain, const char *answer, const char *error, void *context) {
+    (void)error, (void)context;
+    if (answer && !domain->vmm->starting) {
+        resources_apply(domain, answer);
+    }
+}
+
 static void panicked(struct domain *domain) {
     domain->vmm->crashed = true;
     change(domain, STATE_CRASHED, 1, EVENT_CRASHED, 0);
@@ -176,16 +185,32 @@ static void panicked(struct domain *domain) {
 static void rebooted(struct domain *domain) {
     if (policy(domain, "on_reboot", "restart")) {
         event_reboot(domain);
+        vmm_request(domain, "info", counted, NULL);
     } else {
         domain->vmm->powered_off = true;
         vmm_kill(domain);
     }
 }
 
+static void device_removed(struct domain *domain, const char *id) {
+    struct xml *device = domain_xml_device(domain->live, id);
+
+    if (device) {
+        event_device(domain, EVENT_DEVICE_REMOVED, device_id(device));
+        xml_free(device);
+        store_live(domain);
+    }
+}
+
 void lifecycle_event(struct domain *domain, const char *name) {
     struct vmm *vmm = domain->vmm;
+    static const char removed[] = "device-removed ";
 
-    if (strcmp(name, "powered-off") == 0) {
+    if (strncmp(name, removed, strlen(removed)) == 0) {
+        device_removed(domain, name + strlen(removed));
+    } else if (strncmp(name, "cpus ", 5) == 0) {
+        vmm_request(domain, "info", counted, NULL);
+    } else if (strcmp(name, "powered-off") == 0) {
         vmm->powered_off = true;
         change(domain, STATE_SHUTDOWN, 0, EVENT_SHUTDOWN, SHUTDOWN_FINISHED);
     } else if (strcmp(name, "crashed") == 0) {

@@ -50,6 +50,7 @@ enum error_code {
     ERROR_CONFIG_UNSUPPORTED = 67,
     ERROR_NO_DOMAIN_METADATA = 80,
     ERROR_OPERATION_UNSUPPORTED = 84,
+    ERROR_DEVICE_MISSING = 99,
 };
 
 struct packet {

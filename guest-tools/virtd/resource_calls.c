@@ -12,16 +12,15 @@
 #include "domain_store.h"
 #include "domain_xml.h"
 #include "event.h"
+#include "impact.h"
 #include "memory.h"
 #include "resources.h"
 #include "vmm.h"
 
-// virDomainModificationImpact, and the flags beyond it.
-enum { AFFECT_LIVE = 1 << 0, AFFECT_CONFIG = 1 << 1, AFFECT_MAXIMUM = 1 << 2 };
+enum { AFFECT_MAXIMUM = 1 << 2 }; // beyond enum impact
 enum { VCPU_RUNNING = 1, VCPU_NO_CPU = -2 };
 
-// What the flags say to change, AFFECT_LIVE and AFFECT_CONFIG; 0: the call has failed.
-static uint32_t affected(struct call *call, uint32_t flags) {
+uint32_t affected(struct call *call, uint32_t flags) {
     const struct domain *domain = call->arguments[0].domain;
 
     if (!(flags & (AFFECT_LIVE | AFFECT_CONFIG))) {
@@ -44,6 +43,13 @@ static const struct xml *queried(const struct domain *domain, uint32_t flags) {
     return (flags & AFFECT_CONFIG) && domain->config ? domain->config : domain_xml(domain);
 }
 
+// A call that waits for the monitor to change how much of something there is.
+struct resize {
+    struct call *call;
+    uint64_t value; // KiB, or vCPUs
+    bool config;    // the definition too
+};
+
 static void set_number(struct xml *xml, const char *path, int64_t value) {
     char text[24];
 
@@ -55,8 +61,7 @@ static enum outcome failed(struct call *call, const char *what) {
     return call_fail(call, ERROR_OPERATION_FAILED, "cannot %s: %s", what, strerror(errno));
 }
 
-// Writes what has changed. False: the call has failed.
-static bool store(struct call *call, uint32_t impact) {
+bool store_impact(struct call *call, uint32_t impact) {
     const struct domain *domain = call->arguments[0].domain;
 
     if (((impact & AFFECT_LIVE) && !store_live(domain)) ||
@@ -82,24 +87,66 @@ static enum outcome get_vcpus_flags(struct call *call) {
     return CALL_DONE;
 }
 
+// The guest has been asked, and what is plugged is known.
+static void vcpus_changed(struct domain *domain, const char *answer, const char *error,
+                          void *context) {
+    const struct resize *resize = context;
+    struct call *call = resize->call;
+
+    call->arguments[0].domain = domain;
+    if (!answer) {
+        call_fail(call, ERROR_OPERATION_FAILED, "the domain '%s': %s", domain->name, error);
+        free(context);
+        return;
+    }
+    resources_apply(domain, answer);
+    if (resize->config && domain->config) {
+        domain_set_vcpus(domain->config, (unsigned)resize->value);
+    }
+    if (store_impact(call, resize->config && domain->config ? AFFECT_CONFIG : 0)) {
+        call_finish(call);
+    }
+    free(context);
+}
+
+static void vcpus_asked(struct domain *domain, const char *answer, const char *error,
+                        void *context) {
+    if (answer) {
+        vmm_request(domain, "info", vcpus_changed, context);
+    } else {
+        vcpus_changed(domain, NULL, error, context);
+    }
+}
+
 static enum outcome change_vcpus(struct call *call, uint32_t count, uint32_t flags) {
     struct domain *domain = call->arguments[0].domain;
     uint32_t impact = affected(call, flags);
+    unsigned most = VCPUS_MAX;
+    char line[32];
 
     if (!impact) {
         return CALL_FAILED;
     }
-    if ((impact & AFFECT_LIVE) && ((flags & AFFECT_MAXIMUM) || count != domain->vmm->vcpus)) {
+    if ((impact & AFFECT_LIVE) && (flags & AFFECT_MAXIMUM)) {
         return call_fail(call, ERROR_OPERATION_UNSUPPORTED,
-                         "vCPUs of a running domain cannot be plugged; use --config");
+                         "the maximum of a running domain's vCPUs cannot change; use --config");
     }
-    if (!(impact & AFFECT_CONFIG)) {
-        return CALL_DONE;
+    if (!(flags & AFFECT_MAXIMUM)) {
+        most = domain_max_vcpus(impact & AFFECT_CONFIG ? domain->config : domain->live);
     }
-    unsigned most = flags & AFFECT_MAXIMUM ? VCPUS_MAX : domain_max_vcpus(domain->config);
+    if ((impact & AFFECT_LIVE) && most > domain_max_vcpus(domain->live)) {
+        most = domain_max_vcpus(domain->live);
+    }
     if (count < 1 || count > most) {
         return call_fail(call, ERROR_INVALID_ARG, "%u vCPUs: from 1 to %u are allowed", count,
                          most);
+    }
+    if (impact & AFFECT_LIVE) {
+        struct resize *resize = allocate(sizeof(*resize));
+        *resize = (struct resize){call, count, impact & AFFECT_CONFIG};
+        snprintf(line, sizeof(line), "cpus %u", count);
+        vmm_request(domain, line, vcpus_asked, resize);
+        return CALL_LATER;
     }
     if (flags & AFFECT_MAXIMUM) {
         if (domain_vcpus(domain->config) >= count) {
@@ -108,12 +155,10 @@ static enum outcome change_vcpus(struct call *call, uint32_t count, uint32_t fla
             set_number(domain->config, "vcpu@current", domain_vcpus(domain->config));
         }
         set_number(domain->config, "vcpu", count);
-    } else if (count == domain_max_vcpus(domain->config)) {
-        xml_set(domain->config, "vcpu@current", NULL);
     } else {
-        set_number(domain->config, "vcpu@current", count);
+        domain_set_vcpus(domain->config, count);
     }
-    return store(call, impact) ? CALL_DONE : CALL_FAILED;
+    return store_impact(call, impact) ? CALL_DONE : CALL_FAILED;
 }
 
 static enum outcome set_vcpus(struct call *call) {
@@ -178,7 +223,7 @@ static enum outcome pin(struct call *call, uint32_t flags) {
         xml_set(pin_element(domain->config, vcpu), "@cpuset", set);
     }
     free(set);
-    return store(call, impact) ? CALL_DONE : CALL_FAILED;
+    return store_impact(call, impact) ? CALL_DONE : CALL_FAILED;
 }
 
 static enum outcome pin_vcpu(struct call *call) {
@@ -299,15 +344,9 @@ static enum outcome get_info(struct call *call) {
 
 // --- memory ------------------------------------------------------------------------------------
 
-struct resize {
-    struct call *call;
-    uint64_t kib;
-    bool config; // the definition too
-};
-
 static bool store_memory(struct call *call, struct xml *xml, uint64_t kib, uint32_t impact) {
     set_number(xml, "currentMemory", (int64_t)kib);
-    return store(call, impact);
+    return store_impact(call, impact);
 }
 
 static void resized(struct domain *domain, const char *answer, const char *error, void *context) {
@@ -318,12 +357,12 @@ static void resized(struct domain *domain, const char *answer, const char *error
         call_fail(call, ERROR_OPERATION_FAILED, "the domain '%s': %s", domain->name, error);
     } else {
         call->arguments[0].domain = domain;
-        bool done = store_memory(call, domain->live, resize->kib, AFFECT_LIVE);
+        bool done = store_memory(call, domain->live, resize->value, AFFECT_LIVE);
         if (done && resize->config && domain->config) {
-            done = store_memory(call, domain->config, resize->kib, AFFECT_CONFIG);
+            done = store_memory(call, domain->config, resize->value, AFFECT_CONFIG);
         }
         if (done) {
-            event_balloon(domain, resize->kib);
+            event_balloon(domain, resize->value);
             call_finish(call);
         }
     }
@@ -349,7 +388,7 @@ static enum outcome change_memory(struct call *call, uint64_t kib, uint32_t flag
         }
         set_number(domain->config, "memory", (int64_t)kib);
         if (domain_current_memory(domain->config) < kib) {
-            return store(call, impact) ? CALL_DONE : CALL_FAILED;
+            return store_impact(call, impact) ? CALL_DONE : CALL_FAILED;
         }
         return store_memory(call, domain->config, kib, impact) ? CALL_DONE : CALL_FAILED;
     }
@@ -468,7 +507,7 @@ static enum outcome change_tuning(struct call *call, uint32_t flags) {
             set_number(domain->config, tunings[i].path, values[i]);
         }
     }
-    return store(call, impact) ? CALL_DONE : CALL_FAILED;
+    return store_impact(call, impact) ? CALL_DONE : CALL_FAILED;
 }
 
 static enum outcome set_scheduler_parameters(struct call *call) {
@@ -479,16 +518,7 @@ static enum outcome set_scheduler_parameters_flags(struct call *call) {
     return change_tuning(call, call->arguments[2].u);
 }
 
-// --- what cannot be ----------------------------------------------------------------------------
-
-static enum outcome plug(struct call *call) {
-    return call_fail(call, ERROR_OPERATION_UNSUPPORTED,
-                     "devices cannot be plugged or unplugged; edit the definition and start again");
-}
-
 const struct procedure resource_calls[] = {
-    {8, ROLE_ADMIN, "DOMAIN_ATTACH_DEVICE", "Ds", plug},
-    {13, ROLE_ADMIN, "DOMAIN_DETACH_DEVICE", "Ds", plug},
     {16, ROLE_MONITOR, "DOMAIN_GET_INFO", "D", get_info},
     {18, ROLE_MONITOR, "DOMAIN_GET_MAX_VCPUS", "D", get_max_vcpus},
     {20, ROLE_MONITOR, "DOMAIN_GET_VCPUS", "Duu", get_vcpus},
@@ -499,9 +529,6 @@ const struct procedure resource_calls[] = {
     {56, ROLE_MONITOR, "DOMAIN_GET_SCHEDULER_TYPE", "D", get_scheduler_type},
     {57, ROLE_MONITOR, "DOMAIN_GET_SCHEDULER_PARAMETERS", "Du", get_scheduler_parameters},
     {58, ROLE_ADMIN, "DOMAIN_SET_SCHEDULER_PARAMETERS", "Dp", set_scheduler_parameters},
-    {160, ROLE_ADMIN, "DOMAIN_ATTACH_DEVICE_FLAGS", "Dsu", plug},
-    {161, ROLE_ADMIN, "DOMAIN_DETACH_DEVICE_FLAGS", "Dsu", plug},
-    {174, ROLE_ADMIN, "DOMAIN_UPDATE_DEVICE_FLAGS", "Dsu", plug},
     {199, ROLE_ADMIN, "DOMAIN_SET_VCPUS_FLAGS", "Duu", set_vcpus_flags},
     {200, ROLE_MONITOR, "DOMAIN_GET_VCPUS_FLAGS", "Du", get_vcpus_flags},
     {204, ROLE_ADMIN, "DOMAIN_SET_MEMORY_FLAGS", "Dlu", set_memory_flags},

@@ -14,6 +14,7 @@
 
 #include "capabilities.h"
 #include "domain.h"
+#include "domain_store.h"
 #include "domain_xml.h"
 #include "memory.h"
 #include "vmm.h"
@@ -194,4 +195,8 @@ void resources_apply(struct domain *domain, const char *info) {
     }
     make_group(domain);
     apply_tuning(domain);
+    if (vmm->vcpus && vmm->vcpus != domain_vcpus(domain->live)) {
+        domain_set_vcpus(domain->live, vmm->vcpus);
+        store_live(domain);
+    }
 }

@@ -43,15 +43,20 @@ static bool is(const struct xml *node, const char *path, const char *value) {
     return actual && strcmp(actual, value) == 0;
 }
 
-static char *disk_value(const struct xml *disk) {
-    const char *queues = xml_get(disk, "driver@queues");
+char *device_value(const struct xml *device) {
+    const char *id = device_id(device), *queues = xml_get(device, "driver@queues");
 
-    if (is(disk, "@type", "vhostuser")) {
-        return print_string("vhost_user=true,socket=%s,num_queues=%s", xml_get(disk, "source@path"),
-                            queues ? queues : "1");
+    if (strcmp(device->name, "interface") == 0) {
+        return print_string("vhost_user=true,socket=%s,mac=%s,id=%s",
+                            xml_get(device, "source@path"), id, id);
     }
-    const char *path = xml_get(disk, is(disk, "@type", "file") ? "source@file" : "source@dev");
-    return print_string("path=%s%s", path, xml_find(disk, "readonly") ? ",readonly=on" : "");
+    if (is(device, "@type", "vhostuser")) {
+        return print_string("vhost_user=true,socket=%s,num_queues=%s,id=%s",
+                            xml_get(device, "source@path"), queues ? queues : "1", id);
+    }
+    const char *path = xml_get(device, is(device, "@type", "file") ? "source@file" : "source@dev");
+    return print_string("path=%s%s,id=%s", path, xml_find(device, "readonly") ? ",readonly=on" : "",
+                        id);
 }
 
 static void add_devices(struct arguments *arguments, const struct xml *xml) {
@@ -59,12 +64,9 @@ static void add_devices(struct arguments *arguments, const struct xml *xml) {
 
     for (const struct xml *device = devices->children; device; device = device->next) {
         if (strcmp(device->name, "disk") == 0) {
-            add_option(arguments, "--disk", disk_value(device));
+            add_option(arguments, "--disk", device_value(device));
         } else if (strcmp(device->name, "interface") == 0) {
-            add_option(arguments, "--net",
-                       print_string("vhost_user=true,socket=%s,mac=%s",
-                                    xml_get(device, "source@path"),
-                                    xml_get(device, "mac@address")));
+            add_option(arguments, "--net", device_value(device));
         } else if (strcmp(device->name, "channel") == 0) {
             add_option(arguments, "--channel",
                        print_string("name=%s,socket=%s", xml_get(device, "target@name"),
@@ -103,7 +105,8 @@ char **monitor_arguments(const struct xml *xml, const char *socket_path, bool pa
     add_option(&arguments, "--kernel", copy_string(xml_get(xml, "os/kernel")));
     add_option(&arguments, "--initrd", copy_string(xml_get(xml, "os/initrd")));
     add_option(&arguments, "--cmdline", copy_string(xml_get(xml, "os/cmdline")));
-    add_option(&arguments, "--cpus", print_string("%u", domain_vcpus(xml)));
+    add_option(&arguments, "--cpus",
+               print_string("boot=%u,max=%u", domain_vcpus(xml), domain_max_vcpus(xml)));
     add_option(&arguments, "--memory",
                print_string("%lluK", (unsigned long long)domain_memory(xml)));
     add_devices(&arguments, xml);

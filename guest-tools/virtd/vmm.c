@@ -94,20 +94,41 @@ static void gone(struct vmm *vmm) {
     lifecycle_ended(domain, vmm);
     buffer_free(&vmm->in);
     buffer_free(&vmm->out);
+    if (vmm->file >= 0) {
+        close(vmm->file);
+    }
     free(vmm->tids);
     free(vmm);
 }
 
 // --- requests ----------------------------------------------------------------------------------
 
+static void drop_file(struct vmm *vmm) {
+    if (vmm->file >= 0) {
+        close(vmm->file);
+    }
+    vmm->file = -1;
+}
+
 static void flush(struct vmm *vmm) {
     if (vmm->watch.fd < 0) {
         return;
     }
-    ssize_t n = vmm->out.length ? send(vmm->watch.fd, vmm->out.data, vmm->out.length,
-                                       MSG_DONTWAIT | MSG_NOSIGNAL)
-                                : 0;
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } extra = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                          .cmsg_level = SOL_SOCKET,
+                          .cmsg_type = SCM_RIGHTS}};
+    struct iovec from = {vmm->out.data, vmm->out.length};
+    const struct msghdr message = {.msg_iov = &from,
+                                   .msg_iovlen = 1,
+                                   .msg_control = vmm->file >= 0 ? &extra : NULL,
+                                   .msg_controllen = vmm->file >= 0 ? sizeof(extra) : 0};
+    memcpy(CMSG_DATA(&extra.header), &vmm->file, sizeof(vmm->file));
+    ssize_t n = from.iov_len ? sendmsg(vmm->watch.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
     if (n > 0) {
+        drop_file(vmm);
         buffer_consume(&vmm->out, (size_t)n);
     }
     loop_change(&vmm->watch, vmm->out.length ? EPOLLIN | EPOLLOUT : EPOLLIN);
@@ -127,6 +148,13 @@ void vmm_request(struct domain *domain, const char *line, vmm_done *done, void *
     }
     buffer_print(&vmm->out, "%s\n", line);
     flush(vmm);
+}
+
+void vmm_request_with_file(struct domain *domain, const char *line, int file, vmm_done *done,
+                           void *context) {
+    drop_file(domain->vmm); // the monitor opens that one by its path, if it may
+    domain->vmm->file = file;
+    vmm_request(domain, line, done, context);
 }
 
 // What waits for an answer waits no longer; the answers are still expected, in their order. One
@@ -269,6 +297,7 @@ static struct vmm *make(struct domain *domain) {
     *vmm = (struct vmm){.watch = {.fd = -1, .ready = ready},
                         .retry = {.expired = retry},
                         .patience = {.expired = impatient},
+                        .file = -1,
                         .domain = domain};
     domain->vmm = vmm;
     vmm_request(domain, "events", NULL, NULL);

@@ -29,6 +29,7 @@ struct vmm {
     struct buffer in, out;
     size_t answer; // of `in`, what belongs to the answer that comes
     struct vmm_request *requests;
+    int file;       // that goes with what is sent next, -1: none
     unsigned vcpus; // 0 until it has told; their thread ids
     pid_t *tids;
     bool paused, late; // how it is started
@@ -55,6 +56,9 @@ int vmm_connect_to(const char *path); // a socket of its
 bool answer_number(const char *answer, const char *key, uint64_t *value);
 // Queues a request line, without its newline. `done` may be NULL.
 void vmm_request(struct domain *domain, const char *line, vmm_done *done, void *context);
+// The same with an open file, which is closed once it is sent.
+void vmm_request_with_file(struct domain *domain, const char *line, int file, vmm_done *done,
+                           void *context);
 // Ends the process, without asking anyone; lifecycle_ended follows, perhaps at once.
 void vmm_kill(struct domain *domain);
 // Waits for children, of which those that ended before they were connected are reported.

@@ -13,16 +13,22 @@ enum { DEPTH_MAX = 64 };
 
 // --- trees -------------------------------------------------------------------------------------
 
+void xml_insert(struct xml *parent, struct xml *child) {
+    struct xml **at = &parent->children;
+
+    while (*at) {
+        at = &(*at)->next;
+    }
+    *at = child;
+    child->parent = parent;
+}
+
 struct xml *xml_add(struct xml *parent, const char *name, const char *text) {
     struct xml *node = allocate(sizeof(*node));
 
-    *node = (struct xml){.parent = parent, .name = copy_string(name), .text = copy_string(text)};
+    *node = (struct xml){.name = copy_string(name), .text = copy_string(text)};
     if (parent) {
-        struct xml **at = &parent->children;
-        while (*at) {
-            at = &(*at)->next;
-        }
-        *at = node;
+        xml_insert(parent, node);
         node->line = parent->line;
     }
     return node;

@@ -34,5 +34,7 @@ struct xml *xml_next(const struct xml *node); // the next sibling of the same na
 const char *xml_get(const struct xml *node, const char *path);
 // Makes what is missing on the way. The value NULL removes.
 void xml_set(struct xml *node, const char *path, const char *value);
+// Appends a child that has no parent yet.
+void xml_insert(struct xml *parent, struct xml *child);
 // Appends a child; `text` may be NULL.
 struct xml *xml_add(struct xml *parent, const char *name, const char *text);

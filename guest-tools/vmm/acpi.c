@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // ACPI 6.4 tables of a hardware-reduced machine: local APICs, one I/O APIC, PIC and PIT, PCI, COM1,
-// power button, sleep, reset and panic registers. ISA interrupts are wired to the I/O APIC pin of
-// the same number, so the MADT needs no override.
+// power button, plugged devices and CPUs, sleep, reset and panic registers. ISA interrupts are
+// wired to the I/O APIC pin of the same number, so the MADT needs no override.
 #include "acpi.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "aml.h"
 #include "error.h"
 #include "guest_layout.h"
+#include "hotplug.h"
 
 struct __attribute__((packed)) table_header {
     char signature[4];
@@ -92,6 +94,7 @@ enum {
     MADT_IO_APIC = 1,
     MADT_LOCAL_X2APIC = 9,
     MADT_ENABLED = 1 << 0,
+    MADT_ONLINE_CAPABLE = 1 << 1,
     BOOT_LEGACY_DEVICES = 1 << 0, // COM1; the 8042 bit stays clear
     BOOT_NO_VGA = 1 << 2,
     BOOT_NO_CMOS_RTC = 1 << 5,
@@ -145,9 +148,101 @@ static uint64_t place_table(struct table_area *area, void *table, size_t length)
     return address;
 }
 
-static uint64_t write_dsdt(struct table_area *area, bool serial) {
+static struct madt_local_apic local_apic(unsigned id, uint32_t flags) {
+    return (struct madt_local_apic){.type = MADT_LOCAL_APIC,
+                                    .length = sizeof(struct madt_local_apic),
+                                    .processor_uid = (uint8_t)id,
+                                    .apic_id = (uint8_t)id,
+                                    .flags = flags};
+}
+
+struct name {
+    char text[5];
+};
+
+static struct name numbered(char letter, unsigned number) {
+    struct name name;
+
+    snprintf(name.text, sizeof(name.text), "%c%03X", letter, number & 0xfff);
+    return name;
+}
+
+// PCI slots that take devices while the machine runs (6.1.1, 6.1.9, 6.3.3).
+static void add_slots(struct aml *aml, uint32_t slots) {
+    for (unsigned slot = 1; slot < PCI_DEVICES_MAX; slot++) {
+        if (slots >> slot & 1) {
+            size_t device = aml_device(aml, numbered('S', slot).text);
+
+            aml_name_integer(aml, "_ADR", slot << 16);
+            aml_name_integer(aml, "_SUN", slot);
+            aml_method_store(aml, "_EJ0", 1, (uint16_t)slot, "EJEC");
+            aml_end(aml, device);
+        }
+    }
+}
+
+// Processors that come and go (8.4, 6.2.10: their MADT entries once they are there).
+static void add_processors(struct aml *aml, unsigned count) {
+    for (unsigned id = 0; id < count; id++) {
+        const struct madt_local_apic entry = local_apic(id, MADT_ENABLED);
+        size_t device = aml_device(aml, numbered('C', id).text);
+
+        aml_name_string(aml, "_HID", "ACPI0007");
+        aml_name_integer(aml, "_UID", id);
+        aml_name_buffer(aml, "_MAT", &entry, sizeof(entry));
+        aml_method_ask(aml, "_STA", "CSTA", (uint16_t)(HOTPLUG_CPUS + id));
+        if (id) {
+            aml_method_store(aml, "_EJ0", 1, (uint16_t)(HOTPLUG_CPUS + id), "EJEC");
+        }
+        aml_end(aml, device);
+    }
+}
+
+// The registers of hotplug.h, who is told of what happens there, and the event (5.6.9) that says
+// so.
+static void add_hotplug(struct aml *aml, uint32_t slots, unsigned cpus) {
+    // Store (Arg0, SELC), Return (STAT)
+    static const char status[] = "\x70\x68SELC\xa4STAT";
+    // Store (EVNT, Local0), While (Local0) {
+    //     NTFY (ShiftRight (Local0, 8), And (Local0, 0xff)), Store (EVNT, Local0)}
+    static const char next[] = "\x70"
+                               "EVNT\x60\xa2\x16\x60"
+                               "NTFY\x7a\x60\x0a\x08\x00\x7b\x60\x0a\xff\x00"
+                               "\x70"
+                               "EVNT\x60";
+
+    aml_port_fields(aml, "PLUG", HOTPLUG_PORT, "EVNTSELCSTATEJEC");
+    size_t method = aml_method(aml, "CSTA", 1 | AML_SERIALIZED);
+    aml_bytes(aml, status, sizeof(status) - 1);
+    aml_end(aml, method);
+    method = aml_method(aml, "NTFY", 2);
+    aml_notify_where(aml, HOTPLUG_POWER_BUTTON, "PWRB");
+    for (unsigned slot = 1; slot < PCI_DEVICES_MAX; slot++) {
+        if (slots >> slot & 1) {
+            char path[] = "^\x2ePCI0S000"; // two names, from the parent's scope (20.2.2)
+
+            memcpy(path + 6, numbered('S', slot).text, 4);
+            aml_notify_where(aml, (uint16_t)slot, path);
+        }
+    }
+    for (unsigned id = 0; id < cpus; id++) {
+        aml_notify_where(aml, (uint16_t)(HOTPLUG_CPUS + id), numbered('C', id).text);
+    }
+    aml_end(aml, method);
+    size_t device = aml_device(aml, "GED_");
+    aml_name_string(aml, "_HID", "ACPI0013");
+    aml_interrupt_resource(aml, HOTPLUG_IRQ);
+    method = aml_method(aml, "_EVT", 1 | AML_SERIALIZED);
+    aml_bytes(aml, next, sizeof(next) - 1);
+    aml_end(aml, method);
+    aml_end(aml, device);
+}
+
+static uint64_t write_dsdt(struct table_area *area, const struct acpi_machine *machine) {
     static const uint8_t s5[] = {SLEEP_TYPE_S5, 0, 0, 0};
-    uint8_t table[512];
+    static uint8_t table[ACPI_END - ACPI_ADDRESS];
+    unsigned cpus =
+        machine->cpus_max > 1 && machine->cpus_max <= HOTPLUG_CPUS_MAX ? machine->cpus_max : 0;
     struct aml aml = {
         .data = table, .used = sizeof(struct table_header), .capacity = sizeof(table)};
 
@@ -159,13 +254,15 @@ static uint64_t write_dsdt(struct table_area *area, bool serial) {
     aml_pci_resources(&aml, PCI_CONFIG_ADDRESS_PORT,
                       (struct aml_window){PCI_WINDOW_START, PCI_WINDOW_END},
                       (struct aml_window){PCI_PORTS_START, PCI_PORTS_END});
+    add_slots(&aml, machine->slots);
     aml_end(&aml, device);
+    add_processors(&aml, cpus);
     // PCI Firmware 3.2, 4.1.2: what MCFG names is reserved by a motherboard resource.
     device = aml_device(&aml, "MBRD");
     aml_name_eisa_id(&aml, "_HID", "PNP0C02");
     aml_memory_resource(&aml, PCI_ECAM_START, PCI_ECAM_SIZE);
     aml_end(&aml, device);
-    if (serial) {
+    if (machine->serial) {
         device = aml_device(&aml, "COM1");
         aml_name_eisa_id(&aml, "_HID", "PNP0501");
         aml_name_integer(&aml, "_UID", 0);
@@ -176,11 +273,7 @@ static uint64_t write_dsdt(struct table_area *area, bool serial) {
     device = aml_device(&aml, "PWRB");
     aml_name_eisa_id(&aml, "_HID", "PNP0C0C");
     aml_end(&aml, device);
-    device = aml_device(&aml, "GED_");
-    aml_name_string(&aml, "_HID", "ACPI0013");
-    aml_interrupt_resource(&aml, POWER_BUTTON_IRQ);
-    aml_event_method(&aml, "PWRB");
-    aml_end(&aml, device);
+    add_hotplug(&aml, machine->slots, cpus);
     device = aml_device(&aml, "PEVT");
     aml_name_string(&aml, "_HID", "QEMU0001");
     aml_port_resources(&aml, PANIC_PORT, 1, 0);
@@ -216,7 +309,7 @@ static uint64_t write_fadt(struct table_area *area, uint64_t dsdt, bool serial) 
     return place_table(area, &fadt, sizeof(fadt));
 }
 
-static uint64_t write_madt(struct table_area *area, unsigned cpus) {
+static uint64_t write_madt(struct table_area *area, const struct acpi_machine *machine) {
     uint8_t table[sizeof(struct madt) + VCPUS_MAX * sizeof(struct madt_local_x2apic) +
                   sizeof(struct madt_io_apic)];
     struct aml bytes = {.data = table, .capacity = sizeof(table)};
@@ -225,20 +318,18 @@ static uint64_t write_madt(struct table_area *area, unsigned cpus) {
         .type = MADT_IO_APIC, .length = sizeof(io_apic), .address = IOAPIC_ADDRESS};
 
     aml_bytes(&bytes, &madt, sizeof(madt));
-    for (unsigned id = 0; id < cpus; id++) {
+    for (unsigned id = 0; id < machine->cpus_max; id++) {
+        uint32_t flags = id < machine->cpus ? MADT_ENABLED : MADT_ONLINE_CAPABLE;
+
         if (id <= LAST_XAPIC_ID) {
-            const struct madt_local_apic entry = {.type = MADT_LOCAL_APIC,
-                                                  .length = sizeof(entry),
-                                                  .processor_uid = (uint8_t)id,
-                                                  .apic_id = (uint8_t)id,
-                                                  .flags = MADT_ENABLED};
+            const struct madt_local_apic entry = local_apic(id, flags);
             aml_bytes(&bytes, &entry, sizeof(entry));
         } else {
             const struct madt_local_x2apic entry = {.type = MADT_LOCAL_X2APIC,
                                                     .length = sizeof(entry),
                                                     .processor_uid = id,
                                                     .apic_id = id,
-                                                    .flags = MADT_ENABLED};
+                                                    .flags = flags};
             aml_bytes(&bytes, &entry, sizeof(entry));
         }
     }
@@ -263,7 +354,7 @@ static uint64_t write_mcfg(struct table_area *area) {
     return place_table(area, &mcfg, sizeof(mcfg));
 }
 
-void acpi_write_tables(const struct guest_memory *memory, unsigned cpus, bool serial) {
+void acpi_write_tables(const struct guest_memory *memory, const struct acpi_machine *machine) {
     struct table_area area = {.memory = memory, .next = ACPI_ADDRESS + 64};
     struct __attribute__((packed)) {
         struct table_header header;
@@ -271,9 +362,9 @@ void acpi_write_tables(const struct guest_memory *memory, unsigned cpus, bool se
     } xsdt;
     struct rsdp rsdp = {.revision = 2, .length = sizeof(rsdp)};
 
-    uint64_t dsdt = write_dsdt(&area, serial);
-    xsdt.tables[0] = write_fadt(&area, dsdt, serial);
-    xsdt.tables[1] = write_madt(&area, cpus);
+    uint64_t dsdt = write_dsdt(&area, machine);
+    xsdt.tables[0] = write_fadt(&area, dsdt, machine->serial);
+    xsdt.tables[1] = write_madt(&area, machine);
     xsdt.tables[2] = write_mcfg(&area);
     fill_header(&xsdt.header, "XSDT", 1, sizeof(xsdt));
     rsdp.xsdt = place_table(&area, &xsdt, sizeof(xsdt));

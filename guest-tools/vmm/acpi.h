@@ -6,6 +6,11 @@
 
 #include "memory.h"
 
-// Writes RSDP, XSDT, FADT, MADT and DSDT at ACPI_ADDRESS for a machine of cpus vCPUs (APIC ids 0
-// up) and, where serial is set, COM1.
-void acpi_write_tables(const struct guest_memory *memory, unsigned cpus, bool serial);
+struct acpi_machine {
+    unsigned cpus, cpus_max; // vCPUs there from the start, and that may come; APIC ids 0 up
+    bool serial;             // COM1
+    uint32_t slots;          // of PCI, a bit each, whose devices come and go
+};
+
+// Writes RSDP, XSDT, FADT, MADT and DSDT at ACPI_ADDRESS.
+void acpi_write_tables(const struct guest_memory *memory, const struct acpi_machine *machine);

@@ -10,6 +10,7 @@
 enum aml_opcode {
     AML_NAME = 0x08,
     AML_BYTE = 0x0a,
+    AML_WORD = 0x0b,
     AML_DWORD = 0x0c,
     AML_STRING = 0x0d,
     AML_SCOPE = 0x10,
@@ -17,13 +18,21 @@ enum aml_opcode {
     AML_PACKAGE = 0x12,
     AML_METHOD = 0x14,
     AML_EXTENDED = 0x5b,
+    AML_EXTENDED_REGION = 0x80,
+    AML_EXTENDED_FIELD = 0x81,
     AML_EXTENDED_DEVICE = 0x82,
+    AML_ARG0 = 0x68,
+    AML_ARG1 = 0x69,
+    AML_STORE = 0x70,
     AML_NOTIFY = 0x86,
+    AML_EQUAL = 0x93,
+    AML_IF = 0xa0,
+    AML_RETURN = 0xa4,
 };
 
-// Every package length is written in its two-byte form (20.2.4), good for 4 KiB.
-#define PACKAGE_LENGTH_BYTES 2
-#define PACKAGE_LENGTH_MAX   0xfff
+// Every package length is written in its three-byte form (20.2.4), good for 1 MiB.
+#define PACKAGE_LENGTH_BYTES 3
+#define PACKAGE_LENGTH_MAX   0xfffff
 
 void aml_bytes(struct aml *aml, const void *bytes, size_t length) {
     if (length > aml->capacity - aml->used) {
@@ -51,8 +60,9 @@ void aml_end(struct aml *aml, size_t start) {
     if (length > PACKAGE_LENGTH_MAX) {
         fatal("an ACPI object is longer than %d bytes", PACKAGE_LENGTH_MAX);
     }
-    aml->data[start] = (uint8_t)(1u << 6 | (length & 0xf));
+    aml->data[start] = (uint8_t)((PACKAGE_LENGTH_BYTES - 1) << 6 | (length & 0xf));
     aml->data[start + 1] = (uint8_t)(length >> 4);
+    aml->data[start + 2] = (uint8_t)(length >> 12);
 }
 
 size_t aml_scope(struct aml *aml, const char *path) {
@@ -117,14 +127,18 @@ void aml_name_byte_package(struct aml *aml, const char *text, const uint8_t *val
     aml_end(aml, start);
 }
 
-static void name_resources(struct aml *aml, const void *template, uint8_t size) {
-    name(aml, "_CRS");
+void aml_name_buffer(struct aml *aml, const char *text, const void *bytes, uint8_t size) {
+    name(aml, text);
     byte(aml, AML_BUFFER);
     size_t start = begin(aml);
     byte(aml, AML_BYTE);
     byte(aml, size);
-    aml_bytes(aml, template, size);
+    aml_bytes(aml, bytes, size);
     aml_end(aml, start);
+}
+
+static void name_resources(struct aml *aml, const void *template, uint8_t size) {
+    aml_name_buffer(aml, "_CRS", template, size);
 }
 
 // Section 6.4.2.5: a port descriptor.
@@ -180,17 +194,69 @@ void aml_port_resources(struct aml *aml, uint16_t port, uint8_t ports, uint32_t 
     name_resources(aml, template, (uint8_t)bytes.used);
 }
 
-void aml_event_method(struct aml *aml, const char *notified) {
-    enum { ONE_ARGUMENT = 1, STATUS_CHANGE = 0x80 };
-
+size_t aml_method(struct aml *aml, const char *text, uint8_t flags) {
     byte(aml, AML_METHOD);
     size_t start = begin(aml);
-    aml_bytes(aml, "_EVT", 4);
-    byte(aml, ONE_ARGUMENT);
+    aml_bytes(aml, text, strlen(text));
+    byte(aml, flags);
+    return start;
+}
+
+static void word(struct aml *aml, uint16_t value) {
+    byte(aml, AML_WORD);
+    aml_bytes(aml, &value, sizeof(value));
+}
+
+void aml_method_store(struct aml *aml, const char *text, uint8_t flags, uint16_t value,
+                      const char *target) {
+    size_t start = aml_method(aml, text, flags);
+
+    byte(aml, AML_STORE);
+    word(aml, value);
+    aml_bytes(aml, target, strlen(target));
+    aml_end(aml, start);
+}
+
+void aml_method_ask(struct aml *aml, const char *text, const char *asked, uint16_t value) {
+    size_t start = aml_method(aml, text, 0);
+
+    byte(aml, AML_RETURN);
+    aml_bytes(aml, asked, strlen(asked));
+    word(aml, value);
+    aml_end(aml, start);
+}
+
+void aml_notify_where(struct aml *aml, uint16_t value, const char *object) {
+    byte(aml, AML_IF);
+    size_t start = begin(aml);
+    byte(aml, AML_EQUAL);
+    byte(aml, AML_ARG0);
+    word(aml, value);
     byte(aml, AML_NOTIFY);
-    aml_bytes(aml, notified, strlen(notified));
-    byte(aml, AML_BYTE);
-    byte(aml, STATUS_CHANGE);
+    aml_bytes(aml, object, strlen(object));
+    byte(aml, AML_ARG1);
+    aml_end(aml, start);
+}
+
+void aml_port_fields(struct aml *aml, const char *region, uint16_t port, const char *fields) {
+    enum { SYSTEM_IO = 1, DWORD_ACCESS = 3, BITS = 32 };
+    unsigned count = (unsigned)strlen(fields) / 4;
+
+    byte(aml, AML_EXTENDED);
+    byte(aml, AML_EXTENDED_REGION);
+    aml_bytes(aml, region, strlen(region));
+    byte(aml, SYSTEM_IO);
+    word(aml, port);
+    word(aml, (uint16_t)(count * sizeof(uint32_t)));
+    byte(aml, AML_EXTENDED);
+    byte(aml, AML_EXTENDED_FIELD);
+    size_t start = begin(aml);
+    aml_bytes(aml, region, strlen(region));
+    byte(aml, DWORD_ACCESS);
+    for (unsigned i = 0; i < count; i++) {
+        aml_bytes(aml, fields + 4 * i, 4);
+        byte(aml, BITS);
+    }
     aml_end(aml, start);
 }
 

@@ -37,9 +37,23 @@ void aml_pci_resources(struct aml *aml, uint16_t config_port, struct aml_window 
 // Name (name, "text").
 void aml_name_string(struct aml *aml, const char *text, const char *value);
 
-// Method (_EVT, 1) that notifies a device of status 0x80 (5.6.6), for a device of events with
-// aml_interrupt_resource.
-void aml_event_method(struct aml *aml, const char *notified);
+// Name (name, Buffer).
+void aml_name_buffer(struct aml *aml, const char *text, const void *bytes, uint8_t size);
+
+// OperationRegion (region, SystemIO, port, ...) with its Field of doublewords, four letters a name.
+void aml_port_fields(struct aml *aml, const char *region, uint16_t port, const char *fields);
+
+// Method (name, ...), open until aml_end. flags: how many arguments, AML_SERIALIZED (20.2.5.2).
+enum { AML_SERIALIZED = 8 };
+size_t aml_method(struct aml *aml, const char *text, uint8_t flags);
+
+// Method (name) {Store (value, target)} and Method (name) {Return (asked (value))}.
+void aml_method_store(struct aml *aml, const char *text, uint8_t flags, uint16_t value,
+                      const char *target);
+void aml_method_ask(struct aml *aml, const char *text, const char *asked, uint16_t value);
+
+// If (Arg0 == value) {Notify (object, Arg1)}.
+void aml_notify_where(struct aml *aml, uint16_t value, const char *object);
 
 // _CRS with one edge-triggered, active-high, exclusive interrupt.
 void aml_interrupt_resource(struct aml *aml, uint32_t interrupt);

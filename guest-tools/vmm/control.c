@@ -21,18 +21,20 @@
 #include "listener.h"
 #include "statistics.h"
 #include "terminal.h"
+#include "vcpu.h"
 #include "virtio_balloon.h"
 #include "virtio_input.h"
 #include "vm.h"
 
 #define CLIENTS_MAX 16u
-#define LINE_MAX    256u
+#define LINE_MAX    1024u
 #define PATIENCE    1 // seconds for a client to take an answer
 
 struct client {
     int fd; // -1: free
     bool events, console;
     uint64_t position; // in the console's log
+    int file;          // that came with what was received last, -1: none
     unsigned length;
     char line[LINE_MAX]; // of a request; of a console, what is typed
 };
@@ -42,13 +44,21 @@ static struct {
     int listener, event_fds[2]; // events come through a pipe
     int console_fd;             // -1: the console is not ours
     pthread_mutex_t lock;
-    struct options *options;
     struct vm *machine;
     struct console_log log;
     struct client clients[CLIENTS_MAX];
 } control = {.listener = -1, .event_fds = {-1, -1}, .lock = PTHREAD_MUTEX_INITIALIZER};
 
+// A file may have come that no request has taken.
+static void keep_file(struct client *client, int fd) {
+    if (client->file >= 0) {
+        close(client->file);
+    }
+    client->file = fd;
+}
+
 static void drop(struct client *client) {
+    keep_file(client, -1);
     close(client->fd);
     client->fd = -1;
 }
@@ -62,9 +72,11 @@ static void answer(struct client *client, const char *text, size_t length) {
 
 static void print_info(struct vm *vm, FILE *to) {
     fprintf(to, "state=%s\ncpus=%u\nmemory=%" PRIu64 "\n", vm->gate.closed ? "paused" : "running",
-            vm->cpus, vm->memory.size);
-    for (unsigned i = 0; i < vm->cpus; i++) {
-        fprintf(to, "vcpu.%u.tid=%d\n", i, vm->vcpus[i].tid);
+            vm_cpus(vm), vm->memory.size);
+    for (unsigned i = 0; i < vm_cpus(vm); i++) {
+        if (!vcpu_is_parked(&vm->vcpus[i])) {
+            fprintf(to, "vcpu.%u.tid=%d\n", i, vm->vcpus[i].tid);
+        }
     }
 }
 
@@ -132,7 +144,7 @@ static const char *set_balloon(struct vm *vm, const char *argument, FILE *to) {
     if (rest == argument || *rest || bytes > vm->memory.size) {
         return "not a number of bytes up to the machine's memory";
     }
-    control.options->balloon.bytes = vm->memory.size - bytes; // after a reset too
+    vm->options->balloon.bytes = vm->memory.size - bytes; // after a reset too
     virtio_balloon_resize(vm->devices.balloon, vm->memory.size - bytes);
     return NULL;
 }
@@ -164,6 +176,33 @@ static const char *press_keys(struct vm *vm, const char *argument, FILE *to) {
                : "the guest does not take keys";
 }
 
+static const char *set_cpus(struct vm *vm, const char *argument, FILE *to) {
+    char *rest;
+    unsigned long count = strtoul(argument, &rest, 10);
+
+    (void)to;
+    return vm_set_cpus(vm, *rest || count > vm->cpus ? 0 : (unsigned)count);
+}
+
+static const char *remove_device(struct vm *vm, const char *argument, FILE *to) {
+    (void)to;
+    return devices_remove(vm, argument);
+}
+
+// A request whose file may have come with it.
+static const char *plug(struct client *client, const char *argument,
+                        const char *(*add)(struct vm *vm, char *argument, int fd)) {
+    char *copy = strdup(argument);
+    const char *refusal = copy ? add(control.machine, copy, client->file) : "out of memory";
+
+    if (refusal) {
+        free(copy);
+    } else {
+        client->file = -1;
+    }
+    return refusal;
+}
+
 static void obey(struct client *client, char *line) {
     static const struct {
         const char *name;
@@ -177,12 +216,15 @@ static void obey(struct client *client, char *line) {
         {"reset", reset},
         {"balloon", set_balloon},
         {"keys", press_keys},
+        {"cpus", set_cpus},
+        {"remove-device", remove_device},
         {"kill", end},
     };
     const char *argument = line + strcspn(line, " "), *refusal = "unknown request";
     char *text = NULL;
     size_t length = 0;
     FILE *to = open_memstream(&text, &length);
+    bool runs = control.machine && control.machine->outcome == VM_RUNNING;
 
     if (!to) {
         drop(client);
@@ -193,13 +235,17 @@ static void obey(struct client *client, char *line) {
     }
     for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
         if (strcmp(line, requests[i].name) == 0) {
-            refusal = control.machine ? requests[i].function(control.machine, argument, to)
-                                      : "the machine has ended";
+            refusal = runs ? requests[i].function(control.machine, argument, to)
+                           : "the machine has ended";
         }
     }
     if (strcmp(line, "events") == 0) {
         client->events = true;
         refusal = NULL;
+    } else if (strcmp(line, "add-disk") == 0 && runs) {
+        refusal = plug(client, argument, devices_add_disk);
+    } else if (strcmp(line, "add-net") == 0 && runs) {
+        refusal = plug(client, argument, devices_add_net);
     } else if (strcmp(line, "console") == 0) {
         client->console = control.console_fd >= 0;
         client->position = console_log_start(&control.log);
@@ -242,8 +288,21 @@ static void type(struct client *client) {
 }
 
 static void receive(struct client *client) {
-    ssize_t got = read(client->fd, client->line + client->length, LINE_MAX - client->length);
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } extra;
+    struct iovec into = {client->line + client->length, LINE_MAX - client->length};
+    struct msghdr message = {
+        .msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof(extra)};
+    ssize_t got = recvmsg(client->fd, &message, MSG_CMSG_CLOEXEC);
 
+    if (got >= 0 && CMSG_FIRSTHDR(&message) && extra.header.cmsg_type == SCM_RIGHTS) {
+        int fd;
+
+        memcpy(&fd, CMSG_DATA(&extra.header), sizeof(fd));
+        keep_file(client, fd);
+    }
     if (got <= 0) {
         if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
             drop(client);
@@ -264,7 +323,7 @@ static void accept_client(void) {
     for (unsigned i = 0; fd >= 0 && i < CLIENTS_MAX; i++) {
         if (control.clients[i].fd < 0) {
             setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-            control.clients[i] = (struct client){.fd = fd};
+            control.clients[i] = (struct client){.fd = fd, .file = -1};
             return;
         }
     }
@@ -362,9 +421,8 @@ void control_open(struct options *options) {
         return;
     }
     for (unsigned i = 0; i < CLIENTS_MAX; i++) {
-        control.clients[i].fd = -1;
+        control.clients[i] = (struct client){.fd = -1, .file = -1};
     }
-    control.options = options;
     control.console_fd = terminal_controller();
     control.listener = listener_open("--api-socket", options->api_socket, CLIENTS_MAX);
     if (pipe2(control.event_fds, O_CLOEXEC | O_NONBLOCK) < 0) {

@@ -14,10 +14,18 @@
 //   reset          as the reset button
 //   balloon BYTES  what the guest shall have
 //   keys MS CODE…  presses keys (linux/input-event-codes.h) together, for that many milliseconds
+//   cpus N         plugs vCPUs, or asks the guest to let go of some, up to --cpus max=
+//   add-disk, add-net ARGUMENT
+//                  plugs a device, ARGUMENT as that of --disk or --net; a descriptor that comes
+//                  with the line (SCM_RIGHTS) is the disk's file, which is not opened by its path
+//                  then
+//   remove-device ID
+//                  asks the guest to let go of the device with id=ID
 //   kill           ends the machine, without asking the guest
 //   events         from now on lines `event NAME`, between answers too: paused, resumed, reboot,
-//                  panicked (the guest's kernel says so), and as the last one powered-off, crashed
-//                  or killed, before the connection closes
+//                  device-removed ID and cpus N (the guest has let go of one), panicked (the
+//                  guest's kernel says so), and as the last one powered-off, crashed or killed,
+//                  before the connection closes
 //   console        after `ok` the connection is the console of --serial or --console api: first the
 //                  last 64 KiB it has shown, then what it shows; what is sent is typed
 #pragma once

@@ -46,10 +46,10 @@ static void check_socket(const char *option, bool vhost_user, const char *socket
 }
 
 void parse_disk(struct options *options, char *argument) {
-    enum { PATH, READONLY, VHOST_USER, SOCKET, NUM_QUEUES, PACKED };
+    enum { PATH, READONLY, VHOST_USER, SOCKET, NUM_QUEUES, PACKED, ID };
     static char *const keys[] = {"path",       "readonly", "vhost_user", "socket",
-                                 "num_queues", "packed",   NULL};
-    struct disk_options disk = {.queues = 1};
+                                 "num_queues", "packed",   "id",         NULL};
+    struct disk_options disk = {.queues = 1, .fd = -1};
     bool vhost_user = false;
     char *value;
 
@@ -72,6 +72,9 @@ void parse_disk(struct options *options, char *argument) {
             break;
         case PACKED:
             disk.packed = parse_switch("--disk", "packed", value);
+            break;
+        case ID:
+            disk.id = parse_text("--disk", "id", value);
             break;
         default:
             usage_error("--disk: '%s' is not known", value);
@@ -110,8 +113,8 @@ static void parse_mac(uint8_t mac[6], const char *text) {
 }
 
 void parse_net(struct options *options, char *argument) {
-    enum { VHOST_USER, SOCKET, MAC, MTU, NUM_QUEUES };
-    static char *const keys[] = {"vhost_user", "socket", "mac", "mtu", "num_queues", NULL};
+    enum { VHOST_USER, SOCKET, MAC, MTU, NUM_QUEUES, ID };
+    static char *const keys[] = {"vhost_user", "socket", "mac", "mtu", "num_queues", "id", NULL};
     struct net_options net = {.mac = {0x52, 0x54, 0, 0, 0, (uint8_t)options->net_count},
                               .queues = 2};
     bool vhost_user = false;
@@ -133,6 +136,9 @@ void parse_net(struct options *options, char *argument) {
             break;
         case NUM_QUEUES:
             net.queues = parse_count("--net", "num_queues", value, NET_QUEUES_MAX);
+            break;
+        case ID:
+            net.id = parse_text("--net", "id", value);
             break;
         default:
             usage_error("--net: '%s' is not known", value);

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Which devices there are, in the order of their slots.
+// Which devices there are: those of the options in the order of their slots, then what is plugged.
 #include "devices.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "control.h"
+#include "error.h"
+#include "device_options.h"
 #include "vhost_user.h"
+#include "virtio.h"
 #include "virtio_balloon.h"
 #include "virtio_block.h"
 #include "virtio_channels.h"
@@ -13,62 +21,181 @@
 #include "virtio_rng.h"
 #include "vm.h"
 
-void devices_create(struct vm *vm, const struct options *options) {
-    struct devices *devices = &vm->devices;
+static void add(struct vm *vm, struct virtio_device *device, const char *id) {
+    device->id = id;
+    vm->devices.all[vm->devices.count++] = device;
+}
 
+static void add_for_good(struct vm *vm, struct virtio_device *device) {
+    add(vm, device, NULL);
+    vm->slots &= ~(1u << device->slot);
+}
+
+static struct virtio_device *create_disk(struct vm *vm, const struct disk_options *disk) {
+    return disk->socket ? vhost_user_block_create(vm, disk) : virtio_block_create(vm, disk);
+}
+
+void devices_create(struct vm *vm) {
+    const struct options *options = vm->options;
+
+    vm->slots = ~1u; // all but the host bridge's
     if (options->console != SERIAL_OFF) {
-        devices->console = virtio_console_create(vm, options->console != SERIAL_NULL);
+        add_for_good(vm, virtio_console_create(vm, options->console != SERIAL_NULL));
     }
     if (options->channel_count) {
-        devices->channels = virtio_channels_create(vm, options);
+        add_for_good(vm, virtio_channels_create(vm, options));
     }
     if (options->keyboard) {
-        devices->keyboard = virtio_input_create(vm);
+        add_for_good(vm, virtio_input_create(vm));
     }
     for (unsigned i = 0; i < options->disk_count; i++) {
         const struct disk_options *disk = &options->disks[i];
+        struct virtio_device *device = create_disk(vm, disk);
 
-        if (disk->socket) {
-            devices->others[devices->other_count++] = vhost_user_block_create(vm, disk);
-        } else {
-            devices->blocks[devices->block_count++] =
-                virtio_block_create(vm, disk->path, disk->read_only);
+        if (!device) {
+            fatal_errno("cannot use disk %s", disk->socket ? disk->socket : disk->path);
         }
+        add(vm, device, disk->id);
     }
     for (unsigned i = 0; i < options->net_count; i++) {
-        devices->others[devices->other_count++] = vhost_user_net_create(vm, &options->nets[i]);
+        struct virtio_device *device = vhost_user_net_create(vm, &options->nets[i]);
+
+        if (!device) {
+            fatal_errno("cannot use the network at %s", options->nets[i].socket);
+        }
+        add(vm, device, options->nets[i].id);
     }
     if (options->rng) {
-        devices->rng = virtio_rng_create(vm, options->rng);
+        add_for_good(vm, virtio_rng_create(vm, options->rng));
     }
     if (options->balloon.present) {
-        devices->balloon =
-            virtio_balloon_create(vm, options->balloon.bytes, options->balloon.deflate_on_oom,
-                                  options->balloon.free_page_reporting);
+        add_for_good(vm, virtio_balloon_create(vm, options->balloon.bytes,
+                                               options->balloon.deflate_on_oom,
+                                               options->balloon.free_page_reporting));
     }
 }
 
 void devices_destroy(struct devices *devices) {
-    if (devices->console) {
-        virtio_console_destroy(devices->console);
+    for (unsigned i = 0; i < devices->count; i++) {
+        devices->all[i]->class->destroy(devices->all[i]);
     }
-    if (devices->channels) {
-        virtio_channels_destroy(devices->channels);
+}
+
+static struct virtio_device *find(const struct devices *devices, const char *id) {
+    for (unsigned i = 0; i < devices->count; i++) {
+        if (devices->all[i]->id && strcmp(devices->all[i]->id, id) == 0) {
+            return devices->all[i];
+        }
     }
-    if (devices->keyboard) {
-        virtio_input_destroy(devices->keyboard);
+    return NULL;
+}
+
+// What both kinds need; then the device is made.
+static const char *refusal_of(const struct vm *vm, const char *id, const char *socket) {
+    if (vm->devices.count == PCI_DEVICES_MAX - 1) {
+        return "all slots have devices";
     }
-    for (unsigned i = 0; i < devices->block_count; i++) {
-        virtio_block_destroy(devices->blocks[i]);
+    if (id && find(&vm->devices, id)) {
+        return "there is a device of this id";
     }
-    for (unsigned i = 0; i < devices->other_count; i++) {
-        vhost_user_destroy(devices->others[i]);
+    return socket && vm->memory.fd < 0
+               ? "the machine was started without a vhost-user device, and its memory is not shared"
+               : NULL;
+}
+
+static const char *plug(struct vm *vm, struct virtio_device *device, const char *id) {
+    if (!device) {
+        return strerror(errno);
     }
-    if (devices->rng) {
-        virtio_rng_destroy(devices->rng);
+    add(vm, device, id);
+    hotplug_notify(&vm->hotplug, device->slot, NOTIFY_DEVICE_CHECK);
+    return NULL;
+}
+
+const char *devices_add_disk(struct vm *vm, char *argument, int fd) {
+    struct options *options = vm->options;
+    const char *refusal = options_try(parse_disk, options, argument);
+
+    if (refusal) {
+        return refusal;
     }
-    if (devices->balloon) {
-        virtio_balloon_destroy(devices->balloon);
+    struct disk_options *disk = &options->disks[options->disk_count - 1];
+    disk->fd = fd;
+    disk->argument = argument;
+    refusal = refusal_of(vm, disk->id, disk->socket);
+    refusal = refusal ? refusal : plug(vm, create_disk(vm, disk), disk->id);
+    options->disk_count -= refusal != NULL;
+    return refusal;
+}
+
+const char *devices_add_net(struct vm *vm, char *argument, int fd) {
+    struct options *options = vm->options;
+    const char *refusal = options_try(parse_net, options, argument);
+
+    if (refusal) {
+        return refusal;
     }
-    memset(devices, 0, sizeof(*devices));
+    struct net_options *net = &options->nets[options->net_count - 1];
+    net->argument = argument;
+    refusal = fd >= 0 ? "an interface takes no file" : refusal_of(vm, net->id, net->socket);
+    refusal = refusal ? refusal : plug(vm, vhost_user_net_create(vm, net), net->id);
+    options->net_count -= refusal != NULL;
+    return refusal;
+}
+
+const char *devices_remove(struct vm *vm, const char *id) {
+    const struct virtio_device *device = find(&vm->devices, id);
+
+    if (!device) {
+        return "there is no device of this id";
+    }
+    hotplug_notify(&vm->hotplug, device->slot, NOTIFY_EJECT_REQUEST);
+    return NULL;
+}
+
+static void forget_options(struct options *options, const char *id) {
+    for (unsigned i = 0; i < options->disk_count; i++) {
+        struct disk_options *disk = &options->disks[i];
+
+        if (disk->id == id) {
+            if (disk->fd >= 0) {
+                close(disk->fd);
+            }
+            free(disk->argument);
+            memmove(disk, disk + 1, (--options->disk_count - i) * sizeof(*disk));
+            return;
+        }
+    }
+    for (unsigned i = 0; i < options->net_count; i++) {
+        struct net_options *net = &options->nets[i];
+
+        if (net->id == id) {
+            free(net->argument);
+            memmove(net, net + 1, (--options->net_count - i) * sizeof(*net));
+            return;
+        }
+    }
+}
+
+void devices_end_ejected(struct vm *vm) {
+    struct devices *devices = &vm->devices;
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < devices->count; i++) {
+        struct virtio_device *device = devices->all[i];
+        const char *id = device->id;
+        char event[128];
+
+        if (vm->pci.devices[device->slot] == &device->pci) {
+            devices->all[kept++] = device;
+            continue;
+        }
+        device->class->destroy(device);
+        if (id) {
+            snprintf(event, sizeof(event), "device-removed %s", id);
+            control_event(event);
+            forget_options(vm->options, id);
+        }
+    }
+    devices->count = kept;
 }

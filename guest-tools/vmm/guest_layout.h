@@ -41,12 +41,13 @@
 #define SERIAL_PORT             0x3f8
 #define SERIAL_PORTS            8
 #define SERIAL_IRQ              4
-#define POWER_BUTTON_IRQ        9
+#define HOTPLUG_IRQ             9
 #define I8042_DATA_PORT         0x60
 #define I8042_COMMAND_PORT      0x64
 #define PANIC_PORT              0x505 // as in QEMU's pvpanic device
 #define SLEEP_CONTROL_PORT      0x600
 #define SLEEP_STATUS_PORT       0x601
+#define HOTPLUG_PORT            0x610
 #define PCI_CONFIG_ADDRESS_PORT 0xcf8
 #define PCI_CONFIG_DATA_PORT    0xcfc
 #define RESET_PORT              0xcf9

@@ -36,10 +36,24 @@ void irq_routes_create(struct irq_routes *routes, int vm_fd) {
 }
 
 uint32_t irq_routes_reserve(struct irq_routes *routes) {
-    if (routes->used == IRQ_ROUTES_MSI_MAX) {
+    unsigned index = 0;
+
+    pthread_mutex_lock(&routes->lock);
+    while (index < IRQ_ROUTES_MSI_MAX && routes->states[index] != IRQ_ROUTE_FREE) {
+        index++;
+    }
+    if (index == IRQ_ROUTES_MSI_MAX) {
         fatal("more than %d interrupt messages", IRQ_ROUTES_MSI_MAX);
     }
-    return IOAPIC_PINS + routes->used++;
+    routes->states[index] = IRQ_ROUTE_RESERVED;
+    pthread_mutex_unlock(&routes->lock);
+    return IOAPIC_PINS + index;
+}
+
+void irq_routes_release(struct irq_routes *routes, uint32_t gsi) {
+    pthread_mutex_lock(&routes->lock);
+    routes->states[gsi - IOAPIC_PINS] = IRQ_ROUTE_FREE;
+    pthread_mutex_unlock(&routes->lock);
 }
 
 void irq_routes_set(struct irq_routes *routes, uint32_t gsi, uint64_t address, uint32_t data) {
@@ -49,10 +63,10 @@ void irq_routes_set(struct irq_routes *routes, uint32_t gsi, uint64_t address, u
     pthread_mutex_lock(&routes->lock);
     routes->messages[index] = (struct kvm_irq_routing_msi){
         .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data};
-    routes->active[index] = 1;
+    routes->states[index] = IRQ_ROUTE_ACTIVE;
     add_wires(&table);
-    for (unsigned i = 0; i < routes->used; i++) {
-        if (routes->active[i]) {
+    for (unsigned i = 0; i < IRQ_ROUTES_MSI_MAX; i++) {
+        if (routes->states[i] == IRQ_ROUTE_ACTIVE) {
             table.entries[table.header.nr++] = (struct kvm_irq_routing_entry){
                 .gsi = IOAPIC_PINS + i, .type = KVM_IRQ_ROUTING_MSI, .u.msi = routes->messages[i]};
         }

@@ -39,12 +39,6 @@ void msix_create(struct msix *msix, struct pci_device *pci, struct irq_routes *r
     }
 }
 
-void msix_destroy(struct msix *msix) {
-    for (unsigned i = 0; i < msix->count; i++) {
-        close(msix->vectors[i].fd);
-    }
-}
-
 static void connect_vector(struct msix *msix, struct msix_vector *vector, bool connected) {
     struct kvm_irqfd irqfd = {.fd = (uint32_t)vector->fd,
                               .gsi = vector->gsi,
@@ -60,6 +54,14 @@ static void connect_vector(struct msix *msix, struct msix_vector *vector, bool c
             fatal_errno("KVM_IRQFD");
         }
         vector->connected = connected;
+    }
+}
+
+void msix_destroy(struct msix *msix) {
+    for (unsigned i = 0; i < msix->count; i++) {
+        connect_vector(msix, &msix->vectors[i], false);
+        irq_routes_release(msix->routes, msix->vectors[i].gsi);
+        close(msix->vectors[i].fd);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <ashlar_version.h>
 #include <errno.h>
 #include <getopt.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ static const char usage_text[] =
     "  --kernel FILE      Linux bzImage, or ELF image with a PVH entry\n"
     "  --initrd FILE      initial RAM disk\n"
     "  --cmdline TEXT     the kernel's command line\n"
-    "  --cpus N           virtual CPUs (default 1)\n"
+    "  --cpus N | boot=N,max=N\n"
+    "                     virtual CPUs (default 1), and as many as may be plugged\n"
     "  --memory SIZE      RAM, with suffix K, M or G (default 256M)\n"
     "  --serial MODE      COM1: tty (default; standard input and output), file=PATH, api, null,\n"
     "                     off\n"
@@ -34,6 +36,7 @@ static const char usage_text[] =
     "  --net vhost_user=true,socket=PATH[,mac=MAC][,mtu=BYTES][,num_queues=N]\n"
     "                     virtio network interface; num_queues counts both directions (default 2); "
     "repeatable\n"
+    "                     id=NAME for either: it can be unplugged by that name\n"
     "  --channel name=NAME,socket=PATH\n"
     "                     a byte stream, /dev/virtio-ports/NAME in a Linux guest, for who connects "
     "to the\n"
@@ -51,15 +54,34 @@ static const char usage_text[] =
     "On a terminal, Ctrl-] ends the virtual machine.\n"
     "Exit status: 0 guest powered off or was ended, 1 it or its monitor failed, 2 bad usage.\n";
 
+static jmp_buf *way_back; // of options_try
+static char complaint[256];
+
 void usage_error(const char *format, ...) {
     va_list args;
 
-    fputs("vmm: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(complaint, sizeof(complaint), format, args);
     va_end(args);
-    fputs("\nTry 'vmm --help'.\n", stderr);
+    if (way_back) {
+        longjmp(*way_back, 1);
+    }
+    fprintf(stderr, "vmm: %s\nTry 'vmm --help'.\n", complaint);
     exit(EXIT_USAGE);
+}
+
+const char *options_try(void (*parse)(struct options *options, char *argument),
+                        struct options *options, char *argument) {
+    jmp_buf here;
+    const char *volatile refusal = complaint;
+
+    way_back = &here;
+    if (!setjmp(here)) {
+        parse(options, argument);
+        refusal = NULL;
+    }
+    way_back = NULL;
+    return refusal;
 }
 
 static uint64_t parse_number(const char *text, const char **end) {
@@ -115,18 +137,23 @@ static uint64_t parse_memory(const char *argument) {
     return value;
 }
 
-static unsigned parse_cpus(const char *argument) {
+static void parse_cpus(struct options *options, const char *argument) {
     const char *text = skip_prefix(argument, "boot=");
     const char *end;
-    uint64_t value = parse_number(text, &end);
+    uint64_t value = parse_number(text, &end), most = value;
 
+    if (end != text && *end == ',') {
+        text = skip_prefix(end + 1, "max=");
+        most = parse_number(text, &end);
+    }
     if (end == text || *end) {
         usage_error("--cpus %s: not a number", argument);
     }
-    if (value < 1 || value > VCPUS_MAX) {
+    if (value < 1 || most < value || most > VCPUS_MAX) {
         usage_error("--cpus %s: must be 1 to %u", argument, VCPUS_MAX);
     }
-    return (unsigned)value;
+    options->cpus = (unsigned)value;
+    options->cpus_max = (unsigned)most;
 }
 
 static enum serial_mode parse_serial(struct options *options, const char *option,
@@ -168,6 +195,7 @@ void options_parse(struct options *options, int argc, char **argv) {
     *options = (struct options){.cmdline = "",
                                 .memory_bytes = 256ull << 20,
                                 .cpus = 1,
+                                .cpus_max = 1,
                                 .serial = SERIAL_TTY,
                                 .rng = "/dev/urandom"};
     while ((option = getopt_long(argc, argv, "hV", table, NULL)) != -1) {
@@ -182,7 +210,7 @@ void options_parse(struct options *options, int argc, char **argv) {
             options->cmdline = optarg;
             break;
         case 'n':
-            options->cpus = parse_cpus(optarg);
+            parse_cpus(options, optarg);
             break;
         case 'm':
             options->memory_bytes = parse_memory(optarg);

@@ -22,7 +22,10 @@ struct disk_options {
     const char *socket; // of a vhost-user back end
     bool read_only;
     unsigned queues;
-    bool packed; // rings, of a back end
+    bool packed;    // rings, of a back end
+    const char *id; // by which it is unplugged, NULL: not at all
+    int fd;         // the file at path, already open; -1: it is not
+    char *argument; // that the texts stand in, of one that was plugged; NULL
 };
 
 struct net_options {
@@ -30,6 +33,8 @@ struct net_options {
     uint8_t mac[6];
     uint16_t mtu;    // that the guest is told, 0: none
     unsigned queues; // of both directions together
+    const char *id;  // as a disk's
+    char *argument;
 };
 
 struct channel_options {
@@ -53,7 +58,7 @@ struct options {
     bool keyboard;
     bool landlock; // reach nothing but what is named here
     uint64_t memory_bytes;
-    unsigned cpus;
+    unsigned cpus, cpus_max; // from the start, and as many as may be plugged
     enum serial_mode serial;
     enum serial_mode console; // virtio; SERIAL_TTY for at most one of the two
     const char *rng;          // file random bytes come from, NULL: no such device
@@ -68,6 +73,10 @@ struct options {
 
 // Prints what is wrong with the command line and exits with status 2.
 void usage_error(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+// Calls one of device_options.h so that it comes back: NULL, or what is wrong.
+const char *options_try(void (*parse)(struct options *options, char *argument),
+                        struct options *options, char *argument);
 
 // Bytes of a size such as 64K, 256M or 1G, a multiple of 4 KiB; a usage error otherwise.
 uint64_t parse_size(const char *option, const char *argument);

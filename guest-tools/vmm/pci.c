@@ -83,30 +83,37 @@ static unsigned bar_register(unsigned bar) {
     return PCI_BASE_ADDRESS_0 + 4 * bar;
 }
 
-static void place_bar(struct pci *pci, struct pci_device *device, unsigned bar) {
+// Each slot has its share of the window.
+static void place_bar(struct pci_device *device, unsigned slot, unsigned bar) {
     const struct bar_space *space = &spaces[bar];
-    uint32_t *next = &pci->windows[bar].next_bar;
+    uint32_t share = (space->end - space->start) / PCI_DEVICES_MAX;
     uint32_t size = device->bars[bar].size, mask = ~(size - 1);
-    uint32_t address = (*next + size - 1) & mask;
 
-    if (address + size > space->end) {
-        fatal("the registers of the PCI devices do not fit into their window");
+    if (size > share) {
+        fatal("the registers of a PCI device do not fit into their window");
     }
-    pci_config_set32(device, bar_register(bar), address | space->flags);
+    pci_config_set32(device, bar_register(bar), (space->start + slot * share) | space->flags);
     memcpy(device->writable + bar_register(bar), &mask, sizeof(mask));
-    *next = address + size;
 }
 
-void pci_attach(struct pci *pci, struct pci_device *device) {
-    if (pci->count == PCI_DEVICES_MAX) {
+unsigned pci_attach(struct pci *pci, struct pci_device *device) {
+    unsigned slot = 0;
+
+    pthread_mutex_lock(&pci->lock);
+    while (slot < PCI_DEVICES_MAX && pci->devices[slot]) {
+        slot++;
+    }
+    if (slot == PCI_DEVICES_MAX) {
         fatal("more than %d PCI devices", PCI_DEVICES_MAX);
     }
     for (unsigned bar = 0; bar < PCI_BARS; bar++) {
         if (device->bars[bar].size) {
-            place_bar(pci, device, bar);
+            place_bar(device, slot, bar);
         }
     }
-    pci->devices[pci->count++] = device;
+    pci->devices[slot] = device;
+    pthread_mutex_unlock(&pci->lock);
+    return slot;
 }
 
 static void update_bar(struct pci_device *device, unsigned bar) {
@@ -125,10 +132,25 @@ static void update_bar(struct pci_device *device, unsigned bar) {
     }
 }
 
+void pci_detach(struct pci *pci, unsigned slot) {
+    struct pci_device *device;
+
+    pthread_mutex_lock(&pci->lock);
+    device = pci->devices[slot];
+    if (device) {
+        pci_config_set16(device, PCI_COMMAND, 0);
+        for (unsigned bar = 0; bar < PCI_BARS; bar++) {
+            update_bar(device, bar);
+        }
+        pci->devices[slot] = NULL;
+    }
+    pthread_mutex_unlock(&pci->lock);
+}
+
 static struct pci_device *find_device(const struct pci *pci, unsigned bus, unsigned function) {
     unsigned slot = function >> 3;
 
-    return bus == 0 && (function & 7) == 0 && slot < pci->count ? pci->devices[slot] : NULL;
+    return bus == 0 && (function & 7) == 0 && slot < PCI_DEVICES_MAX ? pci->devices[slot] : NULL;
 }
 
 static void config_read(struct pci *pci, unsigned bus, unsigned function, unsigned offset,
@@ -231,12 +253,13 @@ static const struct bus_device_ops ecam_ops = {.read = ecam_read, .write = ecam_
 
 static struct pci_device *find_bar(const struct pci *pci, unsigned bar, uint64_t address,
                                    unsigned length) {
-    for (unsigned i = 0; i < pci->count; i++) {
-        const struct pci_bar *state = &pci->devices[i]->bars[bar];
-        uint64_t offset = address - state->address;
+    for (unsigned i = 0; i < PCI_DEVICES_MAX; i++) {
+        struct pci_device *device = pci->devices[i];
+        const struct pci_bar *state = device ? &device->bars[bar] : NULL;
 
-        if (state->address && offset < state->size && length <= state->size - offset) {
-            return pci->devices[i];
+        if (state && state->address && address - state->address < state->size &&
+            length <= state->size - (address - state->address)) {
+            return device;
         }
     }
     return NULL;
@@ -286,7 +309,7 @@ void pci_create(struct pci *pci, struct bus *ports, struct bus *mmio) {
     for (unsigned bar = 0; bar < PCI_BARS; bar++) {
         const struct bar_space *space = &spaces[bar];
 
-        pci->windows[bar] = (struct pci_window){.pci = pci, .next_bar = space->start};
+        pci->windows[bar] = (struct pci_window){.pci = pci};
         bus_attach(buses[bar], space->start, space->end - space->start, &window_ops,
                    &pci->windows[bar]);
     }

@@ -39,12 +39,10 @@ struct pci_device {
 
 struct pci {
     pthread_mutex_t lock;
-    uint32_t config_address; // port 0xcf8
-    struct pci_device *devices[PCI_DEVICES_MAX];
-    unsigned count;
+    uint32_t config_address;                     // port 0xcf8
+    struct pci_device *devices[PCI_DEVICES_MAX]; // by slot, NULL: empty
     struct pci_window {
         struct pci *pci;
-        uint32_t next_bar;
     } windows[PCI_BARS];
     struct pci_device host_bridge;
 };
@@ -60,8 +58,11 @@ void pci_device_init(struct pci_device *device, uint16_t vendor, uint16_t id, ui
 unsigned pci_add_capability(struct pci_device *device, uint8_t id, const void *body,
                             unsigned length);
 
-// Puts a device into the next free slot and gives its BARs addresses.
-void pci_attach(struct pci *pci, struct pci_device *device);
+// Puts a device into the first free slot, whose number is returned, and gives its BARs addresses.
+unsigned pci_attach(struct pci *pci, struct pci_device *device);
+
+// Takes a device, if one is there, off the bus: no function of it is called any more.
+void pci_detach(struct pci *pci, unsigned slot);
 
 uint16_t pci_config_read16(const struct pci_device *device, unsigned offset);
 void pci_config_set16(struct pci_device *device, unsigned offset, uint16_t value);

@@ -7,9 +7,9 @@ void run_gate_init(struct run_gate *gate, bool closed) {
         .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .closed = closed};
 }
 
-void run_gate_enter(struct run_gate *gate, const bool *excused) {
+void run_gate_enter(struct run_gate *gate, const bool *excused, const bool *barred) {
     pthread_mutex_lock(&gate->lock);
-    while (gate->closed && !gate->broken && !(excused && *excused)) {
+    while ((gate->closed || (barred && *barred)) && !gate->broken && !(excused && *excused)) {
         pthread_cond_wait(&gate->changed, &gate->lock);
     }
     gate->inside++;
@@ -44,9 +44,9 @@ void run_gate_open(struct run_gate *gate) {
     let_through(gate);
 }
 
-void run_gate_excuse(struct run_gate *gate, bool *excused) {
+void run_gate_set(struct run_gate *gate, bool *flag, bool value) {
     pthread_mutex_lock(&gate->lock);
-    *excused = true;
+    __atomic_store_n(flag, value, __ATOMIC_SEQ_CST);
     let_through(gate);
 }
 

@@ -17,9 +17,9 @@ struct run_gate {
 
 void run_gate_init(struct run_gate *gate, bool closed);
 
-// Waits until the gate is open, or *excused (NULL: nobody is); run_gate_leave is called after the
-// work.
-void run_gate_enter(struct run_gate *gate, const bool *excused);
+// Waits until the gate is open and *barred not set, or *excused is (NULL: nobody's flag);
+// run_gate_leave is called after the work.
+void run_gate_enter(struct run_gate *gate, const bool *excused, const bool *barred);
 void run_gate_leave(struct run_gate *gate);
 
 // Nobody enters any more. Who is inside has to be asked out; see run_gate_empty.
@@ -28,8 +28,9 @@ bool run_gate_empty(struct run_gate *gate);
 
 void run_gate_open(struct run_gate *gate);
 
-// Sets *excused and lets who waits with it through: a thread inside waits for him.
-void run_gate_excuse(struct run_gate *gate, bool *excused);
+// Changes a flag that may be waited with: who is excused goes through, for a thread inside waits
+// for him; who is barred stays out once he has left.
+void run_gate_set(struct run_gate *gate, bool *flag, bool value);
 
 // Lets everybody through, for good.
 void run_gate_break(struct run_gate *gate);

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "virtio.h"
 #include "virtio_balloon.h"
-#include "virtio_block.h"
 #include "vm.h"
 
 #define STATISTICS_MAX (32u << 10) // bytes of a vCPU's counters
@@ -55,14 +55,18 @@ static void print_counters(const struct vcpu *vcpu, FILE *to) {
 }
 
 void statistics_print(struct vm *vm, FILE *to) {
-    for (unsigned i = 0; i < vm->cpus; i++) {
+    for (unsigned i = 0; i < vm_cpus(vm); i++) {
         print_times(&vm->vcpus[i], to);
         print_counters(&vm->vcpus[i], to);
     }
     if (vm->devices.balloon) {
         virtio_balloon_print(vm->devices.balloon, to);
     }
-    for (unsigned i = 0; i < vm->devices.block_count; i++) {
-        virtio_block_print(vm->devices.blocks[i], i, to);
+    for (unsigned i = 0, disk = 0; i < vm->devices.count; i++) {
+        const struct virtio_device *device = vm->devices.all[i];
+
+        if (device->class->print) {
+            device->class->print(device, disk++, to);
+        }
     }
 }

@@ -78,6 +78,23 @@ void vcpu_kick(struct vcpu *vcpu) {
     pthread_kill(vcpu->thread, KICK_SIGNAL);
 }
 
+bool vcpu_is_parked(const struct vcpu *vcpu) {
+    return __atomic_load_n(&vcpu->parked, __ATOMIC_SEQ_CST);
+}
+
+void vcpu_park(struct vcpu *vcpu, bool parked) {
+    struct kvm_mp_state state = {.mp_state = KVM_MP_STATE_UNINITIALIZED};
+
+    // It comes as after power-on: waiting for INIT and SIPI.
+    if (!parked && ioctl(vcpu->fd, KVM_SET_MP_STATE, &state) < 0) {
+        fatal_errno("KVM_SET_MP_STATE");
+    }
+    run_gate_set(&vcpu->vm->gate, &vcpu->parked, parked);
+    if (parked) {
+        vcpu_kick(vcpu);
+    }
+}
+
 void vcpu_stop(struct vcpu *vcpu) {
     vcpu_kick(vcpu);
     pthread_join(vcpu->thread, NULL);
@@ -202,11 +219,11 @@ static void *run_thread(void *argument) {
 
     vcpu->tid = gettid();
     pthread_barrier_wait(&vcpu->vm->started);
-    run_gate_enter(&vcpu->vm->gate, NULL);
+    run_gate_enter(&vcpu->vm->gate, NULL, &vcpu->parked);
     while (vcpu->vm->outcome == VM_RUNNING) {
-        while (vcpu->vm->gate.closed && vcpu->vm->outcome == VM_RUNNING) {
+        while ((vcpu->vm->gate.closed || vcpu_is_parked(vcpu)) && vcpu->vm->outcome == VM_RUNNING) {
             run_gate_leave(&vcpu->vm->gate);
-            run_gate_enter(&vcpu->vm->gate, NULL);
+            run_gate_enter(&vcpu->vm->gate, NULL, &vcpu->parked);
             // Before the next look at the gate: whoever closes it again sets this after.
             __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
         }

@@ -18,6 +18,10 @@ void vcpu_start(struct vcpu *vcpu);
 // Gets the thread out of KVM_RUN, to look at the machine's gate and outcome.
 void vcpu_kick(struct vcpu *vcpu);
 
+// Whether the CPU is not plugged; and plugs it, or keeps it from running. Any thread.
+bool vcpu_is_parked(const struct vcpu *vcpu);
+void vcpu_park(struct vcpu *vcpu, bool parked);
+
 // Gets the thread out of KVM_RUN and waits for it; the outcome must be known.
 void vcpu_stop(struct vcpu *vcpu);
 

@@ -394,6 +394,7 @@ static void *watch(void *argument) {
 static struct vhost_user *create(struct vm *vm, const struct virtio_class *class, const char *path,
                                  unsigned queues, uint64_t wanted) {
     struct vhost_user *front = calloc(1, sizeof(*front));
+    int error = 0;
 
     if (!front) {
         fatal("out of memory");
@@ -403,18 +404,28 @@ static struct vhost_user *create(struct vm *vm, const struct virtio_class *class
     pthread_mutex_init(&front->lock, NULL);
     front->served = queues;
     front->device = (struct virtio_device){.class = class, .vm = vm, .queue_count = queues};
-    back_end_connect(&front->back_end, true);
-    int error = back_end_introduce(&front->back_end, front->served);
+    // When the machine is made, its back ends may be starting.
+    if (!back_end_connect(&front->back_end, !vm->vcpus)) {
+        error = -errno;
+    }
+    error = error ? error : back_end_introduce(&front->back_end, front->served);
     error = error ? error : read_device_config(front);
+    // A back end of a disk tells its size.
+    if (!error && class->id == VIRTIO_ID_BLOCK &&
+        !(front->back_end.protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
+        error = -EPROTONOSUPPORT;
+    }
     if (error) {
+        back_end_disconnect(&front->back_end);
+        free(front);
         errno = -error;
-        fatal_errno("the back end at %s", path);
+        return NULL;
     }
     front->device.features = front->back_end.features & (wanted | RING_FEATURES);
     return front;
 }
 
-static struct vhost_user *finish(struct vhost_user *front) {
+static struct virtio_device *finish(struct vhost_user *front) {
     front->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (front->stop_fd < 0) {
         fatal_errno("eventfd");
@@ -424,7 +435,21 @@ static struct vhost_user *finish(struct vhost_user *front) {
     if (errno) {
         fatal_errno("cannot start the thread that watches %s", front->back_end.path);
     }
-    return front;
+    return &front->device;
+}
+
+static void destroy(struct virtio_device *device) {
+    struct vhost_user *front = (struct vhost_user *)device;
+    const uint64_t one = 1;
+
+    if (write(front->stop_fd, &one, sizeof(one)) < 0) {
+        fatal_errno("eventfd");
+    }
+    pthread_join(front->watcher, NULL);
+    virtio_detach(device);
+    back_end_disconnect(&front->back_end);
+    close(front->stop_fd);
+    free(front);
 }
 
 static const struct virtio_class block_class = {.name = "vhost-user-blk",
@@ -434,9 +459,10 @@ static const struct virtio_class block_class = {.name = "vhost-user-blk",
                                                 .config_size = BLOCK_CONFIG_SIZE,
                                                 .read_config = read_config,
                                                 .start = start,
-                                                .stop = stop};
+                                                .stop = stop,
+                                                .destroy = destroy};
 
-struct vhost_user *vhost_user_block_create(struct vm *vm, const struct disk_options *options) {
+struct virtio_device *vhost_user_block_create(struct vm *vm, const struct disk_options *options) {
     // Not CONFIG_WCE: back ends exist that begin in write-through mode and lose the flushes.
     const uint64_t wanted =
         BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_RO) |
@@ -444,15 +470,14 @@ struct vhost_user *vhost_user_block_create(struct vm *vm, const struct disk_opti
         BIT(VIRTIO_BLK_F_MQ) | BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES);
     struct vhost_user *front = create(vm, &block_class, options->socket, options->queues,
                                       wanted | (options->packed ? BIT(VIRTIO_F_RING_PACKED) : 0));
-    struct virtio_blk_config *config = (struct virtio_blk_config *)front->config;
 
-    if (!(front->back_end.protocol_features & BIT(VHOST_USER_PROTOCOL_F_CONFIG))) {
-        fatal("the back end at %s does not tell its disk's size", options->socket);
+    if (!front) {
+        return NULL;
     }
     if (!(front->back_end.protocol_features & BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))) {
         front->device.features &= ~BIT(VIRTIO_F_RING_PACKED); // its successor could not go on
     }
-    config->num_queues = (uint16_t)options->queues;
+    ((struct virtio_blk_config *)front->config)->num_queues = (uint16_t)options->queues;
     return finish(front);
 }
 
@@ -463,17 +488,22 @@ static const struct virtio_class net_class = {.name = "vhost-user-net",
                                               .config_size = sizeof(struct virtio_net_config),
                                               .read_config = read_config,
                                               .start = start,
-                                              .stop = stop};
+                                              .stop = stop,
+                                              .destroy = destroy};
 
-struct vhost_user *vhost_user_net_create(struct vm *vm, const struct net_options *options) {
+struct virtio_device *vhost_user_net_create(struct vm *vm, const struct net_options *options) {
     // Offloads whose work a back end may leave to the receiver.
     const uint64_t wanted =
         BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4) |
         BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN) | BIT(VIRTIO_NET_F_HOST_TSO4) |
         BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_MRG_RXBUF);
     struct vhost_user *front = create(vm, &net_class, options->socket, options->queues, wanted);
-    struct virtio_net_config *config = (struct virtio_net_config *)front->config;
+    struct virtio_net_config *config;
 
+    if (!front) {
+        return NULL;
+    }
+    config = (struct virtio_net_config *)front->config;
     front->device.features |= BIT(VIRTIO_NET_F_MAC);
     memcpy(config->mac, options->mac, sizeof(config->mac));
     if (options->mtu) {
@@ -486,17 +516,4 @@ struct vhost_user *vhost_user_net_create(struct vm *vm, const struct net_options
         front->device.queue_count++;
     }
     return finish(front);
-}
-
-void vhost_user_destroy(struct vhost_user *front) {
-    const uint64_t one = 1;
-
-    if (write(front->stop_fd, &one, sizeof(one)) < 0) {
-        fatal_errno("eventfd");
-    }
-    pthread_join(front->watcher, NULL);
-    virtio_detach(&front->device);
-    back_end_disconnect(&front->back_end);
-    close(front->stop_fd);
-    free(front);
 }

@@ -6,11 +6,10 @@
 #include "options.h"
 
 struct vm;
-struct vhost_user;
+struct virtio_device;
 
-// Adds a disk, or a network interface, that the back end at the options' socket serves; exits with
-// a message where there is none. A back end that goes away is waited for, and what it had taken is
-// given to its successor.
-struct vhost_user *vhost_user_block_create(struct vm *vm, const struct disk_options *options);
-struct vhost_user *vhost_user_net_create(struct vm *vm, const struct net_options *options);
-void vhost_user_destroy(struct vhost_user *front);
+// Adds a disk, or a network interface, that the back end at the options' socket serves. NULL with
+// errno where there is none that can, which a machine that is being made waits for a while. A back
+// end that goes away is waited for, and what it had taken is given to its successor.
+struct virtio_device *vhost_user_block_create(struct vm *vm, const struct disk_options *options);
+struct virtio_device *vhost_user_net_create(struct vm *vm, const struct net_options *options);

@@ -486,7 +486,7 @@ void virtio_attach(struct virtio_device *device) {
     msix_create(&device->msix, pci, &device->vm->irq_routes, device->queue_count + 1,
                 MSIX_TABLE_OFFSET, MSIX_PENDING);
     reset(device);
-    pci_attach(&device->vm->pci, pci);
+    device->slot = pci_attach(&device->vm->pci, pci);
 }
 
 void virtio_detach(struct virtio_device *device) {

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "drivers/virtio/guest_memory_map.h"
 #include "drivers/virtio/virtqueue.h"
@@ -31,6 +32,9 @@ struct virtio_class {
     int (*start)(struct virtio_device *device);
     // No queue is touched any more when it returns. Only after start.
     void (*stop)(struct virtio_device *device);
+    // Its counters as those of the machine's disk number; NULL: it is no disk served here.
+    void (*print)(const struct virtio_device *device, unsigned number, FILE *to);
+    void (*destroy)(struct virtio_device *device);
 };
 
 struct virtio_queue {
@@ -51,6 +55,8 @@ struct virtio_device {
     struct virtio_queue queues[VIRTIO_QUEUES_MAX];
     struct msix msix;
     struct pci_device pci;
+    unsigned slot;
+    const char *id; // by which it is unplugged, NULL: not at all
     uint8_t status;
     uint8_t isr; // set and cleared with atomic operations
     uint8_t config_generation;

@@ -144,6 +144,14 @@ static void stop(struct virtio_device *device) {
     virtio_worker_stop(&((struct virtio_balloon *)device)->worker);
 }
 
+static void destroy(struct virtio_device *device) {
+    struct virtio_balloon *balloon = (struct virtio_balloon *)device;
+
+    virtio_detach(device);
+    close(balloon->ask_fd);
+    free(balloon);
+}
+
 static const struct virtio_class class = {.name = "virtio-balloon",
                                           .id = VIRTIO_ID_BALLOON,
                                           .pci_class = 0xff0000,
@@ -152,10 +160,11 @@ static const struct virtio_class class = {.name = "virtio-balloon",
                                           .read_config = read_config,
                                           .write_config = write_config,
                                           .start = start,
-                                          .stop = stop};
+                                          .stop = stop,
+                                          .destroy = destroy};
 
-struct virtio_balloon *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool deflate_on_oom,
-                                             bool free_page_reporting) {
+struct virtio_device *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool deflate_on_oom,
+                                            bool free_page_reporting) {
     struct virtio_balloon *balloon = calloc(1, sizeof(*balloon));
 
     if (!balloon) {
@@ -177,7 +186,8 @@ struct virtio_balloon *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool
                     (free_page_reporting ? FEATURE(VIRTIO_BALLOON_F_REPORTING) : 0),
         .queue_count = free_page_reporting ? 4 : 3};
     virtio_attach(&balloon->device);
-    return balloon;
+    vm->devices.balloon = balloon;
+    return &balloon->device;
 }
 
 void virtio_balloon_resize(struct virtio_balloon *balloon, uint64_t bytes) {
@@ -202,10 +212,4 @@ void virtio_balloon_print(struct virtio_balloon *balloon, FILE *to) {
     if (write(balloon->ask_fd, &one, sizeof(one)) < 0) {
         return; // asked already
     }
-}
-
-void virtio_balloon_destroy(struct virtio_balloon *balloon) {
-    virtio_detach(&balloon->device);
-    close(balloon->ask_fd);
-    free(balloon);
 }

@@ -8,15 +8,15 @@
 
 struct vm;
 struct virtio_balloon;
+struct virtio_device;
 
-// Adds a balloon that asks the guest for `bytes`, and with free_page_reporting for what is unused.
-struct virtio_balloon *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool deflate_on_oom,
-                                             bool free_page_reporting);
+// Adds a balloon, vm->devices.balloon, that asks the guest for `bytes`, and with
+// free_page_reporting for what is unused.
+struct virtio_device *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool deflate_on_oom,
+                                            bool free_page_reporting);
 
 // Asks the guest for so many bytes from now on. Any thread.
 void virtio_balloon_resize(struct virtio_balloon *balloon, uint64_t bytes);
 
 // What the guest has, and what its driver said when it was last asked; asks it anew.
 void virtio_balloon_print(struct virtio_balloon *balloon, FILE *to);
-
-void virtio_balloon_destroy(struct virtio_balloon *balloon);

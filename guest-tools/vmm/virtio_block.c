@@ -3,6 +3,7 @@
 #include "virtio_block.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
@@ -50,42 +51,13 @@ static void stop(struct virtio_device *device) {
     virtio_worker_stop(&((struct virtio_block *)device)->worker);
 }
 
-static const struct virtio_class class = {.name = "virtio-blk",
-                                          .id = VIRTIO_ID_BLOCK,
-                                          .pci_class = 0x018000,
-                                          .queue_size = QUEUE_SIZE,
-                                          .config_size = sizeof(struct virtio_blk_config),
-                                          .read_config = read_config,
-                                          .start = start,
-                                          .stop = stop};
-
-struct virtio_block *virtio_block_create(struct vm *vm, const char *path, bool read_only) {
-    struct virtio_block *block = calloc(1, sizeof(*block));
-
-    if (!block) {
-        fatal("out of memory");
-    }
-    block->disk = raw_file_open(path, read_only);
-    if (!block->disk) {
-        fatal_errno("cannot use disk image %s", path);
-    }
-    block->request.finished = finished;
-    block->worker = (struct virtio_worker){.serve = serve, .extra_fd = -1};
-    block->device = (struct virtio_device){.class = &class,
-                                           .vm = vm,
-                                           .features = VIRTIO_WORKER_FEATURES |
-                                                       virtio_block_features(block->disk, 1),
-                                           .queue_count = 1};
-    virtio_attach(&block->device);
-    return block;
-}
-
-void virtio_block_print(const struct virtio_block *block, unsigned number, FILE *to) {
+static void print(const struct virtio_device *device, unsigned number, FILE *to) {
     static const char *const names[] = {
         [BLOCK_READ] = "rd", [BLOCK_WRITE] = "wr", [BLOCK_FLUSH] = "fl"};
+    const struct block_device *disk = ((const struct virtio_block *)device)->disk;
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        const struct block_counters *counters = &block->disk->counters[i];
+        const struct block_counters *counters = &disk->counters[i];
 
         fprintf(to,
                 "block.%u.%s.reqs=%" PRIu64 "\nblock.%u.%s.bytes=%" PRIu64
@@ -95,8 +67,45 @@ void virtio_block_print(const struct virtio_block *block, unsigned number, FILE 
     }
 }
 
-void virtio_block_destroy(struct virtio_block *block) {
-    virtio_detach(&block->device);
+static void destroy(struct virtio_device *device) {
+    struct virtio_block *block = (struct virtio_block *)device;
+
+    virtio_detach(device);
     raw_file_close(block->disk);
     free(block);
+}
+
+static const struct virtio_class class = {.name = "virtio-blk",
+                                          .id = VIRTIO_ID_BLOCK,
+                                          .pci_class = 0x018000,
+                                          .queue_size = QUEUE_SIZE,
+                                          .config_size = sizeof(struct virtio_blk_config),
+                                          .read_config = read_config,
+                                          .start = start,
+                                          .stop = stop,
+                                          .print = print,
+                                          .destroy = destroy};
+
+struct virtio_device *virtio_block_create(struct vm *vm, const struct disk_options *options) {
+    // One that was handed over is used again after a reset.
+    int fd = options->fd >= 0 ? fcntl(options->fd, F_DUPFD_CLOEXEC, 0) : -1;
+    struct block_device *disk = raw_file_open(options->path, options->read_only, fd);
+    struct virtio_block *block = disk ? calloc(1, sizeof(*block)) : NULL;
+
+    if (!disk) {
+        return NULL;
+    }
+    if (!block) {
+        fatal("out of memory");
+    }
+    block->disk = disk;
+    block->request.finished = finished;
+    block->worker = (struct virtio_worker){.serve = serve, .extra_fd = -1};
+    block->device = (struct virtio_device){.class = &class,
+                                           .vm = vm,
+                                           .features = VIRTIO_WORKER_FEATURES |
+                                                       virtio_block_features(block->disk, 1),
+                                           .queue_count = 1};
+    virtio_attach(&block->device);
+    return &block->device;
 }

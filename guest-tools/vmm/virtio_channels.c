@@ -296,6 +296,19 @@ static void stop(struct virtio_device *device) {
     virtio_worker_stop(&((struct virtio_channels *)device)->worker);
 }
 
+static void destroy(struct virtio_device *device) {
+    struct virtio_channels *channels = (struct virtio_channels *)device;
+
+    virtio_detach(device);
+    for (unsigned i = 0; i < channels->count; i++) {
+        if (channels->ports[i].client >= 0) {
+            close(channels->ports[i].client);
+        }
+    }
+    close(channels->worker.extra_fd);
+    free(channels);
+}
+
 static const struct virtio_class class = {.name = "virtio-serial",
                                           .id = VIRTIO_ID_CONSOLE,
                                           .pci_class = 0x078000,
@@ -303,7 +316,8 @@ static const struct virtio_class class = {.name = "virtio-serial",
                                           .config_size = sizeof(struct virtio_console_config),
                                           .read_config = read_config,
                                           .start = start,
-                                          .stop = stop};
+                                          .stop = stop,
+                                          .destroy = destroy};
 
 void virtio_channels_listen(struct options *options) {
     for (unsigned i = 0; i < options->channel_count; i++) {
@@ -311,7 +325,7 @@ void virtio_channels_listen(struct options *options) {
     }
 }
 
-struct virtio_channels *virtio_channels_create(struct vm *vm, const struct options *options) {
+struct virtio_device *virtio_channels_create(struct vm *vm, const struct options *options) {
     struct virtio_channels *channels = calloc(1, sizeof(*channels));
 
     if (!channels) {
@@ -333,16 +347,5 @@ struct virtio_channels *virtio_channels_create(struct vm *vm, const struct optio
                                                           1ull << VIRTIO_CONSOLE_F_MULTIPORT,
                                               .queue_count = 2 * (channels->count + 1)};
     virtio_attach(&channels->device);
-    return channels;
-}
-
-void virtio_channels_destroy(struct virtio_channels *channels) {
-    virtio_detach(&channels->device);
-    for (unsigned i = 0; i < channels->count; i++) {
-        if (channels->ports[i].client >= 0) {
-            close(channels->ports[i].client);
-        }
-    }
-    close(channels->worker.extra_fd);
-    free(channels);
+    return &channels->device;
 }

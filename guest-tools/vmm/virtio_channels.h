@@ -6,7 +6,7 @@
 #include "options.h"
 
 struct vm;
-struct virtio_channels;
+struct virtio_device;
 
 // Listens at the sockets, once: machines that are made after each other take them over. Exits with
 // a message where it cannot.
@@ -14,5 +14,4 @@ void virtio_channels_listen(struct options *options);
 
 // Adds the device. Each port has one client at a time, others are turned away; a client's
 // connection ends with the machine, also where it is reset.
-struct virtio_channels *virtio_channels_create(struct vm *vm, const struct options *options);
-void virtio_channels_destroy(struct virtio_channels *channels);
+struct virtio_device *virtio_channels_create(struct vm *vm, const struct options *options);

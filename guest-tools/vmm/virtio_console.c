@@ -98,14 +98,20 @@ static void stop(struct virtio_device *device) {
     virtio_worker_stop(&((struct virtio_console *)device)->worker);
 }
 
+static void destroy(struct virtio_device *device) {
+    virtio_detach(device);
+    free(device);
+}
+
 static const struct virtio_class class = {.name = "virtio-console",
                                           .id = VIRTIO_ID_CONSOLE,
                                           .pci_class = 0x078000,
                                           .queue_size = 64,
                                           .start = start,
-                                          .stop = stop};
+                                          .stop = stop,
+                                          .destroy = destroy};
 
-struct virtio_console *virtio_console_create(struct vm *vm, bool connected) {
+struct virtio_device *virtio_console_create(struct vm *vm, bool connected) {
     struct virtio_console *console = calloc(1, sizeof(*console));
 
     if (!console) {
@@ -116,10 +122,5 @@ struct virtio_console *virtio_console_create(struct vm *vm, bool connected) {
     console->device = (struct virtio_device){
         .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 2};
     virtio_attach(&console->device);
-    return console;
-}
-
-void virtio_console_destroy(struct virtio_console *console) {
-    virtio_detach(&console->device);
-    free(console);
+    return &console->device;
 }

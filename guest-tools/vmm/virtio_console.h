@@ -5,8 +5,7 @@
 #include <stdbool.h>
 
 struct vm;
-struct virtio_console;
+struct virtio_device;
 
 // Adds the device; connected, it takes the terminal (terminal.h) as it was opened.
-struct virtio_console *virtio_console_create(struct vm *vm, bool connected);
-void virtio_console_destroy(struct virtio_console *console);
+struct virtio_device *virtio_console_create(struct vm *vm, bool connected);

@@ -163,6 +163,14 @@ static void stop(struct virtio_device *device) {
     virtio_worker_stop(&((struct virtio_input *)device)->worker);
 }
 
+static void destroy(struct virtio_device *device) {
+    struct virtio_input *keyboard = (struct virtio_input *)device;
+
+    virtio_detach(device);
+    close(keyboard->worker.extra_fd);
+    free(keyboard);
+}
+
 static const struct virtio_class class = {.name = "virtio-input",
                                           .id = VIRTIO_ID_INPUT,
                                           .pci_class = 0x090000,
@@ -171,9 +179,10 @@ static const struct virtio_class class = {.name = "virtio-input",
                                           .read_config = read_config,
                                           .write_config = write_config,
                                           .start = start,
-                                          .stop = stop};
+                                          .stop = stop,
+                                          .destroy = destroy};
 
-struct virtio_input *virtio_input_create(struct vm *vm) {
+struct virtio_device *virtio_input_create(struct vm *vm) {
     struct virtio_input *keyboard = calloc(1, sizeof(*keyboard));
 
     if (!keyboard) {
@@ -190,11 +199,6 @@ struct virtio_input *virtio_input_create(struct vm *vm) {
     keyboard->device = (struct virtio_device){
         .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 2};
     virtio_attach(&keyboard->device);
-    return keyboard;
-}
-
-void virtio_input_destroy(struct virtio_input *keyboard) {
-    virtio_detach(&keyboard->device);
-    close(keyboard->worker.extra_fd);
-    free(keyboard);
+    vm->devices.keyboard = keyboard;
+    return &keyboard->device;
 }

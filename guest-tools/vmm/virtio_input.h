@@ -6,13 +6,14 @@
 #include <stdint.h>
 
 struct vm;
+struct virtio_device;
 struct virtio_input;
 
 #define KEYS_MAX 16  // pressed together
 #define KEYS_END 256 // codes begin at 1
 
-struct virtio_input *virtio_input_create(struct vm *vm);
-void virtio_input_destroy(struct virtio_input *keyboard);
+// Adds the keyboard, vm->devices.keyboard.
+struct virtio_device *virtio_input_create(struct vm *vm);
 
 // Presses the keys (linux/input-event-codes.h) one after the other, after what was typed before,
 // and lets them go `hold` ms later. False: the guest has no driver for it, or takes nothing.

@@ -41,14 +41,23 @@ static void stop(struct virtio_device *device) {
     virtio_worker_stop(&((struct virtio_rng *)device)->worker);
 }
 
+static void destroy(struct virtio_device *device) {
+    struct virtio_rng *rng = (struct virtio_rng *)device;
+
+    virtio_detach(device);
+    close(rng->fd);
+    free(rng);
+}
+
 static const struct virtio_class class = {.name = "virtio-rng",
                                           .id = VIRTIO_ID_RNG,
                                           .pci_class = 0xff0000,
                                           .queue_size = 64,
                                           .start = start,
-                                          .stop = stop};
+                                          .stop = stop,
+                                          .destroy = destroy};
 
-struct virtio_rng *virtio_rng_create(struct vm *vm, const char *path) {
+struct virtio_device *virtio_rng_create(struct vm *vm, const char *path) {
     struct virtio_rng *rng = calloc(1, sizeof(*rng));
 
     if (!rng) {
@@ -63,11 +72,5 @@ struct virtio_rng *virtio_rng_create(struct vm *vm, const char *path) {
     rng->device = (struct virtio_device){
         .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 1};
     virtio_attach(&rng->device);
-    return rng;
-}
-
-void virtio_rng_destroy(struct virtio_rng *rng) {
-    virtio_detach(&rng->device);
-    close(rng->fd);
-    free(rng);
+    return &rng->device;
 }

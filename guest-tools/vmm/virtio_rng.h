@@ -3,8 +3,7 @@
 #pragma once
 
 struct vm;
-struct virtio_rng;
+struct virtio_device;
 
 // Adds the device to a VM; its bytes come from the file at path.
-struct virtio_rng *virtio_rng_create(struct vm *vm, const char *path);
-void virtio_rng_destroy(struct virtio_rng *rng);
+struct virtio_device *virtio_rng_create(struct vm *vm, const char *path);

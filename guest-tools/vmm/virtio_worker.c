@@ -87,7 +87,7 @@ static void *run(void *argument) {
     struct pollfd fds[VIRTIO_QUEUES_MAX + 2];
     struct run_gate *gate = &worker->device->vm->gate;
 
-    run_gate_enter(gate, &worker->stopping);
+    run_gate_enter(gate, &worker->stopping, NULL);
     for (unsigned i = 0; i < queues; i++) {
         virtio_worker_serve(worker, i); // what came before the first kick
         fds[i] = (struct pollfd){.fd = worker->device->queues[i].kick_fd, .events = POLLIN};
@@ -105,7 +105,7 @@ static void *run(void *argument) {
         if (fds[queues].revents) {
             return NULL;
         }
-        run_gate_enter(gate, &worker->stopping);
+        run_gate_enter(gate, &worker->stopping, NULL);
         for (unsigned i = 0; i < queues; i++) {
             if (fds[i].revents) {
                 drain(fds[i].fd);
@@ -157,7 +157,7 @@ void virtio_worker_stop(struct virtio_worker *worker) {
     if (write(worker->stop_fd, &one, sizeof(one)) < 0) {
         fatal_errno("eventfd");
     }
-    run_gate_excuse(&worker->device->vm->gate, &worker->stopping);
+    run_gate_set(&worker->device->vm->gate, &worker->stopping, true);
     pthread_join(worker->thread, NULL);
     close(worker->stop_fd);
 }

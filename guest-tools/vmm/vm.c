@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -84,13 +86,46 @@ static void report_panic(void *context) {
     control_event("panicked");
 }
 
+static void interrupt_for_hotplug(void *context) {
+    vm_set_irq(context, HOTPLUG_IRQ, true);
+    vm_set_irq(context, HOTPLUG_IRQ, false);
+}
+
+static bool is_plugged_cpu(void *context, unsigned object) {
+    const struct vm *vm = context;
+
+    return object >= HOTPLUG_CPUS && object - HOTPLUG_CPUS < vm->cpus &&
+           !vcpu_is_parked(&vm->vcpus[object - HOTPLUG_CPUS]);
+}
+
+// A device is off the bus at once; what it takes to end it is the main loop's.
+static void eject(void *context, unsigned object) {
+    struct vm *vm = context;
+    char event[32];
+
+    if (object > HOTPLUG_CPUS && is_plugged_cpu(vm, object)) { // the first CPU stays
+        vcpu_park(&vm->vcpus[object - HOTPLUG_CPUS], true);
+        snprintf(event, sizeof(event), "cpus %u", vm_cpus(vm));
+        control_event(event);
+    } else if (object < PCI_DEVICES_MAX && vm->slots >> object & 1) {
+        pci_detach(&vm->pci, object);
+        vm->devices.ejected = true;
+        vm_wake(vm);
+    }
+}
+
 static void attach_devices(struct vm *vm, const struct options *options) {
     // First the reset register, which lies within PCI's ports.
     vm->power = (struct power){.end = end_by_power, .panicked = report_panic, .context = vm};
     power_attach(&vm->power, &vm->ports);
+    vm->hotplug = (struct hotplug){.interrupt = interrupt_for_hotplug,
+                                   .is_there = is_plugged_cpu,
+                                   .eject = eject,
+                                   .context = vm};
+    hotplug_attach(&vm->hotplug, &vm->ports);
     irq_routes_create(&vm->irq_routes, vm->fd);
     pci_create(&vm->pci, &vm->ports, &vm->mmio);
-    devices_create(vm, options);
+    devices_create(vm);
     vm->serial_connected = options->serial == SERIAL_TTY || options->serial == SERIAL_FILE ||
                            options->serial == SERIAL_API;
     if (options->serial != SERIAL_OFF) {
@@ -135,12 +170,13 @@ static void grant_memory(struct vm *vm) {
         .count = memory->high_size ? 2 : 1};
 }
 
-void vm_create(struct vm *vm, int kvm_fd, const struct options *options) {
+void vm_create(struct vm *vm, int kvm_fd, struct options *options) {
     memset(vm, 0, sizeof(*vm));
+    vm->options = options;
     vm->kvm_fd = kvm_fd;
-    vm->cpus = options->cpus;
+    vm->cpus = options->cpus_max;
     run_gate_init(&vm->gate, true);
-    check_cpu_count(kvm_fd, options->cpus);
+    check_cpu_count(kvm_fd, vm->cpus);
     vm->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (vm->wake_fd < 0) {
         fatal_errno("eventfd");
@@ -166,7 +202,10 @@ void vm_create(struct vm *vm, int kvm_fd, const struct options *options) {
     attach_devices(vm, options);
 
     struct kernel_entry entry = kernel_load(&vm->memory, options);
-    acpi_write_tables(&vm->memory, vm->cpus, options->serial != SERIAL_OFF);
+    acpi_write_tables(&vm->memory, &(struct acpi_machine){.cpus = options->cpus,
+                                                          .cpus_max = vm->cpus,
+                                                          .serial = options->serial != SERIAL_OFF,
+                                                          .slots = vm->slots});
     power_write_reset_vector(&vm->memory);
     vm->vcpus = calloc(vm->cpus, sizeof(*vm->vcpus));
     if (!vm->vcpus) {
@@ -174,6 +213,7 @@ void vm_create(struct vm *vm, int kvm_fd, const struct options *options) {
     }
     for (unsigned i = 0; i < vm->cpus; i++) {
         vcpu_create(&vm->vcpus[i], vm, i);
+        vm->vcpus[i].parked = i >= options->cpus;
     }
     vcpu_set_entry(&vm->vcpus[0], &entry);
 }
@@ -243,6 +283,11 @@ static void serve_until_ended(struct vm *vm) {
         if (fds[1].revents) {
             pump_input(vm);
         }
+        if (atomic_exchange(&vm->devices.ejected, false)) {
+            control_hold();
+            devices_end_ejected(vm);
+            control_release(vm);
+        }
     }
 }
 
@@ -289,12 +334,43 @@ void vm_resume(struct vm *vm) {
 }
 
 void vm_press_power_button(struct vm *vm) {
-    vm_set_irq(vm, POWER_BUTTON_IRQ, true);
-    vm_set_irq(vm, POWER_BUTTON_IRQ, false);
+    hotplug_notify(&vm->hotplug, HOTPLUG_POWER_BUTTON, NOTIFY_BUTTON_PRESSED);
+}
+
+unsigned vm_cpus(const struct vm *vm) {
+    unsigned count = vm->cpus;
+
+    while (vcpu_is_parked(&vm->vcpus[count - 1])) { // the first never is
+        count--;
+    }
+    return count;
+}
+
+const char *vm_set_cpus(struct vm *vm, unsigned count) {
+    if (count < 1 || count > vm->cpus || vm->cpus > HOTPLUG_CPUS_MAX) {
+        return "no such number of CPUs can be plugged";
+    }
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        unsigned object = HOTPLUG_CPUS + i;
+        bool parked = vcpu_is_parked(&vm->vcpus[i]);
+
+        if (i < count && (parked || vm->hotplug.pending[object])) {
+            if (parked) {
+                vcpu_park(&vm->vcpus[i], false);
+            }
+            hotplug_notify(&vm->hotplug, object, NOTIFY_DEVICE_CHECK);
+        } else if (i >= count && !parked) {
+            hotplug_notify(&vm->hotplug, object, NOTIFY_EJECT_REQUEST);
+        }
+    }
+    vm->options->cpus = count; // after a reset too
+    return NULL;
 }
 
 enum vm_outcome vm_run(struct vm *vm) {
     serve_until_ended(vm);
+    control_hold(); // what is being plugged is finished, and nothing else begun
+    control_release(vm);
     run_gate_break(&vm->gate);
     for (unsigned i = 0; i < vm->cpus; i++) {
         vcpu_stop(&vm->vcpus[i]);

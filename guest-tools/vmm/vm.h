@@ -12,6 +12,7 @@
 #include "bus.h"
 #include "devices.h"
 #include "guest_kernel.h"
+#include "hotplug.h"
 #include "irq_routes.h"
 #include "memory.h"
 #include "options.h"
@@ -33,12 +34,14 @@ struct vcpu {
     unsigned index;    // also its APIC id
     int tid;           // of its thread
     int statistics_fd; // KVM's counters, -1: it has none
+    bool parked;       // not plugged; atomic
     int fd;
     struct kvm_run *run;
     pthread_t thread;
 };
 
 struct vm {
+    struct options *options; // what is plugged is added to them
     int kvm_fd;
     int fd;
     int wake_fd; // eventfd: the main loop has something to look at
@@ -53,7 +56,9 @@ struct vm {
     struct serial serial;
     bool serial_connected; // to the terminal; else to nothing
     struct power power;
-    unsigned cpus;
+    struct hotplug hotplug;
+    uint32_t slots; // whose devices come and go
+    unsigned cpus;  // parked ones too
     struct vcpu *vcpus;
     pthread_barrier_t started;
     struct run_gate gate;
@@ -62,7 +67,7 @@ struct vm {
 };
 
 // Makes the machine and loads its kernel; exits with a message where something is missing.
-void vm_create(struct vm *vm, int kvm_fd, const struct options *options);
+void vm_create(struct vm *vm, int kvm_fd, struct options *options);
 
 // Starts the vCPUs' threads, which wait for vm_resume where paused is set.
 void vm_start(struct vm *vm, bool paused);
@@ -82,6 +87,10 @@ void vm_pause(struct vm *vm, void (*meanwhile)(void));
 void vm_resume(struct vm *vm);
 
 void vm_press_power_button(struct vm *vm);
+
+// How many vCPUs are plugged; and asks the guest to use so many. NULL, or why it cannot.
+unsigned vm_cpus(const struct vm *vm);
+const char *vm_set_cpus(struct vm *vm, unsigned count);
 
 // Wakes the main loop. Any thread or signal handler.
 void vm_wake(struct vm *vm);

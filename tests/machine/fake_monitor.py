@@ -3,9 +3,11 @@
 """Stands in for vmm where there is no /dev/kvm: its control socket (guest-tools/vmm/control.h), and a console that echoes.
 
 A kernel named `missing` cannot be opened; the request `end EVENT` ends the machine with that event, `die` without one;
-after `hang` nothing is answered."""
+after `hang` nothing is answered. What is to be unplugged goes at once."""
 
+import array
 import os
+import re
 import selectors
 import socket
 import sys
@@ -18,7 +20,9 @@ class Monitor:
     def __init__(self, arguments):
         self.options = {arguments[i]: arguments[i + 1] for i in range(len(arguments) - 1) if arguments[i].startswith("--")}
         self.state = "paused" if "--paused" in arguments else "running"
-        self.cpus = int(self.options["--cpus"])
+        self.cpus, self.most = map(int, re.fullmatch(r"boot=(\d+),max=(\d+)", self.options["--cpus"]).groups())
+        self.devices = set(re.findall(r"\bid=([^, ]+)", " ".join(arguments)))
+        self.file = None
         self.memory = self.balloon = int(self.options["--memory"].removesuffix("K")) * 1024
         self.received, self.listening, self.consoles = {}, [], set()
         self.selector = selectors.DefaultSelector()
@@ -43,6 +47,20 @@ class Monitor:
                 f"balloon.current={self.balloon}", f"balloon.maximum={self.memory}"]
         if verb == "balloon":
             self.balloon = int(argument)
+        elif verb == "cpus" and int(argument) <= self.most:
+            if int(argument) < self.cpus:
+                self.event(f"cpus {argument}")
+            self.cpus = int(argument)
+        elif verb in ("add-disk", "add-net"):
+            if argument.startswith("path="):  # a disk's file comes with it
+                path = argument.split("=")[1].split(",")[0]
+                if self.file is None or os.readlink(f"/proc/self/fd/{self.file}") != path:
+                    return None
+            self.devices.add(argument.split("id=")[1])
+            self.file = None
+        elif verb == "remove-device" and argument in self.devices:
+            self.devices.remove(argument)
+            self.event(f"device-removed {argument}")
         elif verb == "events":
             self.listening.append(client)
         elif verb == "console":
@@ -70,7 +88,10 @@ class Monitor:
             self.end(ends[verb])
 
     def receive(self, client):
-        data = client.recv(4096)
+        data, extra, _, _ = client.recvmsg(4096, socket.CMSG_SPACE(4))
+        for _, kind, content in extra:
+            if kind == socket.SCM_RIGHTS:
+                self.file = array.array("i", content)[0]
         if not data:
             self.selector.unregister(client)
             self.listening = [other for other in self.listening if other is not client]

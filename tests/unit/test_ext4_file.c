@@ -65,7 +65,7 @@ static void start(uint32_t logical_block) {
     ck_assert_uint_eq(fread(expected, 1, FILE_SIZE, file), FILE_SIZE);
     fclose(file);
     snprintf(path, sizeof(path), "%s/fs", directory);
-    image = raw_file_open(path, false);
+    image = raw_file_open(path, false, -1);
     ck_assert_ptr_nonnull(image);
     image->logical_block = logical_block;
     submit_to_file = image->submit;

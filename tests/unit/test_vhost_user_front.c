@@ -216,7 +216,7 @@ START_TEST(test_storage_daemon) {
     for (unsigned i = 0; i < ROUNDS; i++)
         ck_assert_uint_eq(request(VIRTIO_BLK_T_IN, i * (CHUNK / 512), found + i * CHUNK, CHUNK), 0);
     ck_assert(memcmp(written, found, DISK_SIZE) == 0);
-    vhost_user_destroy((struct vhost_user *)device);
+    device->class->destroy(device);
     kill(daemon, SIGTERM);
     ck_assert_int_eq(waitpid(daemon, NULL, 0), daemon);
     FILE *image = fopen("disk.img", "r");
@@ -296,7 +296,7 @@ START_TEST(test_silent_back_end) {
     start_device();
     ck_assert_int_eq(sem_wait(&kicked), 0);
     ck_assert_uint_ge(__atomic_load_n(&hung_up, __ATOMIC_SEQ_CST), 2);
-    vhost_user_destroy((struct vhost_user *)device);
+    device->class->destroy(device);
     unlink(path);
 }
 END_TEST

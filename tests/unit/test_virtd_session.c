@@ -256,10 +256,10 @@ static void random_arguments(struct buffer *to, const char *letters) {
 }
 
 static const struct procedure *random_procedure(void) {
-    const struct procedure *const tables[] = {connect_calls,   node_calls,      domain_calls,
-                                              lifecycle_calls, event_calls,     resource_calls,
-                                              console_calls,   statistics_calls};
-    const struct procedure *table = tables[random_u32() % 8], *row = table;
+    const struct procedure *const tables[] = {connect_calls,   node_calls,       domain_calls,
+                                              lifecycle_calls, event_calls,      resource_calls,
+                                              console_calls,   statistics_calls, device_calls};
+    const struct procedure *table = tables[random_u32() % 9], *row = table;
     for (uint32_t skip = random_u32() % 64; skip; skip--)
         row = row[1].handler ? row + 1 : table;
     return row;

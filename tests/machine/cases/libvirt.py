@@ -271,10 +271,11 @@ def refusals(test, daemon, client):
     client.virsh("start", "good")
     client.expect("already active", "start", "good", status=1)
     client.expect("not running", "shutdown", "missing", status=1)
-    client.expect("cannot be plugged", "attach-disk", "good", "/tmp/x", "vdb", status=1)
+    client.expect("cannot open /missing: No such file", "attach-disk", "good", "/missing", "vdb", status=1)
+    client.expect("has no device 'vdb'", "detach-device-alias", "good", "vdb", status=1)
     client.expect("unknown request", "send-key", "good", "1", status=1)  # as the stand-in says
     client.expect("only the codeset 'linux'", "send-key", "good", "--codeset", "usb", "1", status=1)
-    client.expect("cannot be plugged", "setvcpus", "good", "1", status=1)
+    client.expect("3 vCPUs: from 1 to 2 are allowed", "setvcpus", "good", "3", status=1)
     client.expect("more than the maximum", "setmem", "good", "1G", status=1)
     client.expect("unknown procedure|not supported", "snapshot-create", "good", status=1)
     client.expect("no domain with matching name 'none'|failed to get domain", "dominfo", "none", status=1)
@@ -283,6 +284,38 @@ def refusals(test, daemon, client):
         file.write(definition("bad", devices="    <graphics type='vnc'/>\n"))
     client.expect(r"line 13: the element <graphics> is not supported", "define", path, status=1)
     client.virsh("destroy", "good")
+
+
+@case("virtd: disks, interfaces and vCPUs are plugged, in what runs and in the definition", "linux")
+@with_daemon
+def plugging(test, daemon, client):
+    image, interface = (os.path.join(daemon.directory, name) for name in ("image", "interface.xml"))
+    with open(image, "wb") as file:
+        file.truncate(65536)
+    with open(interface, "w", encoding="ascii") as file:
+        file.write("<interface type='vhostuser'><mac address='52:54:00:00:00:09'/>"
+                   "<source type='unix' path='/socket' mode='client'/></interface>")
+    client.define("guest")
+    client.virsh("start", "guest")
+    before = client.virsh("dumpxml", "guest"), client.virsh("dumpxml", "--inactive", "guest")
+    client.virsh("attach-disk", "guest", image, "vdb", "--live", "--config")
+    client.expect("target 'vdb' is another disk's too", "attach-disk", "guest", image, "vdb", status=1)
+    client.virsh("attach-device", "guest", interface)
+    client.expect("vhostuser +/socket +virtio +52:54:00:00:00:09", "domiflist", "guest")
+    for which in ((), ("--inactive",)):
+        client.expect(rf"^ vdb +{image}$", "domblklist", "guest", *which)
+    daemon.kill()
+    daemon.start()
+    client.virsh("detach-disk", "guest", "vdb", "--live")
+    client.virsh("detach-disk", "guest", "vdb", "--config")
+    client.virsh("detach-interface", "guest", "vhostuser", "--mac", "52:54:00:00:00:09")
+    test.check((client.virsh("dumpxml", "guest"), client.virsh("dumpxml", "--inactive", "guest")) == before,
+               "what came is not wholly gone")
+    client.virsh("setvcpus", "guest", "1", "--live")
+    client.expect(r"^current +config +2\ncurrent +live +1$", "vcpucount", "guest")
+    client.virsh("setvcpus", "guest", "1", "--config")
+    client.virsh("setvcpus", "guest", "2", "--live")
+    client.expect(r"^current +config +1\ncurrent +live +2$", "vcpucount", "guest")
 
 
 # --- on Ashlar --------------------------------------------------------------------------------------------------------
@@ -404,6 +437,22 @@ def check_inspection(client, name):
     client.test.check(f"{name} [1, " in output, f"the tutorial's program: {output}")
 
 
+def check_plugging(client, name, events):
+    """A disk comes and a CPU goes, and the other way round, under the guest's eyes."""
+    client.virsh("attach-disk", name, "/guest/initrd.img", "vdb", "--mode", "readonly", "--live", "--config")
+    client.virsh("setvcpus", name, "1")
+    type_at_console(client, name, "modprobe virtio_blk; until [ -e /dev/vda ] && [ $(nproc) = 1 ]; do sleep 0.1; done; "
+                                  "echo $(head -c 6 /dev/vda)seen", "070701seen")
+    client.expect(r"^ vdb +/guest/initrd.img$", "domblklist", name)
+    client.expect(r"^  block\.0\.rd\.bytes=[1-9]", "domstats", name)
+    client.virsh("detach-disk", name, "vdb", "--live", "--config")
+    client.virsh("setvcpus", name, "2")
+    type_at_console(client, name, "until ! [ -e /dev/vda ] && echo 1 >/sys/devices/system/cpu/cpu1/online; do sleep 0.1; "
+                                  "done 2>/dev/null; echo $(nproc)gone", "2gone")
+    events.expect("'device-added'", "'device-removed'")
+    client.test.check("vdb" not in client.virsh("dumpxml", name), "the disk is still in the definition")
+
+
 def scrape(client, name):
     """prometheus-libvirt-exporter reads the domain."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -443,6 +492,7 @@ def virsh_on_ashlar(test):
             check_inspection(client, "guest")
             check_channel(client, "guest", "org.ashlar.0")
             check_keyboard(client, "guest")
+            check_plugging(client, "guest", events)
             scrape(client, "guest")
             client.virsh("suspend", "guest")
             client.expect("^paused", "domstate", "guest")
