@@ -62,12 +62,13 @@ static bool receive(struct nic_port *port) {
 }
 
 static void transmit(struct nic_port *port) {
-    const struct net_frame *frame;
+    struct net_frame *frame;
     bool kick = false;
 
     while ((frame = net_port_peek(&port->port))) {
         bool fits = frame->length <= NIC_FRAME_MAX;
 
+        net_frame_complete(frame);
         if (fits && !port->nic->transmit(port->nic, frame))
             break;
         kick |= fits;

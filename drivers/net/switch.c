@@ -38,8 +38,7 @@ struct net_frame *net_frame_new(uint32_t length) {
     struct net_frame *frame = malloc(sizeof(*frame) + length);
 
     if (frame) {
-        frame->references = 1;
-        frame->length = length;
+        *frame = (struct net_frame){.references = 1, .length = length};
     }
     return frame;
 }
@@ -47,6 +46,24 @@ struct net_frame *net_frame_new(uint32_t length) {
 void net_frame_release(struct net_frame *frame) {
     if (__atomic_sub_fetch(&frame->references, 1, __ATOMIC_ACQ_REL) == 0)
         free(frame);
+}
+
+void net_frame_complete(struct net_frame *frame) {
+    uint64_t sum = 0;
+
+    if (!frame->checksum_at)
+        return;
+    for (uint32_t at = frame->checksum_start; at < frame->length; at += 2) {
+        uint16_t word = 0;
+
+        memcpy(&word, frame->bytes + at, at + 1 < frame->length ? 2 : 1);
+        sum += word;
+    }
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    uint16_t checksum = sum == 0xffff ? 0xffff : (uint16_t)~sum;
+    memcpy(frame->bytes + frame->checksum_at, &checksum, sizeof(checksum));
+    frame->checksum_at = 0;
 }
 
 int net_port_attach(struct net_port *port, struct net_switch *bridge) {
@@ -158,6 +175,7 @@ static void forward(struct net_port *from, struct net_frame *frame, uint32_t now
             enqueue(station->port, frame);
         return;
     }
+    net_frame_complete(frame);
     for (unsigned i = 0; i < NET_PORTS_MAX; i++)
         if (bridge->ports[i] && bridge->ports[i] != from)
             enqueue(bridge->ports[i], frame);

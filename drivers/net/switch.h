@@ -18,6 +18,10 @@
 struct net_frame {
     unsigned references;
     uint32_t length;
+    // The field for the sum over all bytes from a start on, which holds that of the pseudo header
+    // so far; 0: the checksum is there, or is none of this program's business. Only one port's
+    // frame may lack it.
+    uint16_t checksum_start, checksum_at;
     uint8_t bytes[];
 };
 
@@ -49,6 +53,8 @@ void net_port_detach(struct net_port *port);
 // A frame for net_port_send to fill and take; NULL where there is no memory.
 struct net_frame *net_frame_new(uint32_t length);
 void net_frame_release(struct net_frame *frame);
+// Fills in the checksum where it lacks, as UDP wants it too: never 0.
+void net_frame_complete(struct net_frame *frame);
 
 // The port's user sends a frame, at a time in seconds that only grows. Any thread.
 void net_port_send(struct net_port *port, struct net_frame *frame, uint32_t now);

@@ -45,13 +45,17 @@ static int serve(void *context, unsigned queue, const struct virtqueue_buffer *b
         buffer->readable_bytes < skip)
         return -EPROTO;
     uint32_t length = buffer->readable_bytes - skip;
-    // No offload was negotiated.
+    bool sums = header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    uint32_t sum_at = (uint32_t)header.csum_start + header.csum_offset;
     bool bad = length < ETH_HLEN || length > NET_FRAME_MAX ||
                header.gso_type != VIRTIO_NET_HDR_GSO_NONE ||
-               header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+               (sums && (!(state->session->features & BIT(VIRTIO_NET_F_CSUM)) ||
+                         header.csum_start < ETH_HLEN || sum_at + 2 > length));
     struct net_frame *frame = bad ? NULL : net_frame_new(length);
     if (frame) {
         virtqueue_read(buffer, skip, frame->bytes, length);
+        frame->checksum_start = sums ? header.csum_start : 0;
+        frame->checksum_at = sums ? (uint16_t)sum_at : 0;
         net_port_send(&state->port, frame, now());
     } else {
         net_count(bad ? &state->port.counters->tx_errors : &state->port.counters->tx_dropped, 1);
@@ -62,15 +66,23 @@ static int serve(void *context, unsigned queue, const struct virtqueue_buffer *b
 
 // Puts a frame into a queue's buffers. 1; 0 where there are too few yet, and the driver is asked
 // for a kick; -EMSGSIZE where it will never fit; -EPROTO.
-static int put(struct state *state, struct virtqueue *ring, const struct net_frame *frame) {
+static int put(struct state *state, struct virtqueue *ring, struct net_frame *frame) {
     const uint32_t header = header_size(state->session);
     const unsigned most = state->session->features & BIT(VIRTIO_NET_F_MRG_RXBUF) ? BUFFERS_MAX : 1;
-    const struct virtio_net_hdr zeros = {0};
+    struct virtio_net_hdr fields = {0};
     struct virtqueue_used used[BUFFERS_MAX];
     uint16_t count = 0;
     uint32_t done = 0;
     int got = 1;
 
+    // What another guest sent went over no wire: a receiver that can need not look at its sum.
+    if (!(state->session->features & BIT(VIRTIO_NET_F_GUEST_CSUM)))
+        net_frame_complete(frame);
+    if (frame->checksum_at)
+        fields = (struct virtio_net_hdr){
+            .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+            .csum_start = frame->checksum_start,
+            .csum_offset = (uint16_t)(frame->checksum_at - frame->checksum_start)};
     while (got == 1 && done < frame->length) {
         struct virtqueue_buffer *buffer = count ? &state->next : &state->first;
         uint32_t skip = count ? 0 : header;
@@ -91,9 +103,9 @@ static int put(struct state *state, struct virtqueue *ring, const struct net_fra
         done += written;
     }
     if (got == 1) {
-        virtqueue_write(&state->first, 0, &zeros, sizeof(zeros));
+        virtqueue_write(&state->first, 0, &fields, sizeof(fields));
         if (header == HEADER_SIZE)
-            virtqueue_write(&state->first, sizeof(zeros), &count, sizeof(count));
+            virtqueue_write(&state->first, sizeof(fields), &count, sizeof(count));
         virtqueue_push_all(ring, used, count);
         return 1;
     }
@@ -209,6 +221,7 @@ void net_server_device(const struct net_server *server, struct vhost_user_device
     *device = (struct vhost_user_device){
         .name = "vhost-user-net",
         .features = BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
+                    BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) |
                     (server->queues > 2 ? BIT(VIRTIO_NET_F_MQ) : 0),
         .queues = server->queues,
         .device = (void *)(uintptr_t)server,

@@ -8,6 +8,7 @@
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "drivers/net/switch.h"
 #include "drivers/vhost_user/net_server.h"
 #include "drivers/vhost_user/session.h"
@@ -173,6 +174,105 @@ static int transmit(uint32_t length, uint8_t flags, uint8_t gso) {
     return device.serve(session.state, 1, &session.buffer);
 }
 
+// The sum over a frame from `start` on: all ones where its checksum is right.
+static uint32_t sum_from(const struct net_frame *frame, uint32_t start) {
+    uint32_t sum = 0;
+
+    for (uint32_t at = start; at < frame->length; at++)
+        sum += (uint32_t)frame->bytes[at] << ((at - start) % 2 ? 0 : 8);
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return sum;
+}
+
+// As the server has it, or stations would be too old.
+static uint32_t now(void) {
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return (uint32_t)time.tv_sec;
+}
+
+// A frame of an odd length whose sum, of what begins at 34, belongs at 50.
+static int transmit_without_sum(uint16_t start, uint16_t offset, uint32_t length, uint8_t target) {
+    const struct virtio_net_hdr header = {
+        .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = start, .csum_offset = offset};
+    uint8_t *data = add(1, HEADER + length, 0);
+    struct net_frame *frame = frame_of(length, 0);
+
+    memcpy(frame->bytes, (uint8_t[]){target, 0, 0, 0, 0, 9}, 6);
+    memcpy(data, &header, sizeof(header));
+    memcpy(data + HEADER, frame->bytes, length);
+    memset(data + HEADER + 6, 2, 6);
+    memset(data + HEADER + 50, 0, 2);
+    net_frame_release(frame);
+    ck_assert_int_eq(virtqueue_pop(&session.queues[1].ring, &session.buffer), 1);
+    return device.serve(session.state, 1, &session.buffer);
+}
+
+START_TEST(test_sends_without_sums) {
+    struct net_frame *frame;
+
+    connect(FEATURE(VIRTIO_NET_F_CSUM), 2);
+    // Nobody knows the station: all get it, and all is there.
+    ck_assert_int_eq(transmit_without_sum(34, 16, 101, 2), 0);
+    frame = net_port_peek(&peer);
+    ck_assert_ptr_nonnull(frame);
+    ck_assert_uint_eq(frame->checksum_at, 0);
+    ck_assert_uint_eq(sum_from(frame, 34), 0xffff);
+    net_port_done(&peer, true);
+    // Now it is known, and its port sees to it.
+    net_port_send(&peer, frame_of(100, 0), now());
+    ck_assert_int_eq(transmit_without_sum(34, 16, 101, 2), 0);
+    frame = net_port_peek(&peer);
+    ck_assert_ptr_nonnull(frame);
+    ck_assert_uint_eq(frame->checksum_at, 50);
+    ck_assert_uint_ne(sum_from(frame, 34), 0xffff);
+    net_frame_complete(frame);
+    ck_assert_uint_eq(sum_from(frame, 34), 0xffff);
+    net_port_done(&peer, true);
+    ck_assert_int_eq(transmit_without_sum(34, 65, 101, 2), 0);
+    ck_assert_uint_eq(counters[0].tx_errors, 0);
+    ck_assert_int_eq(transmit_without_sum(34, 66, 101, 2), 0);
+    ck_assert_int_eq(transmit_without_sum(34, UINT16_MAX, 101, 2), 0);
+    ck_assert_int_eq(transmit_without_sum(13, 2, 101, 2), 0);
+    ck_assert_uint_eq(counters[0].tx_errors, 3);
+}
+END_TEST
+
+// A frame for the guest alone, with a sum to be filled in.
+static uint8_t *receive_without_sum(void) {
+    uint8_t *data = add(0, 400, VRING_DESC_F_WRITE);
+    struct net_frame *frame = frame_of(101, 0);
+
+    memset(frame->bytes, 2, 6); // as transmit_without_sum names it
+    memset(frame->bytes + 50, 0, 2);
+    frame->checksum_start = 34;
+    frame->checksum_at = 50;
+    net_port_send(&peer, frame, now());
+    device.extra(session.state);
+    return data;
+}
+
+START_TEST(test_receives_without_sums) {
+    struct net_frame *copy = net_frame_new(101);
+    struct virtio_net_hdr header;
+
+    connect(FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_GUEST_CSUM), 2);
+    transmit_without_sum(34, 16, 101, 2);
+    memcpy(&header, receive_without_sum(), sizeof(header));
+    ck_assert_uint_eq(header.flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+    ck_assert_uint_eq(header.csum_start, 34);
+    ck_assert_uint_eq(header.csum_offset, 16);
+    session.features &= ~FEATURE(VIRTIO_NET_F_GUEST_CSUM);
+    const uint8_t *data = receive_without_sum();
+    ck_assert_uint_eq(data[0], 0);
+    memcpy(copy->bytes, data + HEADER, 101);
+    ck_assert_uint_eq(sum_from(copy, 34), 0xffff);
+    net_frame_release(copy);
+}
+END_TEST
+
 START_TEST(test_transmits) {
     struct net_frame *frame;
 
@@ -226,6 +326,8 @@ Suite *net_server_suite(void) {
     tcase_add_test(tests, test_single_buffer);
     tcase_add_test(tests, test_spreads_connections);
     tcase_add_test(tests, test_transmits);
+    tcase_add_test(tests, test_sends_without_sums);
+    tcase_add_test(tests, test_receives_without_sums);
     tcase_add_test(tests, test_malformed);
     suite_add_tcase(suite, tests);
     return suite;
