@@ -9,6 +9,7 @@ from harness import case
 
 TIMEOUT = 400
 BOCHS_SLAVE = "0000:00:01.1,1"
+# The drivers' words about bad sectors would come between the report's, so that waits for the end.
 # Each disk: written from two CPUs at once past the cache, flushed, read back, a bad sector told, discarded.
 IN_GUEST = ("try() { head -c 1048576 /dev/urandom >/tmp/$1; "
             "dd if=/tmp/$1 of=/dev/$1 bs=64k oflag=direct conv=fsync,notrunc 2>/dev/null & "
@@ -16,8 +17,10 @@ IN_GUEST = ("try() { head -c 1048576 /dev/urandom >/tmp/$1; "
             "for at in 0 32; do dd if=/dev/$1 bs=64k skip=$at count=16 iflag=direct 2>/dev/null | cmp - /tmp/$1 && "
             "echo $1 at $at: the same; done; "
             "dd if=/dev/$1 of=/dev/null bs=4k skip=%d count=1 iflag=direct 2>/dev/null || echo $1: bad sector; "
-            "blkdiscard -l 65536 /dev/$1 && echo $1: discarded; echo $1: blocks of $(cat /sys/block/$1/queue/logical_block_size); }; for d in vda vdb vdc vdd; do try $d; done; "
-            "echo $(grep -c 'virtio.*-req' /proc/interrupts) queues" % (emulator.WithDisks.BAD_SECTOR // 8))
+            "blkdiscard -l 65536 /dev/$1 && echo $1: discarded; "
+            "echo $1: blocks of $(cat /sys/block/$1/queue/logical_block_size); }; "
+            "for d in vda vdb vdc vdd; do try $d; done >/tmp/report; "
+            "cat /tmp/report; echo $(grep -c 'virtio.*-req' /proc/interrupts) queues" % (emulator.WithDisks.BAD_SECTOR // 8))
 QEMU_DISKS = " ".join(f"{disk},{emulator.WithDisks.BAD_SECTOR}" for disk in emulator.WithDisks.DISKS.values())
 
 
