@@ -63,11 +63,12 @@ static void enqueue(struct thread *thread, bool created) {
     spin_lock(&there->lock);
     if (here->counted)
         run_queue_follow(there, here);
-    if (run_queue_add(there, &thread->entity, time_now()))
-        request_reschedule(there);
+    bool reschedule = run_queue_add(there, &thread->entity, time_now());
     if (there == here && !created) // its waker, if it now sleeps, hands the CPU over to it
         run_queue_prefer(there, &thread->entity);
     spin_unlock(&there->lock);
+    if (reschedule) // without the lock, which the other CPU takes at once
+        request_reschedule(there);
 }
 
 bool scheduler_wake(struct thread *thread, enum wake_reason reason) {
@@ -329,9 +330,9 @@ static void leave_forbidden(struct run_queue *queue, struct thread *thread) {
     bool moves = forbidden && (place == RUN_QUEUED || place == RUN_PARKED);
     if (moves)
         run_queue_remove(queue, &thread->entity, time_now());
+    spin_unlock(&queue->lock);
     if (place != RUN_NOWHERE)
         request_reschedule(queue);
-    spin_unlock(&queue->lock);
     if (moves)
         enqueue(thread, false);
 }

@@ -11,8 +11,13 @@
 
 enum { WORDS = CPU_MAX / 64 };
 
+static unsigned words(void) {
+    return (cpu_count() + 63) / 64;
+}
+
 void cpu_kick(struct cpu *cpu) {
     local_apic_send(cpu->apic_id, IRQ_VECTOR_KICK);
+    cpu_relax(); // an emulator that runs one CPU at a time goes on with the other here
 }
 
 static void serve_word(unsigned word) {
@@ -23,12 +28,13 @@ static void serve_word(unsigned word) {
         struct call_slot *slot = &cpu_area(caller)->call;
         slot->function(slot->argument);
         atomic_fetch_sub_explicit(&slot->remaining, 1, memory_order_release);
+        cpu_relax(); // as above: with the caller
     }
 }
 
 void cpu_call_serve(void) {
     struct cpu_area *area = cpu_area(this_cpu());
-    for (unsigned word = 0; word < WORDS; word++)
+    for (unsigned word = 0; word < words(); word++)
         if (atomic_load_explicit(&area->incoming[word], memory_order_relaxed))
             serve_word(word);
 }
@@ -55,7 +61,7 @@ void cpu_call(const uint64_t mask[4], void (*function)(void *argument), void *ar
     struct call_slot *slot = &cpu_area(this_cpu())->call;
     slot->function = function;
     slot->argument = argument;
-    for (unsigned word = 0; word < WORDS; word++) {
+    for (unsigned word = 0; word < words(); word++) {
         uint64_t targets = mask[word];
         if (word == self / 64)
             targets &= ~(1ull << self % 64);
