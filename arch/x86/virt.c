@@ -109,6 +109,11 @@ void virt_user_return(void) {
     virt->user_return();
 }
 
+void virt_leave_cpu(void) {
+    if (virt && virt->leave_cpu)
+        virt->leave_cpu();
+}
+
 // Only MSRs that CPUID vouches for are read: others may fault.
 uint64_t virt_host_msr(uint32_t index) {
     return index == MSR_ARCH_CAPABILITIES && virt_host.arch_capabilities ? read_msr(index) : 0;

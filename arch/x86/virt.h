@@ -244,6 +244,7 @@ struct virt_ops {
     void (*log_writes)(struct virt_vcpu *vcpu, bool on);
     void (*msr_filter_changed)(struct virt_vcpu *vcpu, bool intercept_all);
     void (*user_return)(void); // see virt_user_return; NULL: nothing stays loaded
+    void (*leave_cpu)(void);   // see virt_leave_cpu; NULL: nothing to do
 };
 
 // CR4 bits the supported CPUID offers: what a vCPU without a CPUID table may set, and no vCPU more.
@@ -260,6 +261,9 @@ int virt_init(void);
 int virt_cpu_enable(void); // each further CPU; again on the same one: no effect
 // user_return's slow path while cpu->guest_msrs_loaded: puts the host's SYSCALL MSRs back.
 void virt_user_return(void);
+// A thread leaves this CPU for another: if a vCPU goes with it, it need not be fetched from there
+// by a call.
+void virt_leave_cpu(void);
 
 // -- what both back ends share (arch/x86/guest/vcpu_*.c) --
 

@@ -8,6 +8,7 @@
 #include <asm/errno.h>
 #include <stddef.h>
 #include "arch/x86/cpu.h"
+#include "arch/x86/virt.h"
 #include "core/log.h"
 #include "core/mm/address_space.h"
 #include "core/mm/heap.h"
@@ -203,8 +204,10 @@ __attribute__((noinline)) void scheduler_finish_switch(void) {
         current->rseq_cpu = cpu->index;
         rseq_cpu_changed(current);
     }
-    if (homeless)
+    if (homeless) {
+        virt_leave_cpu();
         enqueue(previous, false);
+    }
     if (dead) {
         run_domain_dismiss(&domain, &previous->entity);
         thread_put(previous);

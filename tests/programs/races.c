@@ -27,6 +27,7 @@
 #include "tiny_guest.h"
 
 #define ROUNDS 500
+#define MOVES  100
 #define TIMERS 64
 
 static atomic_int stop;
@@ -278,6 +279,54 @@ static void test_machine_changes(void) {
     tiny_destroy(&guest);
 }
 
+LONG_MODE_CODE(count, "again: inc %rax\n out %al, $0x10\n jmp again\n");
+
+// The number of exits, each of which shows the next number. NULL: one did not.
+static void *run_counter(void *argument) {
+    struct tiny_guest *guest = argument;
+    struct kvm_regs regs = {.rip = GUEST_CODE, .rflags = 2};
+    intptr_t exits = 0;
+
+    ioctl(guest->vcpu_fd, KVM_SET_REGS, &regs);
+    for (; !stop; exits++) {
+        if (ioctl(guest->vcpu_fd, KVM_RUN, 0) || ioctl(guest->vcpu_fd, KVM_GET_REGS, &regs) ||
+            regs.rax != (uint64_t)exits + 1) {
+            return NULL;
+        }
+    }
+    return (void *)exits;
+}
+
+// Both vCPUs are sent to and fro, each from the CPU that has the other's state loaded as well.
+static void test_vcpus_move(void) {
+    struct tiny_guest guests[2];
+    pthread_t threads[2];
+
+    stop = 0;
+    for (int i = 0; i < 2; i++) {
+        tiny_create(&guests[i], 1 << 20);
+        tiny_enter_long_mode(&guests[i]);
+        memcpy(guests[i].memory + GUEST_CODE, count, (size_t)(count_end - count));
+        CHECK(pthread_create(&threads[i], NULL, run_counter, &guests[i]) == 0);
+    }
+    for (int i = 0; i < MOVES; i++) {
+        for (int k = 0; k < 2; k++) {
+            cpu_set_t set;
+            CPU_ZERO(&set);
+            CPU_SET((i >> k) & 1, &set);
+            CHECK(pthread_setaffinity_np(threads[k], sizeof(set), &set) == 0);
+        }
+        usleep(10);
+    }
+    stop = 1;
+    for (int i = 0; i < 2; i++) {
+        void *exits;
+        pthread_join(threads[i], &exits);
+        CHECK(exits != NULL);
+        tiny_destroy(&guests[i]);
+    }
+}
+
 static void *end_at_once(void *argument) {
     return argument;
 }
@@ -324,6 +373,7 @@ int main(int argc, char **argv) {
         {"pipe and signal", test_pipe_interrupted},
         {"epoll and signal", test_epoll_interrupted},
         {"two changes of a machine", test_machine_changes},
+        {"vCPUs from CPU to CPU", test_vcpus_move},
         {"other programs", test_other_programs},
         {"long path", test_long_path},
         {"ranges of locks", test_lock_ranges},

@@ -124,4 +124,5 @@ const struct virt_ops vmx_ops = {
     .log_writes = vmx_log_writes,
     .msr_filter_changed = msr_filter_changed,
     .user_return = vmx_user_return,
+    .leave_cpu = vmcs_leave_cpu,
 };

@@ -53,6 +53,7 @@ static inline struct vmx_vcpu *vmx_of(const struct virt_vcpu *vcpu) {
 // -- vmcs.c --
 // Makes the vCPU's VMCS current on this CPU, clearing it on another if need be. No lock held.
 void vmcs_switch(struct vmx_vcpu *v);
+void vmcs_leave_cpu(void); // virt_leave_cpu
 static inline void vmcs_use(struct vmx_vcpu *v) {
     if (__builtin_expect(this_cpu()->control_block != v, 0))
         vmcs_switch(v);

@@ -24,6 +24,11 @@ static void vmcs_clear_here(void *argument) {
         cpu->control_block = NULL;
 }
 
+void vmcs_leave_cpu(void) {
+    if (this_cpu()->control_block)
+        vmcs_clear_here(this_cpu()->control_block);
+}
+
 static void vmcs_clear(struct vmx_vcpu *v) {
     if (v->cpu == this_cpu())
         vmcs_clear_here(v);
