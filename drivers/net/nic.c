@@ -65,10 +65,9 @@ static void transmit(struct nic_port *port) {
     struct net_frame *frame;
     bool kick = false;
 
-    while ((frame = net_port_peek(&port->port))) {
+    while ((frame = net_port_peek_whole(&port->port))) {
         bool fits = frame->length <= NIC_FRAME_MAX;
 
-        net_frame_complete(frame);
         if (fits && !port->nic->transmit(port->nic, frame))
             break;
         kick |= fits;

@@ -11,6 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "drivers/net/segments.h"
+
 #define TABLE_SETS 256u
 #define TABLE_WAYS 4u
 
@@ -175,7 +177,9 @@ static void forward(struct net_port *from, struct net_frame *frame, uint32_t now
             enqueue(station->port, frame);
         return;
     }
-    net_frame_complete(frame);
+    // Several will read it, each when it likes.
+    if (!frame->segment_size)
+        net_frame_complete(frame);
     for (unsigned i = 0; i < NET_PORTS_MAX; i++)
         if (bridge->ports[i] && bridge->ports[i] != from)
             enqueue(bridge->ports[i], frame);
@@ -184,7 +188,8 @@ static void forward(struct net_port *from, struct net_frame *frame, uint32_t now
 void net_port_send(struct net_port *port, struct net_frame *frame, uint32_t now) {
     const uint8_t *source = frame->bytes + ETH_ALEN;
 
-    if (frame->length < ETH_HLEN || frame->length > NET_FRAME_MAX || source[0] & 1) {
+    if (frame->length < ETH_HLEN ||
+        frame->length > (frame->segment_size ? NET_LONG_MAX : NET_FRAME_MAX) || source[0] & 1) {
         net_count(&port->counters->tx_errors, 1);
     } else if (port->mac && memcmp(port->mac, source, ETH_ALEN) != 0) {
         net_count(&port->counters->tx_dropped, 1);
@@ -209,7 +214,39 @@ struct net_frame *net_port_peek(struct net_port *port) {
     return frame;
 }
 
+struct net_frame *net_port_peek_whole(struct net_port *port) {
+    struct net_frame *frame;
+
+    while ((frame = net_port_peek(port)) && frame->segment_size) {
+        if (!port->segment)
+            port->segment = net_frame_segment(frame, port->position);
+        if ((frame = port->segment))
+            break;
+        net_port_done(port, false); // no memory for the rest of it
+    }
+    if (frame)
+        net_frame_complete(frame);
+    return frame;
+}
+
+// Whether there are more segments of the frame that waits longest.
+static bool segment_done(struct net_port *port) {
+    const struct net_frame *frame = port->waiting[port->first];
+
+    if (port->segment) {
+        port->position += frame->segment_size;
+        net_frame_release(port->segment);
+        port->segment = NULL;
+        if (port->position < frame->length - frame->headers)
+            return true;
+    }
+    port->position = 0;
+    return false;
+}
+
 void net_port_done(struct net_port *port, bool taken) {
+    if (segment_done(port))
+        return;
     pthread_mutex_lock(&port->bridge->lock);
     struct net_frame *frame = port->waiting[port->first];
     port->first = (port->first + 1) % NET_PORT_FRAMES;

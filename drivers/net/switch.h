@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #define NET_FRAME_MAX      9216u // bytes of a frame, Ethernet header and VLAN tags included
+#define NET_LONG_MAX       (65535u + ETH_HLEN + 8) // of one that is to be cut into segments
 #define NET_PORTS_MAX      64
 #define NET_PORT_FRAMES    256u // waiting at one port
 #define NET_PORT_BYTES     (1u << 20)
@@ -22,6 +23,11 @@ struct net_frame {
     // so far; 0: the checksum is there, or is none of this program's business. Only one port's
     // frame may lack it.
     uint16_t checksum_start, checksum_at;
+    // Of a long one: what a segment holds of the payload, which is behind the headers. 0: a frame
+    // as it goes over a wire.
+    uint16_t segment_size;
+    uint8_t gso_type; // as virtio has it
+    uint32_t headers;
     uint8_t bytes[];
 };
 
@@ -40,6 +46,8 @@ struct net_port {
     int wake_fd; // readable once frames have begun to wait
     unsigned first, count, bytes;
     struct net_frame *waiting[NET_PORT_FRAMES];
+    struct net_frame *segment; // of the one that waits longest; what came before it is received
+    uint32_t position;
 };
 
 // Without ports; NULL where there is no memory.
@@ -63,6 +71,9 @@ void net_port_send(struct net_port *port, struct net_frame *frame, uint32_t now)
 // false, could not be). By one thread.
 struct net_frame *net_port_peek(struct net_port *port);
 void net_port_done(struct net_port *port, bool taken);
+// As net_port_peek, for who takes only what a wire does: long frames come in segments, and all have
+// their checksums.
+struct net_frame *net_port_peek_whole(struct net_port *port);
 
 static inline void net_count(uint64_t *counter, uint64_t by) {
     __atomic_fetch_add(counter, by, __ATOMIC_RELAXED);

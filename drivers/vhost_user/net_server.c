@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "drivers/net/segments.h"
+
 #define BIT(number)  (1ull << (number))
 #define HEADER_SIZE  sizeof(struct virtio_net_hdr_mrg_rxbuf)
 #define BUFFERS_MAX  128u // that one frame is spread over: even of 74 bytes each
@@ -28,11 +30,35 @@ static uint32_t header_size(const struct vhost_user_session *session) {
                : sizeof(struct virtio_net_hdr);
 }
 
+// The features that a frame of this type takes.
+static uint64_t tso_feature(uint8_t gso_type, unsigned tso4, unsigned tso6, unsigned ecn) {
+    return BIT((gso_type & ~VIRTIO_NET_HDR_GSO_ECN) == VIRTIO_NET_HDR_GSO_TCPV4 ? tso4 : tso6) |
+           (gso_type & VIRTIO_NET_HDR_GSO_ECN ? BIT(ecn) : 0);
+}
+
 static uint32_t now(void) {
     struct timespec time;
 
     clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
     return (uint32_t)time.tv_sec;
+}
+
+// What the driver leaves to others, as far as it was told that it may. False: it may not.
+static bool set_offloads(const struct vhost_user_session *session, struct net_frame *frame,
+                         const struct virtio_net_hdr *header) {
+    const uint64_t needed = tso_feature(header->gso_type, VIRTIO_NET_F_HOST_TSO4,
+                                        VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_ECN);
+    uint32_t sum_at = (uint32_t)header->csum_start + header->csum_offset;
+
+    if (header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {
+        if (!(session->features & BIT(VIRTIO_NET_F_CSUM)) || header->csum_start < ETH_HLEN ||
+            sum_at + 2 > frame->length)
+            return false;
+        frame->checksum_start = header->csum_start;
+        frame->checksum_at = (uint16_t)sum_at;
+    }
+    return header->gso_type == VIRTIO_NET_HDR_GSO_NONE ||
+           ((session->features & needed) == needed && net_frame_set_segments(frame, header));
 }
 
 static int serve(void *context, unsigned queue, const struct virtqueue_buffer *buffer) {
@@ -45,20 +71,19 @@ static int serve(void *context, unsigned queue, const struct virtqueue_buffer *b
         buffer->readable_bytes < skip)
         return -EPROTO;
     uint32_t length = buffer->readable_bytes - skip;
-    bool sums = header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
-    uint32_t sum_at = (uint32_t)header.csum_start + header.csum_offset;
-    bool bad = length < ETH_HLEN || length > NET_FRAME_MAX ||
-               header.gso_type != VIRTIO_NET_HDR_GSO_NONE ||
-               (sums && (!(state->session->features & BIT(VIRTIO_NET_F_CSUM)) ||
-                         header.csum_start < ETH_HLEN || sum_at + 2 > length));
-    struct net_frame *frame = bad ? NULL : net_frame_new(length);
-    if (frame) {
+    struct net_frame *frame = NULL;
+    bool bad = length < ETH_HLEN ||
+               length > (header.gso_type == VIRTIO_NET_HDR_GSO_NONE ? NET_FRAME_MAX : NET_LONG_MAX);
+    if (!bad && (frame = net_frame_new(length))) {
         virtqueue_read(buffer, skip, frame->bytes, length);
-        frame->checksum_start = sums ? header.csum_start : 0;
-        frame->checksum_at = sums ? (uint16_t)sum_at : 0;
+        bad = !set_offloads(state->session, frame, &header);
+    }
+    if (frame && !bad) {
         net_port_send(&state->port, frame, now());
     } else {
         net_count(bad ? &state->port.counters->tx_errors : &state->port.counters->tx_dropped, 1);
+        if (frame)
+            net_frame_release(frame);
     }
     vhost_user_complete(state->session, queue, buffer, 0);
     return 0;
@@ -81,6 +106,9 @@ static int put(struct state *state, struct virtqueue *ring, struct net_frame *fr
     if (frame->checksum_at)
         fields = (struct virtio_net_hdr){
             .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+            .gso_type = frame->gso_type,
+            .hdr_len = (uint16_t)frame->headers,
+            .gso_size = frame->segment_size,
             .csum_start = frame->checksum_start,
             .csum_offset = (uint16_t)(frame->checksum_at - frame->checksum_start)};
     while (got == 1 && done < frame->length) {
@@ -135,12 +163,26 @@ static int choose(const struct state *state, const struct net_frame *frame) {
     return (int)queues[(hash ^ hash >> 16) % served];
 }
 
+static struct net_frame *peek(struct state *state) {
+    struct net_frame *frame = net_port_peek(&state->port);
+
+    if (frame && frame->segment_size) {
+        uint64_t needed = tso_feature(frame->gso_type, VIRTIO_NET_F_GUEST_TSO4,
+                                      VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_ECN) |
+                          BIT(VIRTIO_NET_F_GUEST_CSUM);
+
+        if ((state->session->features & needed) != needed)
+            frame = net_port_peek_whole(&state->port);
+    }
+    return frame;
+}
+
 static void receive(struct state *state) {
     const uint64_t one = 1;
     struct net_frame *frame;
     unsigned frames = 0;
 
-    while ((frame = net_port_peek(&state->port)) && frames++ < FRAMES_BATCH) {
+    while ((frame = peek(state)) && frames++ < FRAMES_BATCH) {
         int queue = choose(state, frame);
         int got = queue < 0 ? -ENETDOWN : put(state, &state->session->queues[queue].ring, frame);
 
@@ -222,6 +264,9 @@ void net_server_device(const struct net_server *server, struct vhost_user_device
         .name = "vhost-user-net",
         .features = BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
                     BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) |
+                    BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO4) |
+                    BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_GUEST_TSO6) |
+                    BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_GUEST_ECN) |
                     (server->queues > 2 ? BIT(VIRTIO_NET_F_MQ) : 0),
         .queues = server->queues,
         .device = (void *)(uintptr_t)server,

@@ -7,6 +7,7 @@
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
+#include "drivers/net/segments.h"
 #include "drivers/net/switch.h"
 #include "drivers/vhost_user/net_server.h"
 #include "drivers/vhost_user/session.h"
@@ -39,6 +40,33 @@ static void serve(const struct vhost_user_device *device, unsigned queue) {
             return;
 }
 
+// The input as a long frame behind its header.
+static void cut(const uint8_t *data, size_t size) {
+    struct virtio_net_hdr header;
+    size_t length = size - sizeof(header);
+
+    if (size < sizeof(header) + ETH_HLEN || length > NET_LONG_MAX)
+        return;
+    memcpy(&header, data, sizeof(header));
+    struct net_frame *frame = net_frame_new((uint32_t)length);
+    memcpy(frame->bytes, data + sizeof(header), length);
+    frame->checksum_start = header.csum_start;
+    frame->checksum_at = (uint16_t)(header.csum_start + 16u);
+    if (net_frame_set_segments(frame, &header)) {
+        uint32_t payload = frame->length - frame->headers;
+
+        for (uint32_t at = 0; at < payload; at += frame->segment_size) {
+            struct net_frame *segment = net_frame_segment(frame, at);
+
+            if (segment->length > frame->headers + frame->segment_size)
+                abort();
+            net_frame_complete(segment);
+            net_frame_release(segment);
+        }
+    }
+    net_frame_release(frame);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -49,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
     if (size < 1)
         return 0;
+    cut(data, size);
     server.bridge = net_switch_create();
     if (!server.bridge || net_port_attach(&peer, server.bridge))
         abort();
@@ -63,6 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     session.features |= data[0] & 2 ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0;
     session.features |= data[0] & 4 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0;
     session.features |= data[0] & 8 ? 1ull << VIRTIO_NET_F_MRG_RXBUF : 0;
+    session.features |= data[0] & 16 ? device.features & 0xffffffffu : 0;
     session.state = device.open(&session, &server);
     for (unsigned i = 0; i < QUEUES; i++) {
         const struct virtqueue_addresses addresses = {i * 0x300, i * 0x300 + 0x100,
@@ -76,6 +106,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (unsigned i = 0; i < QUEUES; i++)
         serve(&device, i);
     device.extra(session.state);
+    while (net_port_peek_whole(&peer))
+        net_port_done(&peer, true);
     device.close(session.state);
     net_port_detach(&peer);
     free(server.bridge);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "drivers/net/segments.h"
 #include "drivers/net/switch.h"
 #include "drivers/vhost_user/net_server.h"
 #include "drivers/vhost_user/session.h"
@@ -273,6 +274,206 @@ START_TEST(test_receives_without_sums) {
 }
 END_TEST
 
+#define PAYLOAD 3000u
+#define MSS     1400u
+#define IP      18u // behind a VLAN tag
+#define TCP     (IP + 20)
+#define HEADERS (TCP + 32)
+
+static uint32_t number_at(const uint8_t *at, unsigned size) {
+    uint32_t number = 0;
+
+    for (unsigned i = 0; i < size; i++)
+        number = number << 8 | at[i];
+    return number;
+}
+
+// A long frame of IPv4 in a VLAN, as Linux makes it: its TCP checksum is the pseudo header's sum.
+static struct net_frame *long_frame(void) {
+    static const uint8_t head[HEADERS] = {
+        2,    0,  0, 0,  0,    9,    2,    2,    2,  2, 2, 2, 0x81, 0,   0, 5, 8,  0, // Ethernet
+        0x45, 0,  0, 0,  0,    9,    0,    0,    64, 6, 0, 0, 10,   0,   0, 1, 10, 0, 0, 2, // IPv4
+        0,    80, 0, 81, 0xff, 0xff, 0xff, 0xf0, 0,  0, 0, 1, 0x80, 0x99};                  // TCP
+    struct net_frame *frame = frame_of(HEADERS + PAYLOAD, 0);
+    const uint32_t total = 20 + 32 + PAYLOAD;
+    uint32_t sum = 0x0a00 + 0x0001 + 0x0a00 + 0x0002 + 6 + 32 + PAYLOAD;
+
+    memcpy(frame->bytes, head, sizeof(head));
+    frame->bytes[IP + 2] = (uint8_t)(total >> 8);
+    frame->bytes[IP + 3] = (uint8_t)total;
+    frame->bytes[TCP + 16] = (uint8_t)(sum >> 8);
+    frame->bytes[TCP + 17] = (uint8_t)sum;
+    return frame;
+}
+
+static const struct virtio_net_hdr long_header = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+                                                  .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+                                                  .gso_size = MSS,
+                                                  .csum_start = TCP,
+                                                  .csum_offset = 16};
+
+static void transmit_long(const struct virtio_net_hdr *header) {
+    uint16_t *ring = (uint16_t *)(ram + RING(1) + DRIVER);
+    struct net_frame *frame = long_frame();
+    uint8_t *data = add(1, HEADER + frame->length, 0);
+
+    ck_assert_uint_le((ring[1] - 1u) % SIZE * 0x800 + HEADER + frame->length, 0x8000);
+    memcpy(data, header, sizeof(*header));
+    memcpy(data + HEADER, frame->bytes, frame->length);
+    net_frame_release(frame);
+    ck_assert_int_eq(virtqueue_pop(&session.queues[1].ring, &session.buffer), 1);
+    ck_assert_int_eq(device.serve(session.state, 1, &session.buffer), 0);
+}
+
+static void check_segment(const struct net_frame *segment, uint32_t position, uint32_t size,
+                          uint8_t flags) {
+    struct net_frame *whole = long_frame();
+    struct net_frame *pseudo = net_frame_new(12 + 32 + size);
+
+    ck_assert_uint_eq(segment->length, HEADERS + size);
+    ck_assert_uint_eq(segment->segment_size, 0);
+    ck_assert_uint_eq(number_at(segment->bytes + IP + 2, 2), 20 + 32 + size);
+    ck_assert_uint_eq(number_at(segment->bytes + IP + 4, 2), 9 + position / MSS);
+    ck_assert_uint_eq(number_at(segment->bytes + TCP + 4, 4), 0xfffffff0u + position);
+    ck_assert_uint_eq(segment->bytes[TCP + 13], flags);
+    ck_assert_mem_eq(segment->bytes + HEADERS, whole->bytes + HEADERS + position, size);
+    memcpy(pseudo->bytes, segment->bytes + IP + 12, 8);
+    memcpy(pseudo->bytes + 8, (uint8_t[]){0, 6, (uint8_t)((32 + size) >> 8), (uint8_t)(32 + size)},
+           4);
+    memcpy(pseudo->bytes + 12, segment->bytes + TCP, 32 + size);
+    ck_assert_uint_eq(sum_from(pseudo, 0), 0xffff);
+    pseudo->length = 20;
+    memcpy(pseudo->bytes, segment->bytes + IP, 20);
+    ck_assert_uint_eq(sum_from(pseudo, 0), 0xffff);
+    net_frame_release(pseudo);
+    net_frame_release(whole);
+}
+
+START_TEST(test_segments) {
+    static const struct {
+        uint32_t size;
+        uint8_t flags;
+    } segments[] = {{MSS, 0x90}, {MSS, 0x10}, {PAYLOAD - 2 * MSS, 0x19}};
+    uint32_t position = 0;
+
+    connect(FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_HOST_TSO4), 2);
+    transmit_long(&long_header);
+    for (unsigned i = 0; i < 3; i++) {
+        const struct net_frame *segment = net_port_peek_whole(&peer);
+
+        ck_assert_ptr_nonnull(segment);
+        ck_assert_ptr_eq(segment, net_port_peek_whole(&peer));
+        check_segment(segment, position, segments[i].size, segments[i].flags);
+        position += segments[i].size;
+        net_port_done(&peer, true);
+    }
+    ck_assert_ptr_null(net_port_peek_whole(&peer));
+    ck_assert_uint_eq(counters[1].rx_packets, 1);
+    ck_assert_uint_eq(counters[1].rx_bytes, HEADERS + PAYLOAD);
+    transmit_long(&long_header);
+    net_port_peek_whole(&peer); // under way when the port leaves
+}
+END_TEST
+
+START_TEST(test_segments_that_are_none) {
+    struct virtio_net_hdr headers[9];
+
+    connect(FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_HOST_TSO4), 2);
+    for (unsigned i = 0; i < 9; i++)
+        headers[i] = long_header;
+    headers[0].flags = 0;
+    headers[1].csum_offset = 6;
+    headers[2].csum_start = IP;
+    headers[3].csum_start = HEADERS + PAYLOAD - 18;
+    headers[4].gso_size = 0;
+    headers[5].gso_type = VIRTIO_NET_HDR_GSO_UDP;
+    headers[6].gso_type |= VIRTIO_NET_HDR_GSO_ECN; // not negotiated
+    headers[7].gso_type = VIRTIO_NET_HDR_GSO_TCPV6;
+    headers[8].csum_start = TCP + 20;
+    for (unsigned i = 0; i < 9; i++)
+        transmit_long(&headers[i]);
+    ck_assert_uint_eq(counters[0].tx_errors, 9);
+    session.features |= FEATURE(VIRTIO_NET_F_HOST_TSO6);
+    transmit_long(&headers[7]); // it is IPv4
+    ck_assert_uint_eq(counters[0].tx_errors, 10);
+    ck_assert_ptr_null(net_port_peek(&peer));
+}
+END_TEST
+
+START_TEST(test_segments_of_ipv6) {
+    enum { IP6 = ETH_HLEN, TCP6 = IP6 + 40, HEADERS6 = TCP6 + 20, BYTES = 2000 };
+    const struct virtio_net_hdr header = {
+        .gso_type = VIRTIO_NET_HDR_GSO_TCPV6, .gso_size = MSS, .csum_start = TCP6};
+    struct net_frame *frame = frame_of(HEADERS6 + BYTES, 0);
+    struct net_frame *pseudo = net_frame_new(40 + 20 + MSS);
+    uint32_t sum = 6 + 20 + BYTES;
+
+    connect(0, 2);
+    frame->bytes[12] = 0x86;
+    frame->bytes[13] = 0xdd;
+    frame->bytes[TCP6 + 12] = 0x50;
+    for (unsigned at = IP6 + 8; at < TCP6; at += 2)
+        sum += number_at(frame->bytes + at, 2);
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    frame->bytes[TCP6 + 16] = (uint8_t)(sum >> 8);
+    frame->bytes[TCP6 + 17] = (uint8_t)sum;
+    frame->checksum_start = TCP6;
+    frame->checksum_at = TCP6 + 16;
+    ck_assert(net_frame_set_segments(frame, &header));
+    for (uint32_t at = 0; at < BYTES; at += MSS) {
+        uint32_t size = at ? BYTES - MSS : MSS;
+        struct net_frame *segment = net_frame_segment(frame, at);
+
+        net_frame_complete(segment);
+        ck_assert_uint_eq(segment->length, HEADERS6 + size);
+        ck_assert_uint_eq(number_at(segment->bytes + IP6 + 4, 2), 20 + size);
+        memset(pseudo->bytes, 0, 40);
+        memcpy(pseudo->bytes, segment->bytes + IP6 + 8, 32);
+        memcpy(pseudo->bytes + 32, (uint8_t[]){(uint8_t)((20 + size) >> 8), (uint8_t)(20 + size)},
+               2);
+        pseudo->bytes[35] = 6;
+        memcpy(pseudo->bytes + 36, segment->bytes + TCP6, 20 + size);
+        pseudo->length = 36 + 20 + size;
+        ck_assert_uint_eq(sum_from(pseudo, 0), 0xffff);
+        net_frame_release(segment);
+    }
+    net_frame_release(pseudo);
+    net_frame_release(frame);
+}
+END_TEST
+
+// What goes to a guest that takes long frames goes as it came; to another in segments.
+START_TEST(test_receives_long_frames) {
+    struct virtio_net_hdr header;
+
+    connect(FEATURE(VIRTIO_NET_F_MRG_RXBUF) | FEATURE(VIRTIO_NET_F_GUEST_CSUM) |
+                FEATURE(VIRTIO_NET_F_GUEST_TSO4),
+            2);
+    for (unsigned round = 0; round < 2; round++) {
+        struct net_frame *frame = long_frame();
+        const uint8_t *data = add(0, 2000, VRING_DESC_F_WRITE);
+
+        for (unsigned i = 0; i < 3; i++)
+            add(0, 2000, VRING_DESC_F_WRITE);
+        memset(frame->bytes, 0xff, 6);
+        memset(frame->bytes + 6, 4, 6);
+        frame->checksum_start = TCP;
+        frame->checksum_at = TCP + 16;
+        ck_assert(net_frame_set_segments(frame, &long_header));
+        net_port_send(&peer, frame, now());
+        device.extra(session.state);
+        memcpy(&header, data, sizeof(header));
+        ck_assert_uint_eq(header.flags, round ? 0 : VIRTIO_NET_HDR_F_NEEDS_CSUM);
+        ck_assert_uint_eq(header.gso_type, round ? 0 : VIRTIO_NET_HDR_GSO_TCPV4);
+        ck_assert_uint_eq(header.gso_size, round ? 0 : MSS);
+        ck_assert_uint_eq(used(0), round ? 5 : 2);
+        session.features &= ~FEATURE(VIRTIO_NET_F_GUEST_CSUM);
+        session.features &= ~FEATURE(VIRTIO_NET_F_GUEST_TSO4);
+    }
+}
+END_TEST
+
 START_TEST(test_transmits) {
     struct net_frame *frame;
 
@@ -325,6 +526,10 @@ Suite *net_server_suite(void) {
     tcase_add_test(tests, test_merges);
     tcase_add_test(tests, test_single_buffer);
     tcase_add_test(tests, test_spreads_connections);
+    tcase_add_test(tests, test_segments);
+    tcase_add_test(tests, test_segments_that_are_none);
+    tcase_add_test(tests, test_segments_of_ipv6);
+    tcase_add_test(tests, test_receives_long_frames);
     tcase_add_test(tests, test_transmits);
     tcase_add_test(tests, test_sends_without_sums);
     tcase_add_test(tests, test_receives_without_sums);
