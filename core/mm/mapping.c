@@ -119,6 +119,8 @@ static struct mapping *remove_below(struct mapping *node, const struct mapping *
 
 // Takes a changed gap of `mapping` into account from it up to the root.
 static void refresh_path(struct mapping *node, const struct mapping *mapping) {
+    if (!node)
+        return;
     if (node != mapping)
         refresh_path(node->child[side_of(node, mapping)], mapping);
     refresh(node);

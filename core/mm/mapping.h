@@ -21,7 +21,7 @@ enum mapping_flags {
 };
 
 struct mapping {
-    struct mapping *child[2]; // with lower addresses, with higher ones
+    struct mapping *child[2];     // with lower addresses, with higher ones
     uint64_t start, end;          // bytes, page aligned
     uint64_t gap;                 // free bytes just below start
     uint64_t widest_gap;          // of the subtree

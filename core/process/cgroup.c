@@ -66,12 +66,6 @@ struct cgroup *cgroup_of_process(const struct process *process) {
     return group ? container_of(group, struct cgroup, memory) : &cgroup_root;
 }
 
-bool cgroup_contains(const struct cgroup *above, const struct cgroup *cgroup) {
-    while (cgroup && cgroup != above)
-        cgroup = cgroup->parent;
-    return cgroup;
-}
-
 void cgroup_join(struct thread *thread) {
     struct cgroup *cgroup = cgroup_of_thread(thread_current());
     if (cgroup == &cgroup_root)

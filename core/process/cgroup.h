@@ -45,7 +45,6 @@ void cgroup_put(struct cgroup *cgroup);
 
 struct cgroup *cgroup_of_thread(const struct thread *thread);
 struct cgroup *cgroup_of_process(const struct process *process); // never a threaded one
-bool cgroup_contains(const struct cgroup *above, const struct cgroup *cgroup);
 // A new thread joins the group of the thread that makes it. Process table lock held.
 void cgroup_join(struct thread *thread);
 

@@ -5,12 +5,11 @@
 #include <stddef.h>
 #include "core/list.h"
 #include "core/sched/run_core.h"
+#include "core/sched/run_fair.h"
 #include "core/sched/run_queue.h"
 
-#define LAG_SLICES  3  // bound on the lag that an entity keeps when it leaves
 #define BATCH       16 // parked or released in one pick; more wait for the next, which comes at once
-#define EVENT_LEAST 100000       // ns; a timer closer than this costs more than it gains
-#define CHARGE_MOST (1ull << 40) // ns; charged at once to virtual time, against overflow
+#define EVENT_LEAST 100000 // ns; a timer closer than this costs more than it gains
 // Urgent keys: deadlines of reservations in ns come before these, by priority and sequence.
 #define FIXED_KEY       (1ull << 62)
 #define FIXED_KEY_SHIFT 54
@@ -49,81 +48,6 @@ static bool goes_first(const struct run_queue *queue, const struct run_entity *e
     return is_reserved(entity) || (entity->policy.priority && !throttled(queue));
 }
 
-// -- virtual time --
-
-static int64_t scaled(uint64_t ns, uint32_t weight) {
-    return (int64_t)(ns * RUN_WEIGHT_DEFAULT / weight);
-}
-
-// What it asks for at once: as much as its bursts took lately, at most a slice. Whoever asks for
-// less is served sooner, and gets no more for it.
-static int64_t request_of(const struct run_entity *entity) {
-    return scaled(entity->request, entity->weight);
-}
-
-static uint64_t clock_of(const struct run_queue *queue) {
-    return queue->base + queue->shift;
-}
-
-// Moves `base` to the average again.
-static void rebase(struct run_queue *queue) {
-    if (!queue->weight) {
-        queue->weighted_offset = 0;
-        return;
-    }
-    int64_t step = queue->weighted_offset / (int64_t)queue->weight;
-    queue->base += (uint64_t)step;
-    queue->weighted_offset -= step * (int64_t)queue->weight;
-}
-
-static void count(struct run_queue *queue, struct run_entity *entity, bool in) {
-    int64_t weighted = (int64_t)(entity->virtual_time - queue->base) * entity->weight;
-    queue->weight += in ? entity->weight : -(uint64_t)entity->weight;
-    queue->weighted_offset += in ? weighted : -weighted;
-    queue->counted += in ? 1u : -1u;
-    rebase(queue);
-}
-
-// virtual_time <= average, without dividing.
-static bool eligible(const struct run_queue *queue, uint64_t virtual_time) {
-    return (__int128)queue->weighted_offset >=
-           (__int128)(int64_t)(virtual_time - queue->base) * (__int128)queue->weight;
-}
-
-static int64_t bounded_lag(const struct run_entity *entity, int64_t lag) {
-    int64_t most = LAG_SLICES * scaled(entity->slice, entity->weight);
-    return lag > most ? most : lag < -most ? -most : lag;
-}
-
-// Into the averages by `lag`. Joining moves the average towards the newcomer; the lag is enlarged
-// so that it is left with what it had.
-static void join_average(struct run_queue *queue, struct run_entity *entity, int64_t lag) {
-    if (queue->weight)
-        lag += lag * (int64_t)entity->weight / (int64_t)queue->weight;
-    entity->virtual_time = queue->base - (uint64_t)lag;
-    count(queue, entity, true);
-}
-
-static int64_t leave_average(struct run_queue *queue, struct run_entity *entity) {
-    // Bounded, so that neither a long sleep nor a long run is paid back at once.
-    int64_t lag = bounded_lag(entity, (int64_t)(queue->base - entity->virtual_time));
-    count(queue, entity, false);
-    return lag;
-}
-
-// The share of the current one in its group may have changed; what it has to get stays the same.
-static void refresh_weight(struct run_queue *queue, struct run_entity *entity) {
-    uint32_t before = entity->weight;
-    if (!entity->group || run_group_weight(entity->group, entity->own_weight) == before)
-        return;
-    int64_t left = (int64_t)(entity->virtual_deadline - entity->virtual_time);
-    int64_t lag = leave_average(queue, entity);
-    entity->weight = run_group_weight(entity->group, entity->own_weight);
-    join_average(queue, entity, lag * before / entity->weight);
-    entity->virtual_deadline =
-        entity->virtual_time + (uint64_t)(left * (int64_t)before / (int64_t)entity->weight);
-}
-
 // -- the trees --
 
 static void enqueue(struct run_queue *queue, struct run_entity *entity) {
@@ -151,22 +75,6 @@ static void set_fixed_key(struct run_queue *queue, struct run_entity *entity) {
         FIXED_KEY + ((uint64_t)(99 - entity->policy.priority) << FIXED_KEY_SHIFT) + queue->sequence;
     queue->sequence++;
     entity->budget = entity->slice;
-}
-
-static void enter_fair(struct run_queue *queue, struct run_entity *entity) {
-    run_group_join(entity->group, entity->own_weight);
-    entity->weight = run_group_weight(entity->group, entity->own_weight);
-    int64_t passed = (int64_t)(clock_of(queue) - entity->left_at);
-    if (entity->lag < 0 && passed > 0) // others have caught up meanwhile
-        entity->lag = entity->lag + passed < 0 ? entity->lag + passed : 0;
-    join_average(queue, entity, entity->lag);
-    entity->virtual_deadline = entity->virtual_time + (uint64_t)request_of(entity);
-}
-
-static void leave_fair(struct run_queue *queue, struct run_entity *entity) {
-    entity->lag = leave_average(queue, entity);
-    entity->left_at = clock_of(queue);
-    run_group_leave(entity->group, entity->own_weight);
 }
 
 static void park(struct run_queue *queue, struct run_entity *entity, uint64_t release) {
@@ -259,7 +167,7 @@ static bool preempts(const struct run_queue *queue, const struct run_entity *ent
                (!goes_first(queue, current) || (int64_t)(entity->node.key - current->node.key) < 0);
     if (is_urgent(entity) || is_urgent(current)) // one of them stands back
         return is_urgent(current);
-    return eligible(queue, entity->virtual_time) &&
+    return run_fair_eligible(queue, entity->virtual_time) &&
            (int64_t)(entity->virtual_deadline - current->virtual_deadline) < 0;
 }
 
@@ -270,7 +178,7 @@ static void enter(struct run_queue *queue, struct run_entity *entity) {
     else if (is_urgent(entity))
         set_fixed_key(queue, entity);
     else
-        enter_fair(queue, entity);
+        run_fair_enter(queue, entity);
 }
 
 bool run_queue_add(struct run_queue *queue, struct run_entity *entity, uint64_t now) {
@@ -311,7 +219,7 @@ void run_queue_remove(struct run_queue *queue, struct run_entity *entity, uint64
         queue->current = NULL;
     settle(entity, now);
     if (!parked && !is_urgent(entity))
-        leave_fair(queue, entity);
+        run_fair_leave(queue, entity);
     entity->place = RUN_NOWHERE;
 }
 
@@ -353,10 +261,7 @@ void run_queue_charge(struct run_queue *queue, uint64_t now) {
         queue->urgent_time += ns;
         return;
     }
-    int64_t advance = scaled(ns < CHARGE_MOST ? ns : CHARGE_MOST, entity->weight);
-    entity->virtual_time += (uint64_t)advance;
-    queue->weighted_offset += advance * entity->weight;
-    rebase(queue);
+    run_fair_charge(queue, entity, ns);
 }
 
 // Parked ones whose time has come join again.
@@ -385,7 +290,7 @@ static void park_fair(struct run_queue *queue, struct run_entity *entity, uint64
     } else {
         dequeue(queue, entity);
     }
-    leave_fair(queue, entity);
+    run_fair_leave(queue, entity);
     entity->parked_since = now;
     park(queue, entity, entity->refill);
 }
@@ -412,10 +317,10 @@ static bool review_current(struct run_queue *queue, uint64_t now) {
     }
     if ((int64_t)(entity->virtual_time - entity->virtual_deadline) < 0)
         return true;
-    refresh_weight(queue, entity);
+    run_fair_refresh(queue, entity);
     entity->request = entity->slice;
-    entity->virtual_deadline = entity->virtual_time + (uint64_t)request_of(entity);
-    return eligible(queue, entity->virtual_time);
+    run_fair_set_deadline(entity);
+    return run_fair_eligible(queue, entity->virtual_time);
 }
 
 // The queued one of the earliest deadline among the eligible.
@@ -423,9 +328,9 @@ static struct run_entity *earliest(const struct run_queue *queue) {
     struct run_node *node = queue->fair;
     while (node) {
         run_step();
-        if (node->left && eligible(queue, node->left->least))
+        if (node->left && run_fair_eligible(queue, node->left->least))
             node = node->left;
-        else if (eligible(queue, node->value))
+        else if (run_fair_eligible(queue, node->value))
             return entity_of(node);
         else
             node = node->right;
@@ -441,7 +346,7 @@ static struct run_entity *best(const struct run_queue *queue, bool may_go_on) {
         return preempts(queue, urgent) ? urgent : current;
     if (current && (goes_first(queue, current) || !queue->fair))
         return current;
-    if (!may_go_on && next && eligible(queue, next->virtual_time))
+    if (!may_go_on && next && run_fair_eligible(queue, next->virtual_time))
         return next;
     struct run_entity *first = earliest(queue);
     return may_go_on && !preempts(queue, first) ? current : first;
@@ -504,7 +409,7 @@ struct run_entity *run_queue_pick(struct run_queue *queue, uint64_t now) {
         picked->run_delay += now - picked->ready_since;
         picked->ready_since = 0;
         if (!is_urgent(picked))
-            refresh_weight(queue, picked);
+            run_fair_refresh(queue, picked);
     }
     return picked;
 }
@@ -521,9 +426,7 @@ void run_queue_yield(struct run_queue *queue, uint64_t now) {
     int64_t left = (int64_t)(entity->virtual_deadline - entity->virtual_time);
     if (left <= 0)
         return;
-    entity->virtual_time = entity->virtual_deadline;
-    queue->weighted_offset += left * entity->weight;
-    rebase(queue);
+    run_fair_advance(queue, entity, left);
 }
 
 static uint64_t sooner(uint64_t event, uint64_t from, int64_t ns) {
@@ -587,20 +490,21 @@ struct run_entity *run_queue_candidate(const struct run_queue *queue, unsigned c
 }
 
 int64_t run_queue_behind(const struct run_queue *queue, const struct run_queue *other) {
-    return (int64_t)(clock_of(other) - clock_of(queue));
+    return (int64_t)(run_fair_clock(other) - run_fair_clock(queue));
 }
 
 void run_queue_follow(struct run_queue *queue, const struct run_queue *other) {
     if (!queue->counted)
-        queue->shift = clock_of(other) - queue->base;
+        queue->shift = run_fair_clock(other) - queue->base;
 }
 
 bool run_queue_move(struct run_queue *from, struct run_queue *to, struct run_entity *entity,
                     uint64_t now) {
     run_queue_follow(to, from);
-    int64_t lag = bounded_lag(entity, (int64_t)(clock_of(to) - entity->virtual_time - from->shift));
+    int64_t lag = run_fair_bounded_lag(
+        entity, (int64_t)(run_fair_clock(to) - entity->virtual_time - from->shift));
     run_queue_remove(from, entity, now);
-    entity->left_at = clock_of(to);
+    entity->left_at = run_fair_clock(to);
     // What run_queue_add will enlarge.
     entity->lag = lag - lag * (int64_t)entity->weight / (int64_t)(to->weight + entity->weight);
     return run_queue_add(to, entity, now);

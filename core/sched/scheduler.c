@@ -101,10 +101,6 @@ bool scheduler_wake(struct thread *thread, enum wake_reason reason) {
     }
 }
 
-void thread_wake(struct thread *thread) {
-    scheduler_wake(thread, WAKE_EVENT);
-}
-
 // Locks the queue that the thread is in or was in last: it neither moves nor wakes then. It may be
 // on the way from one to another, which others' code, not to be interrupted, ends soon.
 static struct run_queue *lock_queue_of(struct thread *thread) {

@@ -81,9 +81,6 @@ static inline struct thread *thread_current(void) {
     return thread;
 }
 
-// Makes a WAITING thread READY and gives it to a run queue; kicks that CPU if need be. Any context.
-// Harmless otherwise.
-void thread_wake(struct thread *thread);
 // Sets work bits, and makes the thread notice: wakes it from an interruptible wait or kicks its CPU
 // out of user or guest mode.
 void thread_interrupt(struct thread *thread, uint32_t work);

@@ -44,7 +44,7 @@ void waiter_remove(struct waiter *waiter); // harmless when not added
 void wait_queue_wake(struct wait_queue *queue, unsigned events);
 void wait_queue_wake_count(struct wait_queue *queue, unsigned events, unsigned count);
 
-// Blocks until thread_wake, a signal (-EINTR) or time_now() >= deadline (-ETIMEDOUT). Returns 0 at
+// Blocks until a wake-up, a signal (-EINTR) or time_now() >= deadline (-ETIMEDOUT). Returns 0 at
 // once if woken since waiter_add / wait_prepare. Holds nothing. A wake-up that came first wins over
 // signal and deadline: none is lost.
 int wait(uint64_t deadline);
@@ -53,5 +53,5 @@ int wait_uninterruptible(uint64_t deadline); // only SIGKILL interrupts
 // 0, or the error that ended the wait.
 int wait_until(struct wait_queue *queue, bool (*ready)(void *object), void *object,
                uint64_t deadline, int (*how)(uint64_t deadline));
-void wait_prepare(void);                     // marks the current thread as about to wait
-void wait_cancel(void);                      // takes the mark back
+void wait_prepare(void); // marks the current thread as about to wait
+void wait_cancel(void);  // takes the mark back

@@ -2,6 +2,7 @@
 // The run queue: order, fairness by weight, lag, preemption, fixed priorities, reservations.
 // Sources: core/sched/run_core.c core/sched/run_tree.c core/sched/run_group.c
 // core/sched/run_policy.c
+// Sources: core/sched/run_fair.c
 #include "core/sched/run_queue.h"
 #include <check.h>
 #include <linux/sched.h>
