@@ -23,12 +23,34 @@ static int show_schedstat(void *object, struct text *text) {
     return 0;
 }
 
+// proc_pid_stat(5) up to the 39th field, the CPU it runs on or ran on last; what is not counted
+// here is 0.
+static int show_thread(void *object, struct text *text) {
+    const uint64_t hundredth = 10000000;
+    struct thread *thread = thread_find((unsigned)(uintptr_t)object);
+    if (!thread)
+        return -ESRCH;
+    bool waits = thread->state == THREAD_WAITING;
+    text_add(text,
+             "%u (%s) %c 0 0 0 0 0 0 0 0 0 0 %lu 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 "
+             "0 0 0 0 0 0 0 0 0 %u\n",
+             thread->tid, thread->name, waits ? 'S' : 'R', thread_run_time(thread) / hundredth,
+             thread->entity.cpu);
+    thread_put(thread);
+    return 0;
+}
+
 static struct node *make_file(struct node *directory, const char *name, size_t length) {
-    static const struct text_file schedstat = {.name = "schedstat", .show = show_schedstat};
-    bool known = length == strlen(schedstat.name) && !memcmp(schedstat.name, name, length);
-    struct node *node = known ? node_create(S_IFREG | 0444) : NULL;
+    static const struct text_file files[] = {{.name = "schedstat", .show = show_schedstat},
+                                             {.name = "stat", .show = show_thread}};
+    const struct text_file *file = NULL;
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (length == strlen(files[i].name) && !memcmp(files[i].name, name, length))
+            file = &files[i];
+    }
+    struct node *node = file ? node_create(S_IFREG | 0444) : NULL;
     if (node) {
-        node->text = &schedstat;
+        node->text = file;
         node->object = directory->object;
     }
     return node;

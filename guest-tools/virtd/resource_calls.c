@@ -259,13 +259,13 @@ struct query {
     uint32_t infos, map_length;
 };
 
-static uint64_t vcpu_time(const char *answer, unsigned vcpu) {
+static uint64_t vcpu_number(const char *answer, unsigned vcpu, const char *name,
+                            uint64_t fallback) {
     char key[32];
-    uint64_t time = 0;
 
-    snprintf(key, sizeof(key), "vcpu.%u.time", vcpu);
-    answer_number(answer, key, &time);
-    return time;
+    snprintf(key, sizeof(key), "vcpu.%u.%s", vcpu, name);
+    answer_number(answer, key, &fallback);
+    return fallback;
 }
 
 static void put_vcpus(struct domain *domain, const char *answer, const char *error, void *context) {
@@ -279,8 +279,9 @@ static void put_vcpus(struct domain *domain, const char *answer, const char *err
         for (unsigned i = 0; i < count; i++) {
             xdr_put_u32(&call->reply, i);
             xdr_put_u32(&call->reply, VCPU_RUNNING);
-            xdr_put_u64(&call->reply, vcpu_time(answer, i));
-            xdr_put_u32(&call->reply, (uint32_t)VCPU_NO_CPU);
+            xdr_put_u64(&call->reply, vcpu_number(answer, i, "time", 0));
+            xdr_put_u32(&call->reply,
+                        (uint32_t)vcpu_number(answer, i, "cpu", (uint64_t)VCPU_NO_CPU));
             put_map(&maps, domain, i, query->map_length);
         }
         xdr_put_opaque(&call->reply, maps.data, (uint32_t)maps.length);
@@ -320,7 +321,7 @@ static void put_info(struct domain *domain, const char *answer, const char *erro
     if (answer) {
         answer_number(answer, "balloon.current", &memory);
         for (unsigned i = 0; i < domain->vmm->vcpus; i++) {
-            time += vcpu_time(answer, i);
+            time += vcpu_number(answer, i, "time", 0);
         }
     }
     xdr_put_u32(&call->reply, domain->state);

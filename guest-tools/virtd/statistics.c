@@ -166,7 +166,7 @@ void snapshot_each_counter(const struct snapshot *snapshot, const struct domain 
          line += strcspn(line, "\n"), line += *line == '\n') {
         if (strncmp(line, prefix, (size_t)length) == 0 &&
             sscanf(line + length, "%63[^=\n]=%llu", name, &value) == 2 &&
-            strcmp(name, "time") != 0 && strcmp(name, "wait") != 0) {
+            strcmp(name, "time") != 0 && strcmp(name, "wait") != 0 && strcmp(name, "cpu") != 0) {
             visit(name, value, context);
         }
     }

@@ -6,6 +6,7 @@
 //
 //   info           state=running|paused, cpus=, memory= (bytes), vcpu.N.tid=
 //   statistics     vcpu.N.time= (ns on a CPU), vcpu.N.wait= (ns waiting for one),
+//                  vcpu.N.cpu= (the one it runs on, or ran on last),
 //                  vcpu.N.NAME= of each counter that KVM keeps; balloon.current= (bytes the guest
 //                  has), balloon.maximum=, balloon.NAME= as the guest's driver reports;
 //                  block.N.{rd,wr,fl}.{reqs,bytes,times} of --disk path=

@@ -7,25 +7,71 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "guest_layout.h"
 #include "virtio.h"
 #include "virtio_balloon.h"
 #include "vm.h"
 
 #define STATISTICS_MAX (32u << 10) // bytes of a vCPU's counters
 
-// proc_pid_schedstat(5): ns on a CPU and ns waiting for one.
-static void print_times(const struct vcpu *vcpu, FILE *to) {
-    char path[64];
-    uint64_t ran = 0, waited = 0;
+// What vCPUs before the last reset have used, whose threads are gone.
+static struct times { uint64_t ran, waited; } kept[VCPUS_MAX];
 
+// proc_pid_schedstat(5): ns on a CPU and ns waiting for one.
+static bool read_times(const struct vcpu *vcpu, struct times *times) {
+    char path[64];
+
+    *times = kept[vcpu->index];
     snprintf(path, sizeof(path), "/proc/%d/schedstat", vcpu->tid);
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        return false;
+    }
+    uint64_t ran, waited;
+    bool found = fscanf(file, "%" SCNu64 " %" SCNu64, &ran, &waited) == 2;
+    if (found) {
+        times->ran += ran;
+        times->waited += waited;
+    }
+    fclose(file);
+    return found;
+}
+
+void statistics_keep(const struct vm *vm) {
+    for (unsigned i = 0; i < vm_cpus(vm); i++) {
+        struct times times;
+
+        read_times(&vm->vcpus[i], &times);
+        kept[i] = times;
+    }
+}
+
+static void print_times(const struct vcpu *vcpu, FILE *to) {
+    struct times times;
+
+    if (read_times(vcpu, &times)) {
+        fprintf(to, "vcpu.%u.time=%" PRIu64 "\nvcpu.%u.wait=%" PRIu64 "\n", vcpu->index, times.ran,
+                vcpu->index, times.waited);
+    }
+}
+
+// proc_pid_stat(5): the 39th field is the CPU it runs on or ran on last.
+static void print_cpu(const struct vcpu *vcpu, FILE *to) {
+    char path[64];
+    unsigned cpu;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", vcpu->tid);
     FILE *file = fopen(path, "re");
     if (!file) {
         return;
     }
-    if (fscanf(file, "%" SCNu64 " %" SCNu64, &ran, &waited) == 2) {
-        fprintf(to, "vcpu.%u.time=%" PRIu64 "\nvcpu.%u.wait=%" PRIu64 "\n", vcpu->index, ran,
-                vcpu->index, waited);
+    if (fscanf(file, "%*[^)])") == 0) {
+        for (int field = 3; field < 39; field++) {
+            (void)!fscanf(file, "%*s");
+        }
+        if (fscanf(file, "%u", &cpu) == 1) {
+            fprintf(to, "vcpu.%u.cpu=%u\n", vcpu->index, cpu);
+        }
     }
     fclose(file);
 }
@@ -57,6 +103,7 @@ static void print_counters(const struct vcpu *vcpu, FILE *to) {
 void statistics_print(struct vm *vm, FILE *to) {
     for (unsigned i = 0; i < vm_cpus(vm); i++) {
         print_times(&vm->vcpus[i], to);
+        print_cpu(&vm->vcpus[i], to);
         print_counters(&vm->vcpus[i], to);
     }
     if (vm->devices.balloon) {

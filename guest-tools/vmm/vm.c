@@ -18,6 +18,7 @@
 #include "control.h"
 #include "error.h"
 #include "guest_layout.h"
+#include "statistics.h"
 #include "terminal.h"
 #include "vcpu.h"
 
@@ -371,6 +372,7 @@ enum vm_outcome vm_run(struct vm *vm) {
     serve_until_ended(vm);
     control_hold(); // what is being plugged is finished, and nothing else begun
     control_release(vm);
+    statistics_keep(vm);
     run_gate_break(&vm->gate);
     for (unsigned i = 0; i < vm->cpus; i++) {
         vcpu_stop(&vm->vcpus[i]);

@@ -132,6 +132,24 @@ static void test_time_of_day(void) {
     CHECK(vdso_time(&seconds) >= exact.tv_sec - 1 && seconds >= exact.tv_sec - 1);
 }
 
+// The last field that /proc/TID/stat has here.
+static unsigned shown_cpu(void) {
+    char path[32], text[512] = "";
+    unsigned cpu = ~0u;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)gettid());
+    FILE *file = fopen(path, "r");
+    if (file) {
+        CHECK(fscanf(file,
+                     "%511[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
+                     "%*d %*d %*d %*d %*u %*u %*d %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u "
+                     "%*u %*u %*u %*d %u",
+                     text, &cpu) == 2);
+        fclose(file);
+    }
+    return cpu;
+}
+
 static void test_cpu(void) {
     cpu_set_t all;
 
@@ -149,6 +167,7 @@ static void test_cpu(void) {
         CHECK_EQUAL(vdso_getcpu(&seen, &node, NULL), 0);
         CHECK_EQUAL(seen, cpu);
         CHECK_EQUAL(sched_getcpu(), cpu);
+        CHECK_EQUAL(shown_cpu(), cpu);
     }
     sched_setaffinity(0, sizeof(all), &all);
 }
