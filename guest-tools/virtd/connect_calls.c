@@ -232,6 +232,24 @@ static enum outcome lookup_by_name(struct call *call) {
     return put_found(call, domain_by_name(call->arguments[0].string), key);
 }
 
+static enum outcome no_network(struct call *call) {
+    return call_fail(call, ERROR_NO_NETWORK,
+                     "Network not found: no network with matching name '%s'",
+                     call->arguments[0].string);
+}
+
+static enum outcome no_pool(struct call *call) {
+    return call_fail(call, ERROR_NO_STORAGE_POOL,
+                     "Storage pool not found: no storage pool with matching name '%s'",
+                     call->arguments[0].string);
+}
+
+static enum outcome no_node_device(struct call *call) {
+    return call_fail(call, ERROR_NO_NODE_DEVICE,
+                     "Node device not found: no node device with matching name '%s'",
+                     call->arguments[0].string);
+}
+
 // Networks, storage pools, interfaces, node devices, filters and secrets: there are none.
 const struct procedure connect_calls[] = {
     {1, ROLE_MONITOR, "CONNECT_OPEN", "ou", connect_open},
@@ -248,6 +266,7 @@ const struct procedure connect_calls[] = {
     {36, ROLE_MONITOR, "CONNECT_LIST_DEFINED_NETWORKS", "u", zero},
     {37, ROLE_MONITOR, "CONNECT_LIST_DOMAINS", "u", list_domains},
     {38, ROLE_MONITOR, "CONNECT_LIST_NETWORKS", "u", zero},
+    {46, ROLE_MONITOR, "NETWORK_LOOKUP_BY_NAME", "s", no_network},
     {50, ROLE_MONITOR, "CONNECT_NUM_OF_DEFINED_NETWORKS", "", zero},
     {51, ROLE_MONITOR, "CONNECT_NUM_OF_DOMAINS", "", num_of_domains},
     {52, ROLE_MONITOR, "CONNECT_NUM_OF_NETWORKS", "", zero},
@@ -255,9 +274,11 @@ const struct procedure connect_calls[] = {
     {66, ROLE_MONITOR, "AUTH_LIST", "", auth_list},
     {71, ROLE_MONITOR, "CONNECT_NUM_OF_STORAGE_POOLS", "", zero},
     {73, ROLE_MONITOR, "CONNECT_NUM_OF_DEFINED_STORAGE_POOLS", "", zero},
+    {84, ROLE_MONITOR, "STORAGE_POOL_LOOKUP_BY_NAME", "s", no_pool},
     {110, ROLE_MONITOR, "CONNECT_GET_URI", "", get_uri},
     {111, ROLE_MONITOR, "NODE_NUM_OF_DEVICES", "ou", zero},
     {112, ROLE_MONITOR, "NODE_LIST_DEVICES", "ouu", zero},
+    {113, ROLE_MONITOR, "NODE_DEVICE_LOOKUP_BY_NAME", "s", no_node_device},
     {149, ROLE_MONITOR, "CONNECT_IS_SECURE", "", zero},
     {157, ROLE_MONITOR, "CONNECT_GET_LIB_VERSION", "", get_library_version},
     {273, ROLE_MONITOR, "CONNECT_LIST_ALL_DOMAINS", "uu", list_all_domains},

@@ -366,7 +366,7 @@ static bool check_channel(struct xml *channel, struct refusal *refusal) {
 
     if (!has(channel, "@type", "unix") || !has(channel, "target@type", "virtio") ||
         !need(channel, "target@name", refusal) || strchr(name, '/') ||
-        (xml_find(channel, "source") && !need(channel, "source@path", refusal))) {
+        (xml_get(channel, "source@path") && !need(channel, "source@path", refusal))) {
         return refusal->sentence ||
                refuse(refusal, ERROR_XML,
                       "line %u: a <channel type='unix'> has a <target type='virtio'> with a name "

@@ -14,7 +14,7 @@
 #include "memory.h"
 #include "vmm.h"
 
-enum { START_PAUSED = 1 << 0, SHUTDOWN_ACPI = 1 << 0 };
+enum { START_PAUSED = 1 << 0, SHUTDOWN_ACPI = 1 << 0, DESTROY_GRACEFUL = 1 << 0 };
 
 // Reads the definition in `text`, and finds the domain that it is about, if there is one. NULL: the
 // call has failed.
@@ -259,11 +259,31 @@ static void destroyed(struct domain *domain, const char *answer, const char *err
     call_finish(call);
 }
 
+// The monitor is asked to end, and asked on until it has.
+static void ending(struct domain *domain, const char *answer, const char *error, void *context) {
+    struct call *call = context;
+
+    if (answer || strcmp(error, "the machine has ended") == 0) {
+        vmm_request(domain, "info", ending, call);
+    } else if (strcmp(error, "the monitor has ended") == 0) {
+        call_finish(call);
+    } else {
+        call_fail(call, ERROR_OPERATION_FAILED, "the domain '%s': %s", domain->name, error);
+    }
+}
+
 static enum outcome destroy(struct call *call) {
     struct domain *domain = call->arguments[0].domain;
 
     if (!domain->vmm) {
         return not_running(call);
+    }
+    if (call->arguments[1].u & ~(uint32_t)DESTROY_GRACEFUL) {
+        return call_fail(call, ERROR_OPERATION_UNSUPPORTED, "flags %#x of an end",
+                         call->arguments[1].u);
+    }
+    if (call->arguments[1].u) {
+        return request(call, "kill", ending);
     }
     domain->vmm->destroyed = true;
     vmm_request(domain, "info", destroyed, call);

@@ -69,6 +69,15 @@ class Client:
         self.test.check(found, f"virsh {' '.join(words)}: no /{pattern}/ in: {output}")
         return found
 
+    def wait_for(self, pattern, *words, seconds=COMMAND_TIMEOUT):
+        """As expect, but it may come later."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.virsh(*words), re.MULTILINE):
+            if time.monotonic() > deadline:
+                return self.expect(pattern, *words)
+            time.sleep(0.2)
+        return None
+
     def wait_for_state(self, name, state, seconds=COMMAND_TIMEOUT):
         deadline = time.monotonic() + seconds
         while True:
@@ -207,7 +216,7 @@ def restart(test, daemon, client):
     client.virsh("suspend", "runs")
     client.virsh("resume", "paused")
     client.expect("^paused", "domstate", "runs")
-    client.virsh("destroy", "runs")
+    client.virsh("destroy", "--graceful", "runs")
     client.expect("shut off", "domstate", "runs")
     # One whose monitor has ended while no virtd was there.
     daemon.kill()
@@ -256,6 +265,7 @@ def hanging_monitor(test, daemon, client):
     client.expect("the monitor does not answer", "suspend", "guest", status=1)
     client.expect("guest +running", "list")  # the others are served
     client.virsh("dominfo", "guest")
+    client.expect("the monitor does not answer", "destroy", "--graceful", "guest", status=1)
     client.virsh("destroy", "guest")
     client.expect("shut off", "domstate", "guest")
 
@@ -279,6 +289,10 @@ def refusals(test, daemon, client):
     client.expect("more than the maximum", "setmem", "good", "1G", status=1)
     client.expect("unknown procedure|not supported", "snapshot-create", "good", status=1)
     client.expect("no domain with matching name 'none'|failed to get domain", "dominfo", "none", status=1)
+    for kind, command in (("network", "net-info"), ("storage pool", "pool-info"), ("node device", "nodedev-dumpxml")):
+        client.expect(f"no {kind} with matching name 'x'", command, "x", status=1)
+    for command in ("net-list", "pool-list", "nodedev-list", "iface-list"):
+        test.check(not client.virsh(command).strip(), f"{command}: there is something")
     path = os.path.join(test.directory, "bad.xml")
     with open(path, "w", encoding="ascii") as file:
         file.write(definition("bad", devices="    <graphics type='vnc'/>\n"))
@@ -402,6 +416,10 @@ def check_channel(client, name, channel):
     client.test.check("guest has from outside" in answer, f"through the channel came: {answer}")
 
 
+def vcpu_time(client, name):
+    return int(client.expect(r"^  vcpu\.0\.time=(\d+)", "domstats", name).group(1))
+
+
 def check_keyboard(client, name):
     """Alt, SysRq and H together: the guest's kernel prints what it could do."""
     client.virsh("send-key", name, "KEY_LEFTALT", "KEY_SYSRQ", "KEY_H")
@@ -498,9 +516,13 @@ def virsh_on_ashlar(test):
             client.expect("^paused", "domstate", "guest")
             client.virsh("resume", "guest")
             events.expect("Suspended", "Resumed")
+            client.virsh("vcpupin", "guest", "0", "1")
+            before = vcpu_time(client, "guest")
             client.virsh("reset", "guest")
             events.expect("'reboot'")
             type_at_console(client, "guest", "echo again$((6*7))", "again42")
+            client.wait_for(r"^VCPU: +0\nCPU: +1$", "vcpuinfo", "guest")  # on the CPU that it was pinned to before
+            test.check(vcpu_time(client, "guest") > before, "the vCPU's time begins again with a reset")
             client.virsh("reboot", "guest")
             type_at_console(client, "guest", "poweroff", "guest:~#")
             client.virsh("autostart", "guest")
@@ -520,7 +542,7 @@ def virsh_on_ashlar(test):
 
 def install_domain(client, disk):
     client.run("virt-install", "--connect", client.uri, "--name", "installed", "--memory", "128", "--import",
-               "--osinfo", "detect=off,require=off", "--boot",
+               "--osinfo", "debian11", "--boot",
                f"kernel=/guest/vmlinuz,initrd=/guest/initrd.img,kernel_args={CMDLINE}", "--disk",
                f"path={disk},format=raw,target.bus=virtio,readonly=on", "--network", "none", "--graphics", "none",
                "--controller", "usb,model=none", "--noautoconsole")
