@@ -182,17 +182,8 @@ static void panicked(struct domain *domain) {
     vmm_kill(domain); // on_crash says what follows
 }
 
-// The machine that was made anew has other threads.
-static void made_anew(struct domain *domain, const char *answer, const char *error, void *context) {
-    (void)error, (void)context;
-    if (answer) {
-        resources_apply(domain, answer);
-    }
-}
-
 static void rebooted(struct domain *domain) {
     if (policy(domain, "on_reboot", "restart")) {
-        vmm_request(domain, "info", made_anew, NULL);
         event_reboot(domain);
         vmm_request(domain, "info", counted, NULL);
     } else {

@@ -38,7 +38,7 @@ static bool read_times(const struct vcpu *vcpu, struct times *times) {
 }
 
 void statistics_keep(const struct vm *vm) {
-    for (unsigned i = 0; i < vm_cpus(vm); i++) {
+    for (unsigned i = 0; i < vm->cpus; i++) {
         struct times times;
 
         read_times(&vm->vcpus[i], &times);
