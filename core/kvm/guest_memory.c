@@ -87,7 +87,7 @@ static bool walk_exchange(void *context, uint64_t gpa, uint64_t old_value, uint6
 static int walk(struct slot_reader *reader, const struct guest_paging *paging, uint64_t linear,
                 unsigned access, uint64_t *gpa, struct guest_exception *exception) {
     static const struct guest_walk_ops ops = {.read = walk_read, .exchange = walk_exchange};
-    struct guest_translation translation;
+    struct guest_translation translation = {.gpa = 0};
     int error = guest_walk(paging, &ops, reader, linear, access, &translation, exception);
     if (!error)
         *gpa = translation.gpa;
@@ -100,9 +100,10 @@ int guest_memory_translate(struct vcpu *vcpu, const struct virt_state *state, ui
     return walk(&reader, &state->paging, linear, access, gpa, exception);
 }
 
-unsigned guest_memory_fetch(struct virt_vcpu *virt_vcpu, const struct virt_state *state,
-                            unsigned access, uint8_t bytes[INSTRUCTION_MAX],
-                            struct guest_exception *exception) {
+// Flat: every emulated instruction begins here.
+__attribute__((flatten)) unsigned
+guest_memory_fetch(struct virt_vcpu *virt_vcpu, const struct virt_state *state, unsigned access,
+                   uint8_t bytes[INSTRUCTION_MAX], struct guest_exception *exception) {
     struct slot_reader reader = {.vcpu = vcpu_of(virt_vcpu),
                                  .space = vcpu_space(vcpu_of(virt_vcpu))};
     unsigned done = 0;

@@ -67,15 +67,10 @@ static enum emulated_access emulation_write(void *context, uint64_t gpa, const v
         memslot_mark_dirty(vcpu, gpa | space, size);
         return ACCESS_DONE;
     }
-    uint8_t copy[8];
-    if (size > sizeof(copy))
-        return ACCESS_MMIO;
-    memcpy(copy, data, size);
-    if (irqchip_mmio(vcpu->vm, gpa, size, true, copy) ||
-        ioeventfd_write(vcpu->vm, false, gpa, size, copy) ||
-        coalesced_write(vcpu->vm, false, gpa, size, copy))
-        return ACCESS_DONE;
-    return ACCESS_MMIO;
+    bool done = irqchip_mmio(vcpu->vm, gpa, size, true, (void *)(uintptr_t)data) ||
+                ioeventfd_write(vcpu->vm, false, gpa, size, data) ||
+                coalesced_write(vcpu->vm, false, gpa, size, data);
+    return done ? ACCESS_DONE : ACCESS_MMIO;
 }
 
 static enum emulated_access emulation_exchange(void *context, uint64_t gpa, uint64_t old_value,

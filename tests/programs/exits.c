@@ -308,6 +308,11 @@ static void test_mmio_modify(void) {
     if (run_to_mmio(true, 4, GUEST_MMIO + 4)) {
         memcpy(&value, guest.run->mmio.data, 4);
         CHECK_EQUAL(value, (uint32_t)regs.rcx);
+        // But for the write the instruction is complete: user space need not come back for it.
+        struct kvm_regs now;
+        CHECK(ioctl(guest.vcpu_fd, KVM_GET_REGS, &now) == 0);
+        CHECK_EQUAL(now.rcx, 0xdeadbeef);
+        CHECK_EQUAL(guest.memory[now.rip], 0xf4); // HLT
     }
     regs.rcx = 0xdeadbeef;
     regs.rflags = 0x86; // AND left SF and PF: 0xa5 has four bits set.
