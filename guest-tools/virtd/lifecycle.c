@@ -148,6 +148,31 @@ void lifecycle_start(struct domain *domain, struct xml *xml, bool paused, struct
     }
 }
 
+static void device_removed(struct domain *domain, const char *id) {
+    struct xml *device = domain_xml_device(domain->live, id);
+
+    if (device) {
+        event_device(domain, EVENT_DEVICE_REMOVED, device_id(device));
+        xml_free(device);
+        store_live(domain);
+    }
+}
+
+// What the guest has let go of while no virtd was there.
+static void forget_removed(struct domain *domain, const char *answer) {
+    struct xml *next;
+
+    for (struct xml *device = xml_find(domain->live, "devices")->children; device; device = next) {
+        char *line = device_id(device) ? print_string("\ndevice=%s\n", device_id(device)) : NULL;
+
+        next = device->next;
+        if (line && !strstr(answer, line)) {
+            device_removed(domain, device_id(device));
+        }
+        free(line);
+    }
+}
+
 static void found(struct domain *domain, const char *answer, const char *error, void *context) {
     (void)error, (void)context;
     if (answer) {
@@ -155,6 +180,7 @@ static void found(struct domain *domain, const char *answer, const char *error, 
         domain_set_state(domain, paused ? STATE_PAUSED : STATE_RUNNING,
                          paused ? PAUSED_USER : RUNNING_BOOTED);
         resources_apply(domain, answer);
+        forget_removed(domain, answer);
     }
 }
 
@@ -189,16 +215,6 @@ static void rebooted(struct domain *domain) {
     } else {
         domain->vmm->powered_off = true;
         vmm_kill(domain);
-    }
-}
-
-static void device_removed(struct domain *domain, const char *id) {
-    struct xml *device = domain_xml_device(domain->live, id);
-
-    if (device) {
-        event_device(domain, EVENT_DEVICE_REMOVED, device_id(device));
-        xml_free(device);
-        store_live(domain);
     }
 }
 

@@ -22,6 +22,7 @@
 #include "statistics.h"
 #include "terminal.h"
 #include "vcpu.h"
+#include "virtio.h"
 #include "virtio_balloon.h"
 #include "virtio_input.h"
 #include "vm.h"
@@ -76,6 +77,11 @@ static void print_info(struct vm *vm, FILE *to) {
     for (unsigned i = 0; i < vm_cpus(vm); i++) {
         if (!vcpu_is_parked(&vm->vcpus[i])) {
             fprintf(to, "vcpu.%u.tid=%d\n", i, vm->vcpus[i].tid);
+        }
+    }
+    for (unsigned i = 0; i < vm->devices.count; i++) {
+        if (vm->devices.all[i]->id) {
+            fprintf(to, "device=%s\n", vm->devices.all[i]->id);
         }
     }
 }

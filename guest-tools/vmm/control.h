@@ -4,7 +4,8 @@
 //
 // A request is a line. Its answer is lines `key=value`, if any, and last `ok` or `error: reason`:
 //
-//   info           state=running|paused, cpus=, memory= (bytes), vcpu.N.tid=
+//   info           state=running|paused, cpus=, memory= (bytes), vcpu.N.tid=,
+//                  device= of each that can be unplugged
 //   statistics     vcpu.N.time= (ns on a CPU), vcpu.N.wait= (ns waiting for one),
 //                  vcpu.N.cpu= (the one it runs on, or ran on last),
 //                  vcpu.N.NAME= of each counter that KVM keeps; balloon.current= (bytes the guest

@@ -41,7 +41,7 @@ class Monitor:
         verb, _, argument = line.partition(" ")
         if verb == "info":
             return [f"state={self.state}", f"cpus={self.cpus}", f"memory={self.memory}"] + [
-                f"vcpu.{i}.tid={os.getpid()}" for i in range(self.cpus)]
+                f"vcpu.{i}.tid={os.getpid()}" for i in range(self.cpus)] + [f"device={name}" for name in self.devices]
         if verb == "statistics":
             return [f"vcpu.{i}.time={(i + 1) * 1000000000}\nvcpu.{i}.wait=5" for i in range(self.cpus)] + [
                 f"balloon.current={self.balloon}", f"balloon.maximum={self.memory}"]

@@ -320,8 +320,11 @@ def plugging(test, daemon, client):
         client.expect(rf"^ vdb +{image}$", "domblklist", "guest", *which)
     daemon.kill()
     daemon.start()
-    client.virsh("detach-disk", "guest", "vdb", "--live")
+    client.expect(rf"^ vdb +{image}$", "domblklist", "guest")
     client.virsh("detach-disk", "guest", "vdb", "--config")
+    daemon.kill()
+    daemon.ask_monitor("remove-device vdb")
+    daemon.start()
     client.virsh("detach-interface", "guest", "vhostuser", "--mac", "52:54:00:00:00:09")
     test.check((client.virsh("dumpxml", "guest"), client.virsh("dumpxml", "--inactive", "guest")) == before,
                "what came is not wholly gone")

@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import time
 import urllib.request
 
 import boot_disk
@@ -60,6 +61,19 @@ def counters(text, kind):
     return {name: int(value) for name, value in re.findall(rf"^{kind} (\S+) (\d+)$", text, re.MULTILINE)}
 
 
+def replug_interface(test, client):
+    """The one that the driver domain serves goes and comes again."""
+    path = os.path.join(test.directory, "interface.xml")
+    with open(path, "w", encoding="ascii") as file:
+        file.write(re.search("<interface.*?</interface>", client.virsh("dumpxml", "guest"), re.DOTALL).group())
+    client.virsh("detach-device", "guest", path)
+    deadline = time.monotonic() + TIMEOUT
+    while client.virsh("domiflist", "guest").strip():
+        test.check(time.monotonic() < deadline, "the guest does not let go of its interface")
+        time.sleep(0.1)
+    client.virsh("attach-device", "guest", path)
+
+
 @case("libvirt: statistics of the guest of make run, for several clients at once", "tcg")
 def statistics(test):
     install(*CLIENTS)
@@ -70,9 +84,11 @@ def statistics(test):
     client = Client(test, management.uri)
     before = {}
     with Pump(test):
+        replug_interface(test, client)
         for kind, name in (("domblkstat", "vda"), ("domifstat", "vnet0")):
             before[kind] = counters(client.virsh(kind, "guest", name), name)
-    type_line(test, "dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct; ip link set eth0 up; "
+    type_line(test, "dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct; "
+                    "until [ -e /sys/class/net/eth0 ]; do sleep 0.1; done; ip link set eth0 up; "
                     "arping -c 5 -I eth0 10.0.2.2; echo do''ne", "^done")
     with Pump(test):
         # One client waits for events while others come and go.
