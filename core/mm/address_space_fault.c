@@ -136,10 +136,12 @@ static int fault_object(struct fault *fault, const struct mapping *mapping) {
     if (error)
         return error == -EFAULT ? -ENXIO : error;
     if (!(mapping->flags & MAPPING_SHARED) && (fault->access & ACCESS_WRITE)) {
-        if (!have_page(fault, 0, false))
-            return 0;
-        page_copy(page_to_virtual(fault->spare), page_to_virtual(physical & PAGE_MASK), PAGE_SIZE);
-        return map_spare(fault, mapping);
+        bool have = have_page(fault, 0, false);
+        if (have)
+            page_copy(page_to_virtual(fault->spare), page_to_virtual(physical & PAGE_MASK),
+                      PAGE_SIZE);
+        page_put(physical);
+        return have ? map_spare(fault, mapping) : 0;
     }
     error = -EEXIST;
     bool congruent = ((physical ^ fault->address) & (HUGE_SIZE - 1) & PAGE_MASK) == 0;
@@ -147,8 +149,8 @@ static int fault_object(struct fault *fault, const struct mapping *mapping) {
         error = map_leaf(fault, mapping, physical & ~(HUGE_SIZE - 1), HUGE_SIZE);
     if (error)
         error = map_leaf(fault, mapping, physical, PAGE_SIZE);
-    if (!error)
-        page_get(physical);
+    if (error)
+        page_put(physical);
     return error;
 }
 
@@ -238,6 +240,8 @@ static int make_object_page(struct fault *fault) {
     numa_fault_begin(fault->policy, fault->object_index);
     int error = fault->object->ops->page(fault->object, fault->object_index, &physical, &order);
     numa_fault_end();
+    if (!error)
+        page_put(physical);
     fault->object_made = !error;
     return error == -EFAULT ? -ENXIO : error;
 }

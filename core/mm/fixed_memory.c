@@ -45,6 +45,7 @@ static int fixed_memory_page(struct memory_object *object, uint64_t index, uint6
     bool whole = memory->size - (index << PAGE_SHIFT) >= PAGE_SIZE;
     if (whole && ((uintptr_t)in_place & (PAGE_SIZE - 1)) == 0) {
         *physical = virtual_to_page(in_place);
+        page_get(*physical);
         return 0;
     }
     int error = 0;
@@ -53,6 +54,8 @@ static int fixed_memory_page(struct memory_object *object, uint64_t index, uint6
     *physical = page_tree_find(&memory->copies, index, &copy_order);
     if (*physical == PHYSICAL_NONE)
         error = copy_page(memory, index, physical);
+    if (!error)
+        page_get(*physical);
     spin_unlock(&object->lock);
     return error;
 }

@@ -27,6 +27,7 @@ static int kernel_pages_page(struct memory_object *object, uint64_t index, uint6
     if (index >= pages->count)
         return -EFAULT;
     *physical = pages->physical[index];
+    page_get(*physical);
     *order = 0;
     return 0;
 }

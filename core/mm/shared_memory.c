@@ -62,6 +62,8 @@ static int shared_memory_page(struct memory_object *object, uint64_t index, uint
                               unsigned *order) {
     spin_lock(&object->lock);
     int error = find_or_make(shared_memory_of(object), index, physical, order);
+    if (!error)
+        page_get(*physical); // a hole may free it as soon as the lock is gone
     spin_unlock(&object->lock);
     return error;
 }

@@ -50,8 +50,10 @@ static int read_file(struct file *file, uint64_t offset, void *to, size_t size) 
         if (piece > size - done)
             piece = size - done;
         error = object->ops->page(object, at / PAGE_SIZE, &physical, &order);
-        if (!error)
+        if (!error) {
             memcpy((char *)to + done, (char *)page_to_virtual(physical) + in_page, piece);
+            page_put(physical);
+        }
         done += piece;
     }
     memory_object_put(object);

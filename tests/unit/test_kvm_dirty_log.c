@@ -148,6 +148,7 @@ static const uint32_t *ring_flags(struct memory_object *object, uint64_t index,
     unsigned order;
     ck_assert_int_eq(
         object->ops->page(object, index * sizeof(**entry) / PAGE_SIZE, &physical, &order), 0);
+    page_put(physical);
     *entry =
         (struct kvm_dirty_gfn *)page_to_virtual(physical) + index % (PAGE_SIZE / sizeof(**entry));
     return &(*entry)->flags;

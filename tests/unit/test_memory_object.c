@@ -172,6 +172,12 @@ START_TEST(shared_memory_pages) {
     ck_assert_uint_eq(physical & ((2 << 20) - 1), 7 * PAGE_SIZE);
     ck_assert_int_eq(object->ops->page(object, 7, &again, &order), 0);
     ck_assert_uint_eq(again, physical);
+    // What a hole gives up stays with who has it.
+    page_put(again);
+    ck_assert_int_eq(shared_memory_punch(object, 0, 2 << 20), 0);
+    ck_assert_uint_eq(page_references(physical), 1);
+    page_put(physical);
+    ck_assert_uint_eq(page_references(physical), 0);
     ck_assert_int_eq(object->ops->page(object, 513, &physical, &order),
                      0); // the end: no whole 2 MiB
     ck_assert_uint_eq(order, 0);
@@ -201,6 +207,8 @@ START_TEST(fixed_memory_is_shown_in_place_or_copied) {
                 ck_assert_uint_eq(physical, base + index * PAGE_SIZE);
             ck_assert_int_eq(object->ops->page(object, index, &again, &order), 0);
             ck_assert_uint_eq(again, physical);
+            page_put(physical);
+            page_put(again);
         }
         const char *last = page_to_virtual(physical);
         for (size_t i = 100; i < PAGE_SIZE; i++)
@@ -222,6 +230,8 @@ START_TEST(kernel_pages_live_as_long_as_the_object) {
     ck_assert_uint_eq(page_references(pages[1]), 1);
     ck_assert_int_eq(object->ops->page(object, 1, &physical, &order), 0);
     ck_assert_uint_eq(physical, pages[1]);
+    ck_assert_uint_eq(page_references(pages[1]), 2);
+    page_put(physical);
     ck_assert_int_eq(object->ops->page(object, 2, &physical, &order), -EFAULT);
     memory_object_put(object);
     ck_assert_uint_eq(page_references(pages[1]), 0);
