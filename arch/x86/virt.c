@@ -2,7 +2,6 @@
 // Chooses the back end, and what all back ends share of the host.
 #include "arch/x86/virt.h"
 #include <asm/errno.h>
-#include "arch/x86/cpu/instruction.h"
 #include "core/log.h"
 #include "core/mm/heap.h"
 

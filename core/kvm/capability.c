@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // KVM_CHECK_EXTENSION: one row a capability we have; all others are 0.
-#include "core/kvm/capability.h"
-#include <linux/kvm.h>
-#include <stddef.h>
-#include "arch/x86/guest/irq_routing.h"
-#include "core/kvm/coalesced_mmio.h"
+#include "core/kvm/vm.h"
 #include "core/kvm/dirty_ring.h"
 #include "core/kvm/memslot.h"
-#include "core/kvm/vm.h"
-#include "core/kvm/vm_capability.h"
 
 static const struct {
     uint16_t capability;

@@ -6,7 +6,6 @@
 #include "arch/x86/guest/kvmclock.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/vcpu.h"
-#include "core/kvm/vm.h"
 
 #define TSC_TOLERANCE_PPM 250 // KVM's tsc_tolerance_ppm
 
@@ -35,9 +34,7 @@ int64_t clock_set_tsc_khz(struct vcpu *vcpu, uint64_t khz) {
     if (!virt_max_tsc_khz())
         return 0;
     vcpu->virt.tsc_khz = vcpu->virt.lapic.guest_tsc_khz = (uint32_t)wanted;
-    virt_tsc_changed(&vcpu->virt);
-    lapic_tsc_changed(&vcpu->virt.lapic);
-    vcpu_attend(vcpu, ATTENTION_CLOCK);
+    clock_set_tsc_offset(vcpu, vcpu->virt.tsc_offset);
     return 0;
 }
 

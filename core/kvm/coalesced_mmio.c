@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Coalesced MMIO: zones in an immutable table, writes in a ring shared with user space.
-#include "core/kvm/coalesced_mmio.h"
-#include <asm/errno.h>
 #include "core/kvm/vm.h"
+#include <asm/errno.h>
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/string.h"

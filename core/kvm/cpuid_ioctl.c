@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // CPUID ioctls (api.rst 4.46, 4.20, 4.60).
-#include "core/kvm/cpuid_ioctl.h"
-#include <asm/errno.h>
-#include "arch/x86/guest/vcpu_control.h"
 #include "core/kvm/vcpu.h"
+#include <asm/errno.h>
+#include "arch/x86/guest/vcpu_exit.h"
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/string.h"

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Attributes of the system and of vCPUs (Documentation/virt/kvm/devices/vcpu.rst; api.rst 4.80).
-#include "core/kvm/device_attribute.h"
-#include <asm/errno.h>
-#include <asm/kvm.h>
-#include "core/kvm/clock.h"
 #include "core/kvm/vcpu.h"
+#include <asm/errno.h>
+#include "core/kvm/clock.h"
 #include "core/mm/user_copy.h"
 
 int64_t device_attribute_system(unsigned command, uint64_t argument) {

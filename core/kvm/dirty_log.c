@@ -5,7 +5,6 @@
 #include <asm/errno.h>
 #include "arch/x86/mm/page_walker.h"
 #include "core/kvm/dirty_ring.h"
-#include "core/kvm/memslot.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/heap.h"

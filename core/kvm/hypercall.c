@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // KVM's hypercalls: number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX.
-#include "core/kvm/hypercall.h"
+#include "core/kvm/vcpu.h"
 #include <asm/errno.h>
-#include <linux/kvm_para.h>
+#include "arch/x86/guest/vcpu_exit.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/irqchip.h"
-#include "core/kvm/paravirt.h"
-#include "core/kvm/vcpu.h"
 #include "core/string.h"
 
 #define NS_PER_SECOND 1000000000ull

@@ -2,7 +2,6 @@
 // Tables of KVM ioctls by number: decode (copy in), invoke, copy out.
 #include "core/kvm/ioctl_table.h"
 #include <asm/errno.h>
-#include <stddef.h>
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"
 #include "core/string.h"

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // ioeventfds: guest writes that become an eventfd signal. The table is immutable; a change
 // publishes a new one, so the exit path looks without a lock.
-#include "core/kvm/ioeventfd.h"
+#include "core/kvm/vm.h"
 #include <asm/errno.h>
 #include "core/file/eventfd.h"
-#include "core/kvm/vm.h"
 #include "core/mm/heap.h"
 #include "core/string.h"
 

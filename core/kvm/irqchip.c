@@ -2,9 +2,7 @@
 // A VM's interrupt controllers: creation, lines, and delivery to the vCPUs' local APICs.
 #include "core/kvm/irqchip.h"
 #include <asm/errno.h>
-#include "core/kvm/irqfd.h"
 #include "core/kvm/vcpu.h"
-#include "core/kvm/vm.h"
 #include "core/mm/heap.h"
 #include "core/string.h"
 
@@ -138,7 +136,7 @@ static int pit_set_irq(struct pit *pit, bool level) {
 // stopping it here could wait for an expiry that wants the lock we hold.
 static void pit_timer_changed(struct pit *pit) {
     struct vm_irqchip *irqchip = container_of(pit, struct vm_irqchip, pit);
-    uint64_t deadline = pit_deadline(pit);
+    uint64_t deadline = pit->deadline_ns;
     if (deadline != PIT_NEVER)
         timer_start(&irqchip->pit_timer, deadline);
 }
@@ -188,10 +186,6 @@ int irqchip_create_split(struct vm *vm, uint32_t pins) {
     if (!error)
         vm->irqchip.split_pins = pins;
     return error;
-}
-
-bool irqchip_has_pic(const struct vm *vm) {
-    return vm->irqchip.mode == IRQCHIP_KERNEL;
 }
 
 // With a split irqchip the routes of GSIs below the number of pins say what user space's I/O APIC

@@ -21,8 +21,6 @@ void irqchip_destroy(struct vm *vm);
 // Sets GSI `gsi`'s line for one source. Any context; takes the irqchip's lock. Result as
 // KVM_IRQ_LINE_STATUS.
 int irqchip_set_gsi(struct vm *vm, uint32_t gsi, enum irq_source source, bool level);
-// Whether the PIC is here and not in user space.
-bool irqchip_has_pic(const struct vm *vm);
 // KVM_SIGNAL_MSI: > 0 delivered, 0 blocked, or -EINVAL.
 int irqchip_signal_msi(struct vm *vm, const struct kvm_msi *msi);
 // KVM_SET_GSI_ROUTING with checked-in entries in kernel memory.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // irqfds: an eventfd whose signal raises a GSI, without a thread in between.
-#include "core/kvm/irqfd.h"
+#include "core/kvm/vm.h"
 #include <asm/errno.h>
 #include "core/file/eventfd.h"
 #include "core/kvm/irqchip.h"
-#include "core/kvm/vm.h"
 #include "core/mm/heap.h"
 
 struct irqfd {

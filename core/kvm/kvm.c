@@ -3,14 +3,7 @@
 #include <asm/errno.h>
 #include <linux/kdev_t.h>
 #include <linux/kvm.h>
-#include "core/file/file.h"
-#include "core/kvm/capability.h"
-#include "core/kvm/cpuid_ioctl.h"
-#include "core/kvm/device_attribute.h"
-#include "core/kvm/machine_check.h"
-#include "core/kvm/msr_ioctl.h"
 #include "core/kvm/vcpu.h"
-#include "core/kvm/vm.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
 #include "core/string.h"

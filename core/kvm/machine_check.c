@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Machine checks that user space injects (api.rst 4.104 ff.; SDM vol. 3 ch. 16).
-#include "core/kvm/machine_check.h"
+#include "core/kvm/vcpu.h"
 #include <asm/errno.h>
 #include <asm/processor-flags.h>
-#include "core/kvm/vcpu.h"
 
 #define MCG_CTL_P   (1ull << 8)
 #define MCG_CMCI_P  (1ull << 10)

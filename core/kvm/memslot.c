@@ -2,13 +2,11 @@
 // Memory slots: which user memory stands at which guest-physical address.
 #include "core/kvm/memslot.h"
 #include <asm/errno.h>
-#include <stddef.h>
 #include "core/kvm/dirty_log.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
-#include "core/string.h"
 
 #define MEMSLOT_FLAGS (uint32_t)(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES)
 

@@ -3,7 +3,6 @@
 // each vCPU takes up a new one before its next entry.
 #include "core/kvm/msr_filter.h"
 #include <asm/errno.h>
-#include <linux/kvm.h>
 #include "core/kvm/vcpu.h"
 #include "core/mm/heap.h"
 #include "core/mm/user_copy.h"

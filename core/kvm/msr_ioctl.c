@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // MSR ioctls (api.rst 4.3, 4.18, 4.19), and the hooks of a vCPU's MSR table.
-#include "core/kvm/msr_ioctl.h"
-#include <asm/errno.h>
-#include <asm/kvm_para.h>
-#include "core/kvm/clock.h"
-#include "core/kvm/paravirt.h"
 #include "core/kvm/vcpu.h"
+#include <asm/errno.h>
+#include "core/kvm/clock.h"
 #include "core/mm/user_copy.h"
-#include "core/sched/thread.h"
 
 #define MSRS_AT_ONCE 256 // KVM's MAX_IO_MSRS
 

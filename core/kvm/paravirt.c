@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Stolen time, EOIs without an exit, and vCPUs that wait for a CPU.
-#include "core/kvm/paravirt.h"
-#include <stddef.h>
-#include <asm/kvm_para.h>
-#include "core/kvm/guest_memory.h"
 #include "core/kvm/vcpu.h"
+#include "core/kvm/guest_memory.h"
 #include "core/mm/user_copy.h"
 #include "core/sched/scheduler.h"
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // System-management mode (SDM vol. 3 32, APM vol. 2 10): entered by an SMI, left by RSM.
-#include "core/kvm/smm.h"
-#include "arch/x86/guest/smm.h"
-#include "arch/x86/guest/vcpu_debug.h"
-#include "arch/x86/guest/vcpu_event.h"
-#include "core/kvm/guest_memory.h"
 #include "core/kvm/vcpu.h"
+#include "arch/x86/guest/smm.h"
+#include "arch/x86/guest/vcpu_exit.h"
+#include "core/kvm/guest_memory.h"
 
 #define RFLAGS_FIXED 2
 

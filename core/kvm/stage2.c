@@ -6,10 +6,8 @@
 #include <asm/errno.h>
 #include "arch/x86/mm/page_walker.h"
 #include "core/kvm/dirty_log.h"
-#include "core/kvm/memslot.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/page.h"
-#include "core/sched/thread.h"
 
 #define ZAP_CHUNK (64ull << 20) // bytes of guest memory taken out under one hold of the lock
 

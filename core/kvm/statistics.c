@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // KVM_GET_STATS_FD: header, id, descriptors and values, made anew for each read.
-#include "core/kvm/statistics.h"
+#include "core/kvm/vcpu.h"
 #include <asm/errno.h>
 #include <linux/fs.h>
-#include <linux/kvm.h>
-#include <stddef.h>
-#include "core/kvm/vcpu.h"
 #include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/string.h"

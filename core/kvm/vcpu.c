@@ -3,19 +3,13 @@
 #include "core/kvm/vcpu.h"
 #include <asm/errno.h>
 #include "arch/x86/guest/smm.h"
-#include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/dirty_ring.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/irqchip.h"
-#include "core/kvm/msr_ioctl.h"
-#include "core/kvm/paravirt.h"
-#include "core/kvm/vcpu_ioctl.h"
 #include "core/mm/heap.h"
 #include "core/mm/memory_object.h"
 #include "core/mm/page.h"
 #include "core/process/process.h"
-#include "core/process/system_call.h"
-#include "core/sched/thread.h"
 
 void vcpu_attend(struct vcpu *vcpu, uint32_t attention) {
     atomic_fetch_or(&vcpu->virt.attention, attention);
@@ -61,7 +55,7 @@ static void lapic_eoi_broadcast(struct lapic *lapic, uint8_t vector) {
 
 static void lapic_timer_changed(struct lapic *lapic) {
     struct vcpu *vcpu = of_lapic(lapic);
-    uint64_t deadline = lapic_timer_deadline(lapic);
+    uint64_t deadline = lapic->timer_deadline_ns;
     if (deadline == LAPIC_NEVER)
         timer_stop(&vcpu->timer);
     else

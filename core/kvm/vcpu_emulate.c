@@ -2,16 +2,11 @@
 // Instructions the hardware could not finish: MMIO and string I/O, run by the emulator over the
 // VM's memory and devices.
 #include <asm/errno.h>
-#include "arch/x86/guest/vcpu_registers.h"
-#include "core/kvm/coalesced_mmio.h"
+#include "arch/x86/guest/vcpu_exit.h"
+#include "core/kvm/vm.h"
 #include "core/kvm/guest_memory.h"
-#include "core/kvm/hypercall.h"
-#include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
-#include "core/kvm/memslot.h"
-#include "core/kvm/smm.h"
 #include "core/kvm/vcpu.h"
-#include "core/kvm/vcpu_fpu.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
 #include "core/string.h"

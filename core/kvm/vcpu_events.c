@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS: what is on its way into the guest.
 #include <asm/errno.h>
-#include "core/kvm/smm.h"
 #include "core/kvm/vcpu.h"
-#include "core/kvm/vcpu_ioctl.h"
 #include "core/string.h"
 
 #define EVENT_FLAGS                                                                                \

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A vCPU's x87, SSE and extended state: the area is XSAVE's standard format (SDM vol. 1 13.4), so
 // most is a copy.
-#include "core/kvm/vcpu_fpu.h"
-#include <asm/errno.h>
-#include <stddef.h>
 #include "core/kvm/vcpu.h"
+#include <asm/errno.h>
 #include "core/string.h"
 
 // The legacy region and the header behind it.

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The vCPU ioctls of the KVM API (Documentation/virt/kvm/api.rst, "vcpu ioctl"), a row each;
 // KVM_RUN apart.
-#include "core/kvm/vcpu_ioctl.h"
+#include "core/kvm/vcpu.h"
 #include <asm/errno.h>
-#include <stddef.h>
 #include "core/kvm/clock.h"
-#include "core/kvm/cpuid_ioctl.h"
-#include "core/kvm/device_attribute.h"
 #include "core/kvm/guest_memory.h"
 #include "core/kvm/ioctl_table.h"
-#include "core/kvm/machine_check.h"
-#include "core/kvm/msr_ioctl.h"
-#include "core/kvm/statistics.h"
-#include "core/kvm/vcpu.h"
-#include "core/kvm/vcpu_fpu.h"
 #include "core/mm/user_copy.h"
 #include "core/string.h"
 

@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // KVM_RUN: finish what user space was asked for, then enter the guest until it is asked again.
 #include <asm/errno.h>
-#include <asm/kvm_para.h>
 #include "core/kvm/clock.h"
-#include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/dirty_ring.h"
-#include "core/kvm/hypercall.h"
-#include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
 #include "core/kvm/msr_filter.h"
-#include "core/kvm/paravirt.h"
-#include "core/kvm/smm.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
-#include "core/kvm/vcpu_ioctl.h"
 #include "core/log.h"
 #include "core/mm/page.h"
 #include "core/sched/thread.h"
@@ -70,10 +63,6 @@ static int exit_port(struct vcpu *vcpu) {
     return exit_to_user(vcpu, KVM_EXIT_IO);
 }
 
-static int exit_emulate(struct vcpu *vcpu) {
-    return vcpu_emulate(vcpu);
-}
-
 static int exit_stage2(struct vcpu *vcpu) {
     vcpu->virt.statistics.stage2_faults++;
     int result =
@@ -102,10 +91,6 @@ static int exit_debug(struct vcpu *vcpu) {
     arch->dr6 = vcpu->exit.debug.dr6;
     arch->dr7 = vcpu->exit.debug.dr7;
     return exit_to_user(vcpu, KVM_EXIT_DEBUG);
-}
-
-static int exit_msr(struct vcpu *vcpu) {
-    return msr_refused(vcpu);
 }
 
 static int exit_interrupt_window(struct vcpu *vcpu) {
@@ -225,13 +210,13 @@ static int exit_attention(struct vcpu *vcpu) {
 static int (*const exits[])(struct vcpu *vcpu) = {
     [VIRT_EXIT_ATTENTION] = exit_attention,
     [VIRT_EXIT_PORT] = exit_port,
-    [VIRT_EXIT_EMULATE] = exit_emulate,
+    [VIRT_EXIT_EMULATE] = vcpu_emulate,
     [VIRT_EXIT_STAGE2] = exit_stage2,
     [VIRT_EXIT_HALT] = exit_halt,
     [VIRT_EXIT_SHUTDOWN] = exit_shutdown,
     [VIRT_EXIT_HYPERCALL] = hypercall,
     [VIRT_EXIT_DEBUG] = exit_debug,
-    [VIRT_EXIT_MSR] = exit_msr,
+    [VIRT_EXIT_MSR] = msr_refused,
     [VIRT_EXIT_INTERRUPT_WINDOW] = exit_interrupt_window,
     [VIRT_EXIT_PAUSE] = exit_pause,
     [VIRT_EXIT_FAIL_ENTRY] = exit_fail_entry,
@@ -307,7 +292,7 @@ static int complete(struct vcpu *vcpu) {
 static bool user_wants_window(struct vcpu *vcpu) {
     struct virt_vcpu *state = &vcpu->virt;
     state->interrupt_window_requested =
-        !irqchip_has_pic(vcpu->vm) && vcpu->run->request_interrupt_window;
+        vcpu->vm->irqchip.mode != IRQCHIP_KERNEL && vcpu->run->request_interrupt_window;
     return state->interrupt_window_requested && state->events.user_interrupt < 0 &&
            virt_interrupt_allowed(state);
 }
@@ -367,7 +352,7 @@ static void report(struct vcpu *vcpu) {
     run->cr8 = virt_get_cr8(&vcpu->virt);
     run->apic_base = state->irqchip ? state->lapic.base : state->msrs.apic_base;
     run->ready_for_interrupt_injection =
-        irqchip_has_pic(vcpu->vm) ||
+        vcpu->vm->irqchip.mode == IRQCHIP_KERNEL ||
         ((!state->irqchip || lapic_accepts_pic(&state->lapic)) && allowed &&
          state->events.user_interrupt < 0 && virt_interrupt_allowed(state));
     if (run->kvm_valid_regs)

@@ -2,19 +2,13 @@
 // A virtual machine: its life and its fd.
 #include "core/kvm/vm.h"
 #include <asm/errno.h>
-#include "core/kvm/coalesced_mmio.h"
-#include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
-#include "core/kvm/irqfd.h"
-#include "core/kvm/memslot.h"
 #include "core/kvm/msr_filter.h"
 #include "core/kvm/stage2.h"
 #include "core/kvm/vcpu.h"
-#include "core/kvm/vm_ioctl.h"
 #include "core/mm/heap.h"
 #include "core/process/process.h"
 #include "core/sched/scheduler.h"
-#include "core/sched/thread.h"
 
 void vm_change_begin(struct vm *vm) {
     while (atomic_exchange(&vm->changing, true)) {

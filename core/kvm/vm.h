@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <linux/kvm.h>
+#include <linux/kvm_para.h>
 #include "arch/x86/guest/ioapic.h"
 #include "arch/x86/guest/irq_routing.h"
 #include "arch/x86/guest/kvmclock.h"
@@ -102,3 +103,57 @@ static inline void kvm_synchronize(void) {
 // held.
 void vm_change_begin(struct vm *vm);
 void vm_change_end(struct vm *vm);
+
+// -- vm_ioctl.c --
+
+int64_t vm_ioctl(struct vm *vm, unsigned command, uint64_t argument);
+
+// -- capability.c --
+
+// The capability's value; 0 for all that we do not have.
+int capability_check(uint64_t capability);
+
+// -- vm_capability.c --
+
+// Quirks that KVM_CAP_DISABLE_QUIRKS2 can turn off here.
+#define VM_QUIRKS                                                                                  \
+    (KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT | KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS |                    \
+     KVM_X86_QUIRK_FIX_HYPERCALL_INSN)
+// Instructions that KVM_CAP_X86_DISABLE_EXITS can leave to the guest.
+#define VM_DISABLED_EXITS (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
+// Hypercalls that KVM_CAP_EXIT_HYPERCALL can hand to user space.
+#define VM_HYPERCALL_EXITS (1 << KVM_HC_MAP_GPA_RANGE)
+
+// 0, or -EINVAL (unknown capability, bad argument), -EEXIST, -ENOMEM.
+int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *cap);
+
+// -- irqfd.c --
+
+// KVM_IRQFD. 0, -EINVAL, -EBADF, -EBUSY (that eventfd is bound already), -ENOMEM.
+int irqfd_change(struct vm *vm, const struct kvm_irqfd *request);
+// Level GSIs (bit each) were EOIed: resample irqfds lower their line and tell user space. No lock
+// held.
+void irqfd_acknowledged(struct vm *vm, uint32_t gsis);
+void irqfd_destroy_all(struct vm *vm);
+
+// -- ioeventfd.c --
+
+// KVM_IOEVENTFD. 0, -EINVAL, -EBADF, -EEXIST, -ENOENT, -ENOSPC, -ENOMEM.
+int ioeventfd_change(struct vm *vm, const struct kvm_ioeventfd *request);
+// A guest write of `size` bytes: true if an ioeventfd took it. Takes no lock.
+bool ioeventfd_write(struct vm *vm, bool port, uint64_t address, unsigned size, const void *data);
+void ioeventfd_destroy_all(struct vm *vm);
+
+// -- coalesced_mmio.c --
+
+#define COALESCED_MMIO_PAGE 2 // of a vCPU's mapping; the ring is the VM's
+
+// The ring's page. 0 or -ENOMEM.
+int coalesced_init(struct vm *vm);
+void coalesced_destroy(struct vm *vm);
+// KVM_REGISTER_COALESCED_MMIO, KVM_UNREGISTER_COALESCED_MMIO. 0, -EINVAL, -ENOSPC, -ENOMEM. No lock
+// held.
+int coalesced_register(struct vm *vm, const struct kvm_coalesced_mmio_zone *zone);
+int coalesced_unregister(struct vm *vm, const struct kvm_coalesced_mmio_zone *zone);
+// A guest's write of size <= 8 bytes. False: not in a zone, or the ring is full.
+bool coalesced_write(struct vm *vm, bool port, uint64_t address, unsigned size, const void *data);

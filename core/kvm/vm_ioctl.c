@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The VM ioctls of the KVM API (Documentation/virt/kvm/api.rst, "vm ioctl"), a row each.
-#include "core/kvm/vm_ioctl.h"
 #include <asm/errno.h>
-#include "core/kvm/capability.h"
 #include "core/kvm/clock.h"
-#include "core/kvm/coalesced_mmio.h"
 #include "core/kvm/dirty_log.h"
 #include "core/kvm/dirty_ring.h"
 #include "core/kvm/ioctl_table.h"
-#include "core/kvm/ioeventfd.h"
 #include "core/kvm/irqchip.h"
-#include "core/kvm/irqfd.h"
-#include "core/kvm/memslot.h"
 #include "core/kvm/msr_filter.h"
-#include "core/kvm/statistics.h"
 #include "core/kvm/vcpu.h"
-#include "core/kvm/vm.h"
-#include "core/kvm/vm_capability.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"

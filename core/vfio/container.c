@@ -3,12 +3,9 @@
 #include "core/vfio/container.h"
 #include <asm/errno.h>
 #include <asm/fcntl.h>
-#include <linux/vfio.h>
-#include "arch/x86/pci/pci.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/sched/scheduler.h"
-#include "core/sched/thread.h"
 #include "core/vfio/device.h"
 
 bool vfio_trusted;

@@ -7,7 +7,6 @@
 #include <linux/pci_regs.h>
 #include "core/file/directory.h"
 #include "core/file/eventfd.h"
-#include "core/file/file.h"
 #include "core/log.h"
 #include "core/mm/address_space.h"
 #include "core/mm/heap.h"

@@ -8,7 +8,6 @@
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
 #include "core/process/process.h"
-#include "core/sched/thread.h"
 #include "core/vfio/container.h"
 
 // The IOMMU's tables are filled and emptied a window at a time, so that no single step is long and

@@ -2,8 +2,6 @@
 // /dev/vfio/N, /dev/vfio/noiommu-N: the devices that an IOMMU cannot keep from each other.
 #include <asm/errno.h>
 #include <asm/fcntl.h>
-#include <linux/vfio.h>
-#include "arch/x86/pci/pci.h"
 #include "core/mm/user_copy.h"
 #include "core/string.h"
 #include "core/vfio/container.h"

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The reset of all devices on a bus by those who have all their groups.
 #include <asm/errno.h>
-#include <linux/vfio.h>
-#include "core/file/file.h"
 #include "core/mm/user_copy.h"
 #include "core/vfio/container.h"
 #include "core/vfio/device.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A device's interrupts as eventfds: its line, MSI, MSI-X.
 #include <asm/errno.h>
-#include <linux/eventpoll.h>
 #include <linux/pci_regs.h>
 #include "arch/x86/cpu.h"
 #include "core/file/eventfd.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // /sys/bus/pci/devices, /sys/kernel/iommu_groups and /dev/vfio, as Linux shows them.
+#include "core/vfio/vfio.h"
 #include <linux/errno.h>
 #include <linux/pci_regs.h>
 #include "arch/x86/pci/pci.h"
@@ -9,7 +10,6 @@
 #include "core/mm/heap.h"
 #include "core/string.h"
 #include "core/vfio/container.h"
-#include "core/vfio/vfio.h"
 
 #define DEVICES "/sys/bus/pci/devices/"
 #define GROUPS  "/sys/kernel/iommu_groups/"

@@ -4,7 +4,6 @@
 #include <linux/mman.h>
 #include <linux/pci_regs.h>
 #include "arch/x86/cpu/instruction.h"
-#include "core/file/file.h"
 #include "core/file/io_buffer.h"
 #include "core/mm/address_space.h"
 #include "core/mm/heap.h"

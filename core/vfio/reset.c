@@ -3,10 +3,8 @@
 // bridge above where nothing else is behind it.
 #include <asm/errno.h>
 #include <linux/pci_regs.h>
-#include "arch/x86/cpu.h"
 #include "core/mm/heap.h"
 #include "core/sched/thread.h"
-#include "core/sched/wait.h"
 #include "core/vfio/device.h"
 
 #define MILLISECOND 1000000ull

@@ -259,14 +259,14 @@ START_TEST(one_shot_and_periodic_timer) {
     write_register(lapic, LAPIC_TIMER_DIVIDE, 0xb); // by 1
     write_register(lapic, LAPIC_LVT_TIMER, 0x60);
     write_register(lapic, LAPIC_TIMER_INITIAL, 5000000);
-    ck_assert_uint_eq(lapic_timer_deadline(lapic), 6000000);
+    ck_assert_uint_eq(lapic->timer_deadline_ns, 6000000);
     now += 2000000;
     ck_assert_uint_eq(read_register(lapic, LAPIC_TIMER_CURRENT), 3000000);
     ck_assert(!lapic_timer_expired(lapic)); // too early
     now += 3000000;
     ck_assert(lapic_timer_expired(lapic));
     ck_assert_int_eq(lapic_pending_vector(lapic), 0x60);
-    ck_assert_uint_eq(lapic_timer_deadline(lapic), LAPIC_NEVER);
+    ck_assert_uint_eq(lapic->timer_deadline_ns, LAPIC_NEVER);
     ck_assert_uint_eq(read_register(lapic, LAPIC_TIMER_CURRENT), 0);
     lapic_accept(lapic, 0x60);
     lapic_eoi(lapic);
@@ -274,12 +274,12 @@ START_TEST(one_shot_and_periodic_timer) {
     write_register(lapic, LAPIC_TIMER_DIVIDE, 0x0);  // by 2
     write_register(lapic, LAPIC_TIMER_INITIAL, 1000000);
     uint64_t first = now + 2000000;
-    ck_assert_uint_eq(lapic_timer_deadline(lapic), first);
+    ck_assert_uint_eq(lapic->timer_deadline_ns, first);
     now = first + 2 * 2000000 + 5; // two periods missed
     ck_assert(lapic_timer_expired(lapic));
-    ck_assert_uint_eq(lapic_timer_deadline(lapic), first + 3 * 2000000);
+    ck_assert_uint_eq(lapic->timer_deadline_ns, first + 3 * 2000000);
     write_register(lapic, LAPIC_TIMER_INITIAL, 0);
-    ck_assert_uint_eq(lapic_timer_deadline(lapic), LAPIC_NEVER);
+    ck_assert_uint_eq(lapic->timer_deadline_ns, LAPIC_NEVER);
 }
 END_TEST
 
@@ -300,20 +300,20 @@ START_TEST(tsc_deadline) {
     ck_assert_uint_eq(lapic_get_tsc_deadline(lapic), 0);
     write_register(lapic, LAPIC_LVT_TIMER, 0x40061);
     lapic_set_tsc_deadline(lapic, 4000000);
-    ck_assert_uint_eq(lapic_timer_deadline(lapic), now + 2000000); // 2 GHz
+    ck_assert_uint_eq(lapic->timer_deadline_ns, now + 2000000); // 2 GHz
     tsc = 2000000;
     lapic_tsc_changed(lapic);
-    ck_assert_uint_eq(lapic_timer_deadline(lapic), now + 1000000);
+    ck_assert_uint_eq(lapic->timer_deadline_ns, now + 1000000);
     write_register(lapic, LAPIC_TIMER_INITIAL, 99); // ignored in this mode
     ck_assert_uint_eq(read_register(lapic, LAPIC_TIMER_INITIAL), 0);
     now += 1000000;
     ck_assert(lapic_timer_expired(lapic));
     ck_assert_uint_eq(lapic_get_tsc_deadline(lapic), 0);
     lapic_set_tsc_deadline(lapic, UINT64_MAX);
-    ck_assert_uint_gt(lapic_timer_deadline(lapic), now);
-    ck_assert_uint_lt(lapic_timer_deadline(lapic), LAPIC_NEVER);
+    ck_assert_uint_gt(lapic->timer_deadline_ns, now);
+    ck_assert_uint_lt(lapic->timer_deadline_ns, LAPIC_NEVER);
     write_register(lapic, LAPIC_LVT_TIMER, 0x61);
-    ck_assert_uint_eq(lapic_timer_deadline(lapic), LAPIC_NEVER);
+    ck_assert_uint_eq(lapic->timer_deadline_ns, LAPIC_NEVER);
     apics[1].tsc_deadline_allowed = false;
     write_register(&apics[1], LAPIC_LVT_TIMER, 0x40061);
     ck_assert_uint_eq(read_register(&apics[1], LAPIC_LVT_TIMER), 0x61);
@@ -491,7 +491,7 @@ START_TEST(state_round_trip) {
     ck_assert_int_eq(lapic_set_state(copy, &state), 0);
     ck_assert_int_eq(copy->highest_isr, 0xe5);
     ck_assert_int_eq(lapic_pending_vector(copy), -1);
-    ck_assert_uint_eq(lapic_timer_deadline(copy), now + 3000000);
+    ck_assert_uint_eq(copy->timer_deadline_ns, now + 3000000);
     lapic_get_state(copy, &again);
     ck_assert_mem_eq(&state, &again, sizeof state);
     lapic_eoi(copy);

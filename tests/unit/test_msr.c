@@ -221,7 +221,7 @@ START_TEST(tsc_deadline) {
     lapic_mmio_write(&lapic, LAPIC_SVR, 4, &svr);
     lapic_mmio_write(&lapic, LAPIC_LVT_TIMER, 4, &lvt);
     ck_assert_int_eq(wr(0x6e0, tsc + 1000), 0);
-    ck_assert_uint_eq(lapic_timer_deadline(&lapic), 2000);
+    ck_assert_uint_eq(lapic.timer_deadline_ns, 2000);
     ck_assert_uint_eq(rd(0x6e0), tsc + 1000);
 }
 END_TEST

@@ -51,9 +51,9 @@ static uint64_t ns(uint64_t ticks) {
 
 START_TEST(periodic_interrupt) {
     start();
-    ck_assert_uint_eq(pit_deadline(&pit), PIT_NEVER);
+    ck_assert_uint_eq(pit.deadline_ns, PIT_NEVER);
     program(0, 2, 11932); // 100 Hz
-    uint64_t first = pit_deadline(&pit);
+    uint64_t first = pit.deadline_ns;
     ck_assert_uint_ge(first, 5000 + 10000000);
     ck_assert_uint_le(first, 5000 + 10001000);
     pit_expired(&pit);
@@ -61,14 +61,14 @@ START_TEST(periodic_interrupt) {
     now = first;
     pit_expired(&pit);
     ck_assert_int_eq(edges, 1);
-    ck_assert_uint_eq(pit_deadline(&pit), first + pit.period_ns);
+    ck_assert_uint_eq(pit.deadline_ns, first + pit.period_ns);
 }
 END_TEST
 
 START_TEST(reinjection) {
     start();
     program(0, 2, 11932);
-    now = pit_deadline(&pit) + 2 * pit.period_ns; // three ticks at once
+    now = pit.deadline_ns + 2 * pit.period_ns; // three ticks at once
     pit_expired(&pit);
     ck_assert_int_eq(edges, 1);
     pit_irq_acknowledged(&pit);
@@ -78,7 +78,7 @@ START_TEST(reinjection) {
     pit_irq_acknowledged(&pit);
     ck_assert_int_eq(edges, 3);
     pit_set_reinject(&pit, false);
-    now = pit_deadline(&pit) + 2 * pit.period_ns;
+    now = pit.deadline_ns + 2 * pit.period_ns;
     pit_expired(&pit);
     pit_irq_acknowledged(&pit);
     ck_assert_int_eq(edges, 4);
@@ -89,11 +89,11 @@ START_TEST(masked_ticks_are_not_kept) {
     start();
     irq_result = -1;
     program(0, 2, 11932);
-    now = pit_deadline(&pit) + 5 * pit.period_ns;
+    now = pit.deadline_ns + 5 * pit.period_ns;
     pit_expired(&pit);
     ck_assert_uint_eq(pit.pending_ticks, 0);
     irq_result = 1;
-    now = pit_deadline(&pit);
+    now = pit.deadline_ns;
     pit_expired(&pit);
     pit_irq_acknowledged(&pit);
     ck_assert_int_eq(edges, 2);
@@ -104,7 +104,7 @@ START_TEST(lost_acknowledgement_recovers) {
     start();
     program(0, 2, 11932);
     for (int i = 0; i < 20; i++) {
-        now = pit_deadline(&pit);
+        now = pit.deadline_ns;
         pit_expired(&pit);
     }
     ck_assert_int_gt(edges, 2);
@@ -115,10 +115,10 @@ END_TEST
 START_TEST(one_shot) {
     start();
     program(0, 0, 1000);
-    now = pit_deadline(&pit);
+    now = pit.deadline_ns;
     pit_expired(&pit);
     ck_assert_int_eq(edges, 1);
-    ck_assert_uint_eq(pit_deadline(&pit), PIT_NEVER);
+    ck_assert_uint_eq(pit.deadline_ns, PIT_NEVER);
 }
 END_TEST
 
@@ -192,13 +192,13 @@ START_TEST(state) {
     saved.channels[1].mode = 9;
     saved.channels[1].count = 0xffffffff;
     pit_set_state(&pit, &saved);
-    ck_assert_uint_eq(pit_deadline(&pit), 77000 + pit.period_ns);
+    ck_assert_uint_eq(pit.deadline_ns, 77000 + pit.period_ns);
     ck_assert(pit.speaker_data_on);
     ck_assert_uint_eq(pit.channels[1].count, 0x10000);
     ck_assert_uint_lt(pit.channels[1].mode, 6);
     saved.flags = KVM_PIT_FLAGS_HPET_LEGACY;
     pit_set_state(&pit, &saved);
-    ck_assert_uint_eq(pit_deadline(&pit), PIT_NEVER);
+    ck_assert_uint_eq(pit.deadline_ns, PIT_NEVER);
 }
 END_TEST
 

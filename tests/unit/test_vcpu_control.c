@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What KVM_SET_SREGS and MOV to a control register accept.
-#include "arch/x86/guest/vcpu_control.h"
+// Sources: arch/x86/guest/vcpu_control.c arch/x86/guest/vcpu_registers.c
+#include "arch/x86/guest/vcpu_exit.h"
 #include <asm/processor-flags.h>
 #include <check.h>
 #include <string.h>
-#include "arch/x86/guest/vcpu_registers.h"
 #include "fake_backend.h"
 
 #define PAGING (X86_CR0_PE | X86_CR0_PG)

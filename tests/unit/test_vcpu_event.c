@@ -2,7 +2,8 @@
 // How exceptions combine (SDM vol. 3 6.15) and which event enters the guest first (6.9).
 // Sources: arch/x86/guest/lapic.c arch/x86/guest/lapic_registers.c arch/x86/guest/lapic_timer.c
 // Sources: arch/x86/guest/lapic_route.c
-#include "arch/x86/guest/vcpu_event.h"
+// Sources: arch/x86/guest/vcpu_event.c
+#include "arch/x86/guest/vcpu_exit.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>

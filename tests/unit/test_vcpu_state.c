@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What the back ends share of a vCPU's state: reset, KVM's register sets, debug registers, exits.
+// Sources: arch/x86/guest/vcpu_debug.c arch/x86/guest/vcpu_registers.c
 #include <asm/processor-flags.h>
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-#include "arch/x86/guest/vcpu_debug.h"
-#include "arch/x86/guest/vcpu_registers.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include "fake_backend.h"
 // Sources: arch/x86/guest/vcpu_reset.c
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include "arch/x86/vmx/capabilities.h"
-#include "arch/x86/vmx/msr_index.h"
+#include "arch/x86/vmx/instructions.h"
 #include "arch/x86/vmx/vmcs_fields.h"
 
 // A processor's MSRs: any control may be 1 and none must, but for what a test takes away.

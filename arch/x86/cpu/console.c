@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The kernel's own output: COM1 and the framebuffer.
 #include "arch/x86/cpu/console.h"
-#include "arch/x86/cpu/framebuffer.h"
 #include "arch/x86/cpu/uart.h"
 #include "core/log.h"
 #include "core/sched/spinlock.h"
@@ -30,10 +29,6 @@ void console_drain(void) {
 
 void console_break_lock(void) {
     console_lock = (struct spinlock){0};
-}
-
-void console_framebuffer_init(const struct boot_framebuffer *framebuffer, void *pixels) {
-    framebuffer_init(framebuffer, pixels);
 }
 
 void console_input_init(void) {

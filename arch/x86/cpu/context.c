@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Switching between threads.
 #include "arch/x86/context.h"
-#include <stddef.h>
-#include "arch/x86/cpu/context_entry.h"
 #include "arch/x86/cpu/cpu_area.h"
 #include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/cpu/instruction.h"
@@ -22,7 +20,7 @@ _Static_assert(offsetof(struct cpu, reschedule) == 32, "frame.inc");
 _Static_assert(offsetof(struct cpu, guest_msrs_loaded) == 33, "frame.inc");
 _Static_assert(offsetof(struct thread, work) == 72, "frame.inc");
 
-static uint64_t read_fs_base(void) {
+uint64_t context_fs_base(void) {
     uint64_t base;
     if (!cpu_features.fsgsbase)
         return read_msr(MSR_FS_BASE);
@@ -35,10 +33,6 @@ static void write_fs_base(uint64_t base) {
         __asm__ volatile("wrfsbase %0" ::"r"(base));
     else
         write_msr(MSR_FS_BASE, base);
-}
-
-uint64_t context_fs_base(void) {
-    return read_fs_base();
 }
 
 uint64_t context_gs_base(void) {
@@ -59,7 +53,7 @@ void context_set_gs_base(uint64_t base) {
 // A kernel thread has no FPU state and no user mode: its segment bases do not matter.
 static void switch_user_registers(struct cpu *cpu, struct thread *from, struct thread *to) {
     if (from->fpu) {
-        from->fs_base = read_fs_base();
+        from->fs_base = context_fs_base();
         if (!cpu->guest_msrs_loaded)
             from->gs_base = read_msr(MSR_KERNEL_GS_BASE);
     }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The table of CPUs and their areas.
 #include "arch/x86/cpu/cpu_area.h"
-#include <stddef.h>
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/mm/kernel_space.h"
-#include "core/log.h"
 #include "core/mm/heap.h"
 
 enum { INTERRUPT_STACK_SIZE = 8192, INTERRUPT_STACKS = 4, EARLY_STACK_SIZE = 4096 };

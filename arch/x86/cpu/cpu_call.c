@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Kicks and calls between CPUs. A caller has one slot; a target learns from a bit per caller which
 // slots want it.
-#include "arch/x86/cpu/cpu_call.h"
-#include <stddef.h>
-#include "arch/x86/cpu.h"
 #include "arch/x86/cpu/cpu_area.h"
+#include <stddef.h>
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/intr/local_apic.h"
 #include "arch/x86/irq.h"

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Feature check and control registers.
 #include "arch/x86/cpu/cpu_features.h"
-#include <stddef.h>
-#include <stdint.h>
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/cpu/segment.h"
 #include "core/log.h"
@@ -23,41 +21,27 @@ struct feature {
 };
 
 static const struct feature features[] = {
-    {.leaf = 0x80000001,
-     .reg = EDX,
-     .bit = 20,
-     .panic =
-         "the CPU does not offer NX: enable 'execute disable' (XD, NX) in the firmware's setup"},
-    {.leaf = 0x80000001,
-     .reg = EDX,
-     .bit = 11,
-     .panic = "the CPU does not offer SYSCALL: Ashlar needs a 64-bit CPU of 2005 or later"},
-    {.leaf = 1,
-     .reg = EDX,
-     .bit = 9,
-     .panic = "the CPU does not offer a local APIC: enable it in the firmware's setup"},
-    {.leaf = 1,
-     .reg = EDX,
-     .bit = 24,
-     .panic = "the CPU does not offer FXSAVE: Ashlar needs a 64-bit CPU of 2005 or later"},
-    {.leaf = 1,
-     .reg = ECX,
-     .bit = 26,
-     .panic = "the CPU does not offer XSAVE: Ashlar needs a CPU of 2011 (Sandy Bridge, Bulldozer) "
-              "or later"},
-    {.leaf = 0x80000007,
-     .reg = EDX,
-     .bit = 8,
-     .present = &cpu_features.invariant_tsc,
-     .warning = "the CPU does not promise an invariant TSC; time may drift in power-saving states"},
-    {.leaf = 7, .reg = EBX, .bit = 7, .present = &cpu_features.smep},
-    {.leaf = 7, .reg = EBX, .bit = 20, .present = &cpu_features.smap},
-    {.leaf = 7, .reg = ECX, .bit = 2, .present = &cpu_features.umip},
-    {.leaf = 7, .reg = EBX, .bit = 0, .present = &cpu_features.fsgsbase},
-    {.leaf = 1, .reg = ECX, .bit = 21, .present = &cpu_features.x2apic},
-    {.leaf = 1, .reg = ECX, .bit = 24, .present = &cpu_features.tsc_deadline},
-    {.leaf = 1, .reg = ECX, .bit = 31, .present = &cpu_features.hypervisor},
-    {.leaf = 0x80000001, .reg = EDX, .bit = 27, .present = &cpu_features.rdtscp},
+    {0x80000001, EDX, 20, NULL,
+     "the CPU does not offer NX: enable 'execute disable' (XD, NX) in the firmware's setup", NULL},
+    {0x80000001, EDX, 11, NULL,
+     "the CPU does not offer SYSCALL: Ashlar needs a 64-bit CPU of 2005 or later", NULL},
+    {1, EDX, 9, NULL, "the CPU does not offer a local APIC: enable it in the firmware's setup",
+     NULL},
+    {1, EDX, 24, NULL, "the CPU does not offer FXSAVE: Ashlar needs a 64-bit CPU of 2005 or later",
+     NULL},
+    {1, ECX, 26, NULL,
+     "the CPU does not offer XSAVE: Ashlar needs a CPU of 2011 (Sandy Bridge, Bulldozer) or later",
+     NULL},
+    {0x80000007, EDX, 8, &cpu_features.invariant_tsc, NULL,
+     "the CPU does not promise an invariant TSC; time may drift in power-saving states"},
+    {7, EBX, 7, &cpu_features.smep, NULL, NULL},
+    {7, EBX, 20, &cpu_features.smap, NULL, NULL},
+    {7, ECX, 2, &cpu_features.umip, NULL, NULL},
+    {7, EBX, 0, &cpu_features.fsgsbase, NULL, NULL},
+    {1, ECX, 21, &cpu_features.x2apic, NULL, NULL},
+    {1, ECX, 24, &cpu_features.tsc_deadline, NULL, NULL},
+    {1, ECX, 31, &cpu_features.hypervisor, NULL, NULL},
+    {0x80000001, EDX, 27, &cpu_features.rdtscp, NULL, NULL},
 };
 
 static bool feature_present(const struct feature *feature) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The font's glyphs from space to tilde: a byte for each of seven lines, the first one highest, of
 // five dots and one of space.
-#include "arch/x86/cpu/font.h"
+#include "arch/x86/cpu/console.h"
 
 enum { FIRST = ' ', LAST = '~' };
 

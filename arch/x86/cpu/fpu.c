@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // x87, SSE, AVX state: XSAVE in the standard format.
-#include "arch/x86/cpu/fpu.h"
+#include "arch/x86/cpu/cpu_area.h"
 #include <asm/errno.h>
 #include "arch/x86/context.h"
 #include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/cpu/instruction.h"
 #include "core/mm/heap.h"
-#include "core/string.h"
 
 enum {
     FCW_OFFSET = 0,

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Text on the framebuffer: 8x16 cells. The characters are kept beside the pixels, which are slow to
 // read back.
-#include "arch/x86/cpu/framebuffer.h"
-#include <stdbool.h>
-#include <stdint.h>
-#include "arch/x86/cpu/font.h"
+#include "arch/x86/cpu/console.h"
 #include "boot/boot_info.h"
 #include "core/string.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The machine as ACPI describes it: NUMA nodes, turning it off and on again.
-#include "arch/x86/cpu/machine.h"
 #include "arch/x86/cpu.h"
+#include "arch/x86/cpu/machine.h"
 #include "arch/x86/cpu/console.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/mm/kernel_space.h"

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // INIT-SIPI-SIPI (SDM 3A 9.4.4), one CPU after the other, through the trampoline of
 // start_entry.asm.
-#include "arch/x86/cpu/other_cpus.h"
-#include <stddef.h>
-#include "arch/x86/cpu/acpi.h"
 #include "arch/x86/cpu/cpu_area.h"
 #include "arch/x86/cpu/cpu_features.h"
-#include "arch/x86/cpu/fpu.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/cpu/machine.h"
-#include "arch/x86/cpu/segment.h"
 #include "arch/x86/intr/clock.h"
 #include "arch/x86/intr/local_apic.h"
-#include "arch/x86/intr/tsc_check.h"
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/mm/page_walker.h"
-#include "arch/x86/paging.h"
 #include "boot/boot_info.h"
 #include "core/log.h"
 #include "core/mm/page.h"

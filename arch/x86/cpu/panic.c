@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Panic: says where, why and with which registers, then stops the machine.
-#include <stdatomic.h>
-#include <stdbool.h>
 #include "arch/x86/context.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/console.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Descriptor tables: a GDT and TSS a CPU, one IDT for all.
 #include "arch/x86/cpu/segment.h"
-#include <stddef.h>
 #include "arch/x86/cpu/cpu_area.h"
 #include "arch/x86/cpu/instruction.h"
 
@@ -24,14 +23,6 @@ struct table_register {
 static struct gate idt[VECTORS] __attribute__((aligned(16)));
 
 extern char trap_stubs[];
-
-uint64_t segment_gdt_base(const struct cpu *cpu) {
-    return (uint64_t)cpu_area(cpu)->gdt;
-}
-
-uint64_t segment_tss_base(const struct cpu *cpu) {
-    return (uint64_t)&cpu_area(cpu)->tss;
-}
 
 uint64_t segment_idt_base(void) {
     return (uint64_t)idt;

@@ -29,9 +29,6 @@ struct tss {
 #define IDT_BYTES 4096u
 
 struct cpu;
-// Addresses for the host state of a world switch: this CPU's GDT and TSS, the IDT of all.
-uint64_t segment_gdt_base(const struct cpu *cpu);
-uint64_t segment_tss_base(const struct cpu *cpu);
-uint64_t segment_idt_base(void);
+uint64_t segment_idt_base(void); // of all CPUs
 // Loads GDT, IDT, TSS and segment registers on this CPU; GS base is `cpu` from then on.
 void segment_load(struct cpu *cpu);

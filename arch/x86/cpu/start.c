@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // From the loader's jump to kernel_main.
-#include <stddef.h>
 #include "arch/x86/cpu/console.h"
-#include "arch/x86/cpu/context_entry.h"
 #include "arch/x86/cpu/cpu_area.h"
 #include "arch/x86/cpu/cpu_features.h"
-#include "arch/x86/cpu/instruction.h"
 #include "arch/x86/cpu/machine.h"
-#include "arch/x86/cpu/other_cpus.h"
 #include "arch/x86/intr/clock.h"
 #include "arch/x86/intr/io_apic.h"
-#include "arch/x86/intr/local_apic.h"
-#include "arch/x86/iommu/iommu.h"
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/paging.h"
-#include "arch/x86/pci/pci_config.h"
+#include "arch/x86/pci/pci.h"
 #include "boot/boot_info.h"
 #include "core/config.h"
 #include "core/log.h"
@@ -31,9 +25,9 @@ static struct boot_info *boot_info_of(struct boot_info *info) {
 
 static void screen_init(const struct boot_framebuffer *framebuffer) {
     if (framebuffer->base)
-        console_framebuffer_init(framebuffer, kernel_map_write_combining(
-                                                  framebuffer->base, (uint64_t)framebuffer->pitch *
-                                                                         framebuffer->height));
+        framebuffer_init(framebuffer, kernel_map_write_combining(framebuffer->base,
+                                                                 (uint64_t)framebuffer->pitch *
+                                                                     framebuffer->height));
 }
 
 static unsigned cpu_limit(const struct boot_info *info) {

@@ -5,14 +5,9 @@
 #include <asm/errno.h>
 #include <asm/siginfo.h>
 #include <asm/signal.h>
-#include <stddef.h>
-#include "arch/x86/context.h"
-#include "arch/x86/cpu.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/irq.h"
-#include "core/log.h"
 #include "core/mm/address_space.h"
-#include "core/process/signal.h"
 #include "core/sched/thread.h"
 
 enum vector {

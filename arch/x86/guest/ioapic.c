@@ -165,16 +165,10 @@ static void write_window(struct ioapic *ioapic, uint32_t value) {
 }
 
 void ioapic_read(struct ioapic *ioapic, uint32_t offset, uint32_t len, void *data) {
-    uint32_t value = 0;
-
-    switch (offset & ~0xfu) {
-    case IOREGSEL:
-        value = ioapic->ioregsel;
-        break;
-    case IOWIN:
-        value = read_window(ioapic);
-        break;
-    }
+    uint32_t place = offset & ~0xfu;
+    uint32_t value = place == IOREGSEL ? ioapic->ioregsel
+                     : place == IOWIN  ? read_window(ioapic)
+                                       : 0;
     __builtin_memset(data, 0, len);
     __builtin_memcpy(data, &value, len < sizeof value ? len : sizeof value);
 }
@@ -183,14 +177,10 @@ void ioapic_write(struct ioapic *ioapic, uint32_t offset, uint32_t len, const vo
     uint32_t value = 0;
 
     __builtin_memcpy(&value, data, len < sizeof value ? len : sizeof value);
-    switch (offset & ~0xfu) {
-    case IOREGSEL:
+    if ((offset & ~0xfu) == IOREGSEL)
         ioapic->ioregsel = value & 0xff;
-        break;
-    case IOWIN:
+    else if ((offset & ~0xfu) == IOWIN)
         write_window(ioapic, value);
-        break;
-    }
 }
 
 static void ioapic_reset(struct ioapic *ioapic) {

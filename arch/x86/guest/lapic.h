@@ -57,7 +57,7 @@ struct lapic_ops {
     void (*send)(struct lapic *lapic, const struct lapic_message *message);
     // A level-triggered (or eoi_watch) vector was EOIed: ioapic_eoi, or KVM_EXIT_IOAPIC_EOI.
     void (*eoi_broadcast)(struct lapic *lapic, uint8_t vector);
-    // lapic_timer_deadline changed: arm or cancel the host timer.
+    // timer_deadline_ns changed: arm or cancel the host timer.
     void (*timer_changed)(struct lapic *lapic);
     // Needed for lapic_set_pv_eoi alone. Sets the bit of the guest's word that says "this EOI need
     // not be told": 1, or 0: not possible. Or takes it away: whether it was still set, or -1: not
@@ -187,8 +187,6 @@ int lapic_msr_write(struct lapic *lapic, uint32_t msr, uint64_t value);
 int lapic_set_base(struct lapic *lapic, uint64_t value, bool host_initiated);
 
 // -- timer: the vCPU's thread --
-// Host monotonic ns of the next expiry, LAPIC_NEVER if none.
-uint64_t lapic_timer_deadline(const struct lapic *lapic);
 // Call when the host timer fired (early calls do nothing). Posts the LVT interrupt if unmasked and
 // re-arms a periodic timer (timer_changed is called). True if an interrupt was posted.
 bool lapic_timer_expired(struct lapic *lapic);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The local APIC's registers as the guest reaches them: xAPIC page and x2APIC MSRs.
-#include "lapic.h"
 #include "lapic_internal.h"
 
 #define X2APIC_BASE_MSR 0x800u

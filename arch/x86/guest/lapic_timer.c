@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The local APIC's timer (SDM vol. 3 11.5.4). Its input clock is 1 GHz, as KVM's: one tick is 1 ns.
-#include "lapic.h"
 #include "lapic_internal.h"
 
 // A shorter period only floods the host; KVM's default limit is the same.
@@ -63,10 +62,6 @@ static void start_tsc(struct lapic *lapic) {
             ? UINT64_MAX / 2
             : ms * 1000000 + (rest * 1000000 + lapic->guest_tsc_khz - 1) / lapic->guest_tsc_khz;
     arm(lapic, later(lapic->ops->now_ns(lapic), ns));
-}
-
-uint64_t lapic_timer_deadline(const struct lapic *lapic) {
-    return lapic->timer_deadline_ns;
 }
 
 bool lapic_timer_expired(struct lapic *lapic) {

@@ -3,7 +3,6 @@
 // the files that hold MSRs with rules of their own.
 #pragma once
 #include "msr.h"
-#include "msr_index.h"
 
 #define OK 0
 #define GP GUEST_MSR_INVALID

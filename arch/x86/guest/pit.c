@@ -102,10 +102,6 @@ static void pulse(struct pit *pit) {
     pit->irq_outstanding = true;
 }
 
-uint64_t pit_deadline(const struct pit *pit) {
-    return pit->deadline_ns;
-}
-
 void pit_expired(struct pit *pit) {
     uint64_t now, ticks = 1;
 

@@ -16,7 +16,7 @@ struct pit_ops {
     // Channel 0's line to GSI 0 (IRQ_SOURCE_PIT): an edge is true then false. Returns as
     // KVM_IRQ_LINE_STATUS (the highest of the controllers' results): < 0 masked everywhere.
     int (*set_irq)(struct pit *pit, bool level);
-    // pit_deadline changed: arm or cancel the host timer.
+    // deadline_ns changed: arm or cancel the host timer.
     void (*timer_changed)(struct pit *pit);
 };
 
@@ -40,7 +40,6 @@ static inline bool pit_owns(const struct pit *pit, uint16_t port) {
 }
 uint8_t pit_read(struct pit *pit, uint16_t port);
 void pit_write(struct pit *pit, uint16_t port, uint8_t value);
-uint64_t pit_deadline(const struct pit *pit);
 // Host timer fired: raises IRQ 0 and computes the next deadline. Early calls do nothing.
 void pit_expired(struct pit *pit);
 // IRQ 0 was acknowledged (pic_ops/ioapic_ops.acknowledged for the PIT's pin): reinjects.

@@ -2,9 +2,7 @@
 // The state that an SMI saves and RSM loads.
 #include "arch/x86/guest/smm.h"
 #include <asm/processor-flags.h>
-#include <stddef.h>
-#include "arch/x86/guest/decoder.h"
-#include "arch/x86/guest/vcpu_registers.h"
+#include "arch/x86/guest/vcpu_exit.h"
 
 _Static_assert(offsetof(struct smm_state, efer) == 0xd0, "APM vol. 2 table 10-1");
 _Static_assert(offsetof(struct smm_state, version) == 0xfc, "APM vol. 2 table 10-1");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Whether a vCPU may enter the guest (again): shared by the back ends' run loops.
 #pragma once
-#include "arch/x86/guest/vcpu_event.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include "core/sched/thread.h"
 
 // Nonzero if somebody wants something of this vCPU or its thread. Three loads.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Control registers: checks, and what the guest's accesses to them do.
-#include "arch/x86/guest/vcpu_control.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include <asm/processor-flags.h>
-#include "arch/x86/guest/vcpu_registers.h"
 
 uint64_t vcpu_cr4_allowed(const struct virt_vcpu *vcpu) {
     return vcpu->cpuid.count ? vcpu->cpuid.cr4_allowed & virt_supported_cr4 : virt_supported_cr4;

@@ -2,7 +2,6 @@
 // What follows when registers that CPUID reports change: OSXSAVE, XSAVE sizes, APIC; and XCR0's
 // rules.
 #include <asm/errno.h>
-#include "arch/x86/guest/cpuid.h"
 #include "arch/x86/virt.h"
 
 void virt_cpuid_apply(struct virt_vcpu *vcpu, struct guest_cpuid *cpuid) {

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Debug registers of a vCPU: what is in force, and what MOV DR, #DB and INT3 do.
-#include "arch/x86/guest/vcpu_debug.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include <asm/processor-flags.h>
-#include "arch/x86/cpu/instruction.h"
-#include "arch/x86/guest/vcpu_registers.h"
 
 #define DR7_RESERVED 0xd800ull // bits 11, 12, 14, 15 read as 0
 

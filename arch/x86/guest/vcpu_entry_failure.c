@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The log of a VM entry that the processor refused.
-#include "arch/x86/guest/vcpu_entry_failure.h"
-#include "arch/x86/guest/vcpu_registers.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include "core/log.h"
 
 static void log_segment(const char *name, const struct kvm_segment *segment) {
@@ -11,6 +10,7 @@ static void log_segment(const char *name, const struct kvm_segment *segment) {
 }
 
 static void log_registers(struct virt_vcpu *vcpu) {
+    static const char names[VCPU_SEGMENTS][5] = {"ES", "CS", "SS", "DS", "FS", "GS", "TR", "LDTR"};
     struct kvm_sregs s;
     virt_get_sregs(vcpu, &s);
     log_line("  RIP %lx  RSP %lx  RFLAGS %lx  CPL %lx", virt->get(vcpu, BACKEND_RIP),
@@ -19,14 +19,8 @@ static void log_registers(struct virt_vcpu *vcpu) {
     log_line("  CR0 %llx  CR3 %llx  CR4 %llx  EFER %llx", s.cr0, s.cr3, s.cr4, s.efer);
     log_line("  GDT %llx limit %x  IDT %llx limit %x", s.gdt.base, s.gdt.limit, s.idt.base,
              s.idt.limit);
-    log_segment("ES", &s.es);
-    log_segment("CS", &s.cs);
-    log_segment("SS", &s.ss);
-    log_segment("DS", &s.ds);
-    log_segment("FS", &s.fs);
-    log_segment("GS", &s.gs);
-    log_segment("TR", &s.tr);
-    log_segment("LDTR", &s.ldt);
+    for (unsigned i = 0; i < VCPU_SEGMENTS; i++)
+        log_segment(names[i], vcpu_sregs_segment(&s, i));
 }
 
 void vcpu_entry_failed(struct virt_vcpu *vcpu, struct virt_exit *exit, uint64_t code,

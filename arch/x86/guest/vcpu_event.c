@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Exceptions raised by the hypervisor, and the choice of the next event.
-#include "arch/x86/guest/vcpu_event.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include <asm/processor-flags.h>
 
-enum { VECTOR_BP = 3, VECTOR_OF = 4, DF = 8 };
-#define DR6_CLEARED_BY_DB 0xfull    // B0-B3; the others are sticky
-#define DR6_FROM_PAYLOAD  0xe00full // B0-B3, BD, BS, BT
-#define DR7_GD            (1ull << 13)
+#define DF                8
+#define DR6_CLEARED_BY_DB 0xfull // B0-B3; the others are sticky
 
 enum exception_class { CLASS_BENIGN, CLASS_CONTRIBUTORY, CLASS_PAGE_FAULT, CLASS_DOUBLE_FAULT };
 
@@ -83,7 +81,7 @@ void virt_deliver_payload(struct virt_vcpu *vcpu) {
     if (events->exception_vector == GUEST_DB) {
         if (events->exception_has_payload) {
             vcpu->dr6 &= ~DR6_CLEARED_BY_DB;
-            vcpu->dr6 |= events->exception_payload & DR6_FROM_PAYLOAD;
+            vcpu->dr6 |= events->exception_payload & DR6_VOLATILE;
         }
         vcpu->dr7 &= ~DR7_GD;
     } else if (events->exception_vector == GUEST_PF && events->exception_has_payload) {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What exiting instructions and windows do on both vendors' processors.
 #include "arch/x86/guest/vcpu_exit.h"
-#include "arch/x86/cpu/instruction.h"
-#include "arch/x86/guest/vcpu_registers.h"
 
 // A basic leaf with one entry whatever ECX says: nearly all. NULL: the general look-up decides.
 static const struct kvm_cpuid_entry2 *plain_leaf(const struct guest_cpuid *cpuid, uint32_t leaf) {

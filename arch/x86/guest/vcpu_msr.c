@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The hooks guest_msr needs of a vCPU: values the back end or struct virt_vcpu holds, and reading
 // the guest's TSC.
-#include "arch/x86/cpu/instruction.h"
-#include "arch/x86/guest/vcpu_registers.h"
-#include "core/list.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include "core/sched/thread.h"
 
 static struct virt_vcpu *vcpu_of_msrs(struct guest_msrs *msrs) {

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // KVM's general and special registers, and paging state for the software walk.
-#include "arch/x86/guest/vcpu_registers.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include <asm/errno.h>
 #include <asm/processor-flags.h>
-#include "arch/x86/guest/decoder.h"
-#include "arch/x86/guest/vcpu_control.h"
-#include "arch/x86/guest/vcpu_debug.h"
 #include "core/string.h"
 
 // struct kvm_regs begins with the sixteen registers in its own order.

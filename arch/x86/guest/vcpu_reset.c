@@ -2,10 +2,7 @@
 // A vCPU's beginning and end, and its registers after power-on and INIT (SDM vol. 3 table 10-1).
 #include <asm/errno.h>
 #include <asm/processor-flags.h>
-#include "arch/x86/guest/decoder.h"
-#include "arch/x86/guest/vcpu_debug.h"
-#include "arch/x86/guest/vcpu_event.h"
-#include "arch/x86/guest/vcpu_registers.h"
+#include "arch/x86/guest/vcpu_exit.h"
 #include "core/mm/heap.h"
 #include "core/string.h"
 

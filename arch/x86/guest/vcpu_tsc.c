@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The guest's TSC: host TSC times a ratio plus an offset, both applied by the processor (SDM vol. 3
 // 25.6.5, APM vol. 2 15.30.5).
-#include "arch/x86/cpu/instruction.h"
 #include "arch/x86/virt.h"
 
 static uint64_t ratio_of(uint64_t khz, uint64_t host) {

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Time: the TSC, scaled.
 #include "arch/x86/intr/clock.h"
-#include <stdbool.h>
-#include "arch/x86/cpu.h"
 #include "arch/x86/cpu/cpu_area.h"
 #include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/cpu/instruction.h"
-#include "arch/x86/intr/clock_reference.h"
 #include "arch/x86/intr/local_apic.h"
 #include "core/log.h"
 #include "core/sched/wait.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Reference clocks.
-#include "arch/x86/intr/clock_reference.h"
-#include <stddef.h>
+#include "arch/x86/intr/clock.h"
 #include "arch/x86/cpu/acpi.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/paging.h"

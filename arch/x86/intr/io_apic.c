@@ -2,16 +2,12 @@
 // I/O APICs (Intel 82093AA data sheet) and the interrupt lines behind them.
 #include "arch/x86/intr/io_apic.h"
 #include <asm/errno.h>
-#include <stddef.h>
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/acpi.h"
 #include "arch/x86/cpu/instruction.h"
-#include "arch/x86/intr/irq_line.h"
 #include "arch/x86/iommu/iommu.h"
-#include "arch/x86/irq.h"
 #include "arch/x86/paging.h"
 #include "core/log.h"
-#include "core/sched/spinlock.h"
 
 enum {
     DEFAULT_ADDRESS = 0xfec00000,

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // From a vector to its handler.
+#include "arch/x86/intr/io_apic.h"
 #include "arch/x86/irq.h"
 #include <asm/errno.h>
-#include <stdatomic.h>
-#include <stddef.h>
-#include "arch/x86/cpu.h"
 #include "arch/x86/cpu/cpu_area.h"
-#include "arch/x86/cpu/cpu_call.h"
-#include "arch/x86/intr/irq_line.h"
 #include "arch/x86/intr/local_apic.h"
 #include "arch/x86/iommu/iommu.h"
 #include "core/log.h"
-#include "core/sched/spinlock.h"
 #include "core/sched/timer.h"
 
 enum { VECTORS = IRQ_VECTOR_TIMER - IRQ_VECTOR_LINES };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The local APIC.
 #include "arch/x86/intr/local_apic.h"
-#include <stddef.h>
 #include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/irq.h"

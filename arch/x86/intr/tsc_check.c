@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // TSC comparison by question and answer: what the other CPU reads between two readings here must
 // lie between them.
-#include "arch/x86/intr/tsc_check.h"
+#include "arch/x86/intr/clock.h"
 #include <stdatomic.h>
 #include "arch/x86/cpu/instruction.h"
 

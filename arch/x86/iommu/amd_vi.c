@@ -3,7 +3,7 @@
 // host page tables, interrupt remapping with 32-bit entries.
 #include <asm/errno.h>
 #include "arch/x86/iommu/unit.h"
-#include "arch/x86/pci/pci_config.h"
+#include "arch/x86/pci/pci.h"
 #include "core/log.h"
 #include "core/mm/page.h"
 

@@ -8,12 +8,10 @@
 #include "arch/x86/iommu/unit.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/mm/page_walker.h"
-#include "arch/x86/paging.h"
-#include "arch/x86/pci/pci_config.h"
+#include "arch/x86/pci/pci.h"
 #include "core/log.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
-#include "core/sched/spinlock.h"
 
 #define SIZE_2M (1ull << 21)
 #define SIZE_1G (1ull << 30)

@@ -3,7 +3,6 @@
 // second-stage tables, queued invalidation, interrupt remapping, fault recording.
 #include <asm/errno.h>
 #include "arch/x86/cpu.h"
-#include "arch/x86/cpu/instruction.h"
 #include "arch/x86/intr/local_apic.h"
 #include "arch/x86/iommu/unit.h"
 #include "core/log.h"

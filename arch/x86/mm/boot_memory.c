@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // From the loader's memory map to the page allocator.
-#include <stdbool.h>
-#include <stddef.h>
 #include "arch/x86/mm/kernel_space.h"
 #include "boot/boot_info.h"
 #include "core/log.h"

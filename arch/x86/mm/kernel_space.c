@@ -5,7 +5,6 @@
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/mm/page_walker.h"
-#include "arch/x86/paging.h"
 #include "boot/boot_info.h"
 #include "core/log.h"
 #include "core/mm/page.h"

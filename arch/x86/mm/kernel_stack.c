@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Kernel stacks with guard pages. Freed ones stay mapped for the next thread, but not more than a
 // few: to unmap one costs an interrupt on every CPU, so surplus ones go in batches.
-#include <stddef.h>
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/mm/kernel_space.h"
 #include "arch/x86/paging.h"
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
-#include "core/sched/spinlock.h"
 
 enum { KEPT = 16, BATCH = 32 };
 

@@ -34,7 +34,7 @@ static void publish(const struct page_format *format, const void *entries, size_
         __asm__ volatile("clflush %0" ::"m"(((const char *)entries)[i]) : "memory");
 }
 
-static uint64_t table_create(const struct page_format *format) {
+uint64_t page_walker_create(const struct page_format *format) {
     uint64_t table = page_alloc_zeroed(0);
     if (table != PHYSICAL_NONE)
         publish(format, page_to_virtual(table), PAGE_SIZE);
@@ -127,7 +127,7 @@ int page_walker_map(const struct page_format *format, uint64_t root, uint64_t ad
             return 0;
         }
         if (!present) {
-            uint64_t fresh = table_create(format);
+            uint64_t fresh = page_walker_create(format);
             if (fresh == PHYSICAL_NONE)
                 return -ENOMEM;
             value = fresh | table_bits(format, level - 1);
@@ -283,10 +283,6 @@ bool page_walker_zap(const struct page_format *format, uint64_t root, uint64_t a
 
 bool page_walker_allows(const struct page_format *format, uint64_t size) {
     return size <= format->largest;
-}
-
-uint64_t page_walker_create(const struct page_format *format) {
-    return table_create(format);
 }
 
 static void free_table(const struct page_format *format, uint64_t table, unsigned level) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // TLB shootdown.
+#include "arch/x86/paging.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpu/instruction.h"
-#include "arch/x86/paging.h"
 #include "core/mm/page.h"
 
 // Above this many pages a CR3 load is cheaper than INVLPG for each.

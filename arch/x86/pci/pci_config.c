@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The two ways to configuration space: memory (PCI Express 5.0, 7.2.2; PCI Firmware 3.3, 4.1.2) and
 // ports (PCI 3.0, 3.2.2.3.2).
-#include "arch/x86/pci/pci_config.h"
-#include <stddef.h>
+#include "arch/x86/pci/pci.h"
 #include "arch/x86/cpu/acpi.h"
 #include "arch/x86/cpu/instruction.h"
 #include "arch/x86/paging.h"

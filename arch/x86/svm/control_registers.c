@@ -3,8 +3,6 @@
 // rest exit. Reads exit only while the guest must see something else than what is in force.
 #include <asm/processor-flags.h>
 #include <asm/svm.h>
-#include "arch/x86/guest/vcpu_control.h"
-#include "arch/x86/guest/vcpu_registers.h"
 #include "arch/x86/svm/vcpu.h"
 
 // Caching is the host's business (as KVM: neither CD nor NW reaches the processor).

@@ -2,7 +2,6 @@
 // Debug registers: MOV DR always exits, #DB too, so the guest's live in struct virt_vcpu; DR0-3 are
 // loaded only while a breakpoint is enabled.
 #include <asm/svm.h>
-#include "arch/x86/guest/vcpu_debug.h"
 #include "arch/x86/svm/vcpu.h"
 #include "core/mm/address_space.h"
 

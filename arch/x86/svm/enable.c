@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Finds AMD-V, says what is missing, and turns it on a CPU at a time (APM vol. 2 15.4).
 #include <asm/errno.h>
-#include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/svm/vcpu.h"
 #include "core/log.h"
 #include "core/mm/page.h"

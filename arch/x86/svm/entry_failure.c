@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A VM entry the processor refused (VMEXIT_INVALID): it does not say why, so what decides is logged
 // (APM vol. 2 15.5.1).
-#include "arch/x86/guest/vcpu_entry_failure.h"
 #include "arch/x86/svm/vcpu.h"
 
 #define FIELD(name, member)                                                                        \

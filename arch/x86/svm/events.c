@@ -5,8 +5,6 @@
 #include <asm/svm.h>
 #include "arch/x86/svm/vcpu.h"
 
-enum { VECTOR_BP = 3, VECTOR_OF = 4 };
-
 // A virtual interrupt of the highest priority: it waits for IF alone.
 #define VIRTUAL_INTERRUPT (V_IRQ | V_IGNORE_TPR | V_PRIORITY)
 

@@ -2,7 +2,6 @@
 // VM exits by code (APM vol. 2 appendix C): one row each, with the length of the opcode for
 // processors without next RIP.
 #include <asm/svm.h>
-#include "arch/x86/guest/vcpu_registers.h"
 #include "arch/x86/svm/vcpu.h"
 
 #define CPUID_XSAVE_LEAF 0xd // its sizes follow XCR0
@@ -111,11 +110,7 @@ const struct exit_row svm_exit_table[SVM_EXIT_ROWS] = {
     [SVM_EXIT_SHUTDOWN] = {exit_shutdown, 0, true},
     [SVM_EXIT_VMRUN] = {exit_undefined, 0, true},
     [SVM_EXIT_VMMCALL] = {exit_hypercall, 3, true},
-    [SVM_EXIT_VMLOAD] = {exit_undefined, 0, true},
-    [SVM_EXIT_VMSAVE] = {exit_undefined, 0, true},
-    [SVM_EXIT_STGI] = {exit_undefined, 0, true},
-    [SVM_EXIT_CLGI] = {exit_undefined, 0, true},
-    [SVM_EXIT_SKINIT] = {exit_undefined, 0, true},
+    [SVM_EXIT_VMLOAD... SVM_EXIT_SKINIT] = {exit_undefined, 0, true},
     [SVM_EXIT_WBINVD] = {exit_nothing, 2, true},
     [SVM_EXIT_MONITOR] = {exit_mwait, 3, true},
     [SVM_EXIT_MWAIT] = {exit_mwait, 3, true},

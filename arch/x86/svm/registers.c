@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A vCPU's registers in its VMCB.
-#include "arch/x86/guest/vcpu_registers.h"
 #include "arch/x86/svm/vcpu.h"
 
 static const uint16_t places[BACKEND_HARDWARE] = {

@@ -3,8 +3,6 @@
 // rarely.
 #include <asm/svm.h>
 #include "arch/x86/guest/vcpu_attention.h"
-#include "arch/x86/guest/vcpu_debug.h"
-#include "arch/x86/svm/instructions.h"
 #include "arch/x86/svm/vcpu.h"
 
 #define unlikely(condition) __builtin_expect(!!(condition), 0)

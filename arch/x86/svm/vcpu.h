@@ -5,11 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "arch/x86/guest/decoder.h"
-#include "arch/x86/guest/vcpu_event.h"
 #include "arch/x86/guest/vcpu_exit.h"
 #include "arch/x86/svm/capabilities.h"
 #include "arch/x86/svm/instruction.h"
-#include "arch/x86/svm/msr_index.h"
 #include "arch/x86/svm/vmcb.h"
 #include "arch/x86/virt.h"
 
@@ -154,3 +152,23 @@ void svm_entry_failed(struct virt_vcpu *vcpu, struct virt_exit *exit);
 // -- world_switch.asm --
 // Enters the guest with vcpu->gpr and the VMCB's RAX and RSP; returns after the exit.
 void svm_world_switch(struct virt_vcpu *vcpu, uint64_t vmcb, uint64_t host_vmcb);
+
+// -- instructions.c --
+
+// Stores FS, GS, TR, LDTR and the MSRs of SYSCALL and SYSENTER into the VMCB at that physical
+// address.
+static inline void svm_vmsave(uint64_t vmcb) {
+    __asm__ volatile("vmsave" ::"a"(vmcb) : "memory");
+}
+
+// -- msr_index.c --
+
+enum svm_msr_index {
+    MSR_TSC_RATIO = 0xc0000104,
+    MSR_VM_CR = 0xc0010114,
+    MSR_VM_HSAVE_PA = 0xc0010117,
+};
+
+#define EFER_SVME      (1ull << 12)
+#define VM_CR_LOCK     (1ull << 3)
+#define VM_CR_DISABLED (1ull << 4)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The VT-x back end as struct virt_ops.
-#include "arch/x86/guest/vcpu_debug.h"
 #include "arch/x86/mm/page_format.h"
 #include "arch/x86/vmx/vcpu.h"
 

@@ -2,8 +2,7 @@
 // Reads the VMX capability MSRs (SDM vol. 3 appendix A): one row a control, one message a missing
 // feature.
 #include "arch/x86/vmx/capabilities.h"
-#include "arch/x86/vmx/msr_index.h"
-#include "arch/x86/vmx/vmcs_fields.h"
+#include "arch/x86/vmx/instructions.h"
 #include "core/log.h"
 #include "core/string.h"
 

@@ -3,7 +3,6 @@
 // handles alone (paging and long mode included, thanks to unrestricted guest); the rest exits and
 // is shown from the shadow (SDM vol. 3 25.6.6).
 #include <asm/processor-flags.h>
-#include "arch/x86/guest/vcpu_control.h"
 #include "arch/x86/vmx/vcpu.h"
 
 // Caching is the host's business (as KVM: neither CD nor NW reaches the processor), NE is fixed to

@@ -2,7 +2,6 @@
 // A VM entry the processor refused: the error by name, and the fields that decide beside the
 // guest's registers (SDM vol. 3 31.4, 27.8).
 #include <asm/vmx.h>
-#include "arch/x86/guest/vcpu_entry_failure.h"
 #include "arch/x86/vmx/vcpu.h"
 
 // Of VMLAUNCH and VMRESUME (SDM vol. 3 table 31-1).

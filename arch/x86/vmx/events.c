@@ -2,7 +2,6 @@
 // Events between struct virt_events and the VMCS: injection, windows, deliveries cut off by an
 // exit.
 #include <asm/processor-flags.h>
-#include "arch/x86/guest/vcpu_event.h"
 #include "arch/x86/vmx/vcpu.h"
 
 void vmx_events_exit(struct virt_vcpu *vcpu) {

@@ -2,10 +2,6 @@
 // VM exits by reason (SDM vol. 3 appendix C): one row each.
 #include <asm/processor-flags.h>
 #include <asm/vmx.h>
-#include "arch/x86/guest/vcpu_control.h"
-#include "arch/x86/guest/vcpu_debug.h"
-#include "arch/x86/guest/vcpu_event.h"
-#include "arch/x86/guest/vcpu_registers.h"
 #include "arch/x86/irq.h"
 #include "arch/x86/vmx/vcpu.h"
 #include "core/log.h"
@@ -170,15 +166,7 @@ const exit_handler vmx_exit_table[EXIT_ROWS] = {
     [EXIT_REASON_RDPMC] = exit_protection, // no counters are offered
     [EXIT_REASON_VMCALL] = exit_hypercall,
     // VMX, SMX, SGX instructions of a guest that has none of them.
-    [EXIT_REASON_VMCLEAR] = exit_undefined,
-    [EXIT_REASON_VMLAUNCH] = exit_undefined,
-    [EXIT_REASON_VMPTRLD] = exit_undefined,
-    [EXIT_REASON_VMPTRST] = exit_undefined,
-    [EXIT_REASON_VMREAD] = exit_undefined,
-    [EXIT_REASON_VMRESUME] = exit_undefined,
-    [EXIT_REASON_VMWRITE] = exit_undefined,
-    [EXIT_REASON_VMOFF] = exit_undefined,
-    [EXIT_REASON_VMON] = exit_undefined,
+    [EXIT_REASON_VMCLEAR... EXIT_REASON_VMON] = exit_undefined,
     [EXIT_REASON_CR_ACCESS] = exit_control_register,
     [EXIT_REASON_DR_ACCESS] = exit_debug_register,
     [EXIT_REASON_IO_INSTRUCTION] = exit_port,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A vCPU's registers in its VMCS, and going past an instruction.
-#include "arch/x86/guest/vcpu_registers.h"
 #include "arch/x86/vmx/vcpu.h"
 
 static const uint16_t fields[BACKEND_HARDWARE] = {

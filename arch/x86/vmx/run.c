@@ -2,10 +2,7 @@
 // The loop enter - exit - handle. What changes rarely is tested with one flag each and written
 // rarely.
 #include <asm/vmx.h>
-#include "arch/x86/cpu/cpu_features.h"
 #include "arch/x86/guest/vcpu_attention.h"
-#include "arch/x86/guest/vcpu_debug.h"
-#include "arch/x86/guest/vcpu_event.h"
 #include "arch/x86/vmx/vcpu.h"
 
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
@@ -17,20 +14,12 @@ static void arrive(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu) 
     atomic_fetch_or(&vcpu->vm->cpus[cpu->index / 64], 1ull << cpu->index % 64);
 }
 
-static uint64_t host_fs_base(void) {
-    uint64_t base;
-    if (!cpu_features.fsgsbase)
-        return read_msr(MSR_FS_BASE);
-    __asm__ volatile("rdfsbase %0" : "=r"(base));
-    return base;
-}
-
 // Once a run: what the CPU or the thread decides.
 static void prepare_run(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *cpu) {
     vmcs_use(v);
     if (unlikely(v->host_cpu != cpu))
         arrive(vcpu, v, cpu);
-    uint64_t cr3 = read_cr3(), fs_base = host_fs_base();
+    uint64_t cr3 = read_cr3(), fs_base = context_fs_base();
     if (unlikely(v->host_cr3 != cr3)) {
         v->host_cr3 = cr3;
         vmwrite(VMCS_HOST_CR3, cr3);

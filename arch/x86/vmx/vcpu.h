@@ -7,7 +7,6 @@
 #include "arch/x86/guest/vcpu_exit.h"
 #include "arch/x86/vmx/capabilities.h"
 #include "arch/x86/vmx/instructions.h"
-#include "arch/x86/vmx/msr_index.h"
 
 // SYSCALL's MSRs, loaded at the first entry and left loaded until the CPU goes to user mode, runs
 // another vCPU, or the VMCS moves to another CPU: a CPU that has them loaded has the VMCS too.

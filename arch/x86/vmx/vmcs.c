@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A vCPU's VMCS: which CPU has it, its controls and the host state.
 #include <asm/errno.h>
-#include "arch/x86/cpu/segment.h"
+#include "arch/x86/cpu/cpu_area.h"
 #include "arch/x86/vmx/vcpu.h"
 #include "core/log.h"
 #include "core/mm/page.h"
@@ -61,8 +61,8 @@ void vmcs_set_cpu_controls(struct vmx_vcpu *v, uint32_t set, uint32_t clear) {
 void vmcs_host_cpu(struct vmx_vcpu *v, struct cpu *cpu) {
     v->host_cpu = cpu;
     vmwrite(VMCS_HOST_GS_BASE, (uintptr_t)cpu);
-    vmwrite(VMCS_HOST_TR_BASE, segment_tss_base(cpu));
-    vmwrite(VMCS_HOST_GDTR_BASE, segment_gdt_base(cpu));
+    vmwrite(VMCS_HOST_TR_BASE, (uintptr_t)&cpu_area(cpu)->tss);
+    vmwrite(VMCS_HOST_GDTR_BASE, (uintptr_t)cpu_area(cpu)->gdt);
     vmwrite(VMCS_HOST_IDTR_BASE, segment_idt_base());
 }
 

@@ -2,7 +2,6 @@
 // Virtual-processor identifiers 1..65535: one a vCPU, so that guests' TLB entries live side by
 // side. A VPID's first entry flushes what its last owner left.
 #include "arch/x86/vmx/vcpu.h"
-#include "core/sched/spinlock.h"
 
 #define VPID_COUNT 65536u
 
