@@ -12,17 +12,19 @@ enum ioctl_direction {
     IOCTL_POINTER = 4, // a user pointer of variable size: the handler copies
 };
 
-// A handler has the types it works on: (struct vm * or struct vcpu *, structure *) or, with
-// IOCTL_VALUE and IOCTL_POINTER, (..., uint64_t argument). It returns the result or -errno.
-// Pointers of all types are passed alike.
+// A handler has the types it works on, and its row does not compile with others: int (object *,
+// structure *) or, with IOCTL_VALUE and IOCTL_POINTER, int64_t (object *, uint64_t argument). It
+// returns the result or -errno. It is called by one type: pointers to all structures are passed
+// alike (System V ABI, AMD64 supplement, 3.2.3).
 typedef int ioctl_handler(void *object, void *structure);
+typedef int64_t ioctl_argument_handler(void *object, uint64_t argument);
 struct ioctl_row {
     unsigned command;
     uint16_t direction;
     uint16_t size; // bytes of the structure; not _IOC_SIZE where the header is known to lie
     union {
         ioctl_handler *structure;
-        int64_t (*argument)(void *object, uint64_t argument);
+        ioctl_argument_handler *argument;
     } handle;
 };
 
@@ -30,15 +32,19 @@ struct ioctl_row {
 // number otherwise.
 #define IOCTL_ONE_WAY(command) (_IOC_DIR(command) == _IOC_READ || _IOC_DIR(command) == _IOC_WRITE)
 #define IOCTL_PLACE(command)   (_IOC_NR(command) | (IOCTL_ONE_WAY(command) ? 0 : 0x100))
-#define IOCTL_ROW(name, direction_, structure_, handler)                                           \
+#define IOCTL_ROW(object, name, direction_, structure_, handler)                                   \
     [IOCTL_PLACE(name)] = {.command = (unsigned)(name),                                            \
                            .direction = (direction_),                                              \
                            .size = sizeof(structure_),                                             \
-                           .handle.structure = (ioctl_handler *)(handler)}
-#define IOCTL_PLAIN(name, direction_, handler)                                                     \
+                           .handle.structure = _Generic((handler), int (*)(object *, structure_ *) \
+                                                        : (ioctl_handler *)(handler),              \
+                                                          int (*)(object *, const structure_ *)    \
+                                                        : (ioctl_handler *)(handler))}
+#define IOCTL_PLAIN(object, name, direction_, handler)                                             \
     [IOCTL_PLACE(name)] = {.command = (unsigned)(name),                                            \
                            .direction = (direction_),                                              \
-                           .handle.argument = (int64_t(*)(void *, uint64_t))(handler)}
+                           .handle.argument = _Generic((handler), int64_t(*)(object *, uint64_t)   \
+                                                       : (ioctl_argument_handler *)(handler))}
 
 // -ENOTTY when the table has no such command; -EFAULT, -ENOMEM; else what the handler says.
 int64_t ioctl_dispatch(const struct ioctl_row *rows, unsigned count, void *object, unsigned command,
