@@ -64,9 +64,11 @@ static void out(unsigned offset, uint32_t value) {
 }
 
 static void setup(void) {
+    static struct bus ports;
+
     hotplug = (struct hotplug){.interrupt = interrupt, .is_there = is_there, .eject = eject};
     interrupts = ejected = 0;
-    hotplug_attach(&hotplug, NULL);
+    hotplug_attach(&hotplug, &ports);
 }
 
 START_TEST(events_come_once) {

@@ -371,11 +371,13 @@ static uint8_t *rule_number(uint32_t index) {
     return index - AMD_FIRST < sizeof amd_rules ? &amd_rules[index - AMD_FIRST] : NULL;
 }
 
+_Static_assert(sizeof rules / sizeof *rules <= UINT8_MAX, "a rule's number is a byte");
+
 void guest_msr_init(void) {
     guest_msr_index_count = 0;
-    for (uint8_t i = 1; i < sizeof rules / sizeof *rules; i++)
+    for (unsigned i = 1; i < sizeof rules / sizeof *rules; i++)
         for (uint32_t index = rules[i].first; index < rules[i].first + rules[i].count; index++) {
-            *rule_number(index) = i;
+            *rule_number(index) = (uint8_t)i;
             if (rules[i].saved)
                 guest_msr_index_list[guest_msr_index_count++] = index;
         }
