@@ -115,6 +115,32 @@ START_TEST(shared_word_for_eois) {
 }
 END_TEST
 
+START_TEST(taken_back) {
+    struct lapic *lapic = &apics[0];
+    start();
+    word = 0;
+    word_reachable = 1;
+    lapic_set_pv_eoi(lapic, true);
+    lapic_post(lapic, 0x40, true);
+    lapic_accept(lapic, 0x40);
+    lapic_post(lapic, 0x90, false);
+    ck_assert(lapic_take_back(lapic, 0x40));
+    ck_assert_int_eq(lapic_pending_vector(lapic), 0x90); // the higher one first
+    lapic_accept(lapic, 0x90);
+    ck_assert(!lapic_take_back(lapic, 0x40));
+    write_register(lapic, LAPIC_EOI, 0);
+    ck_assert_int_eq(lapic_pending_vector(lapic), 0x40);
+    lapic_accept(lapic, 0x40);
+    write_register(lapic, LAPIC_EOI, 0);
+    lapic_post(lapic, 0x50, false);
+    lapic_accept(lapic, 0x50);
+    ck_assert_int_eq(word, 1);
+    ck_assert(lapic_take_back(lapic, 0x50)); // and the guest owes no EOI
+    ck_assert_int_eq(word, 0);
+    ck_assert_int_eq(lapic_pending_vector(lapic), 0x50);
+}
+END_TEST
+
 START_TEST(reset_state) {
     start();
     ck_assert_uint_eq(apics[0].base, 0xfee00900);
@@ -540,6 +566,7 @@ Suite *lapic_suite(void) {
     tcase_add_test(tests, state_x2apic_id);
     tcase_add_test(tests, corrected_machine_checks);
     tcase_add_test(tests, shared_word_for_eois);
+    tcase_add_test(tests, taken_back);
     tcase_add_test(tests, reserved_command_bits_stay);
     suite_add_tcase(suite, tests);
     return suite;

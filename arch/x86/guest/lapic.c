@@ -150,6 +150,18 @@ void lapic_accept(struct lapic *lapic, uint8_t vector) {
         lapic->pv_eoi_pending = lapic->ops->pv_eoi(lapic, true) > 0;
 }
 
+bool lapic_take_back(struct lapic *lapic, uint8_t vector) {
+    uint32_t bit = 1u << (vector & 31);
+
+    if (lapic->highest_isr != vector || !lapic_sync_pv_eoi(lapic) || lapic->highest_isr != vector)
+        return false;
+    *vector_word(lapic, LAPIC_ISR, vector) &= ~bit;
+    lapic->highest_isr = (int16_t)highest_vector(lapic, LAPIC_ISR);
+    update_ppr(lapic);
+    lapic_post(lapic, vector, *vector_word(lapic, LAPIC_TMR, vector) & bit);
+    return true;
+}
+
 uint32_t lapic_tpr_threshold(struct lapic *lapic) {
     int vector = highest_request(lapic);
     uint32_t class;

@@ -155,6 +155,10 @@ static inline int lapic_pending_vector(struct lapic *lapic) {
 }
 // Moves vector from IRR to ISR: it is being injected.
 void lapic_accept(struct lapic *lapic, uint8_t vector);
+// An accepted vector that the guest has not taken is a request again, so that a higher one that
+// came meanwhile goes first. False: it is not the one accepted last, or the guest's word for EOIs
+// cannot be reached just now; nothing has changed then.
+bool lapic_take_back(struct lapic *lapic, uint8_t vector);
 // Value for a hardware TPR threshold: priority class of the highest vector TPR alone holds back.
 uint32_t lapic_tpr_threshold(struct lapic *lapic);
 // True if LINT0 passes the PIC's INTR to this vCPU (ExtINT unmasked, or APIC hardware-disabled).

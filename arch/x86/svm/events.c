@@ -26,13 +26,18 @@ static void cut_off(struct virt_vcpu *vcpu, struct svm_vcpu *v, uint64_t informa
 }
 
 // An exit came before the virtual interrupt was taken, or in the middle of its delivery: it is
-// still pending. Its second try is the next entry.
+// still pending. Its second try is the next entry, where one that has a higher priority by then
+// goes first: with two at once the first would need event injection, see inject_virtual.
 static bool still_waits(struct svm_vcpu *v) {
     struct vmcb *vmcb = v->vmcb;
     if (!v->virtual_interrupt || !(vmcb->interrupt_control & V_IRQ))
         return false;
     vmcb->exit_event = 0;
     v->vcpu->recheck_events = true;
+    if (v->vcpu->irqchip && lapic_take_back(&v->vcpu->lapic, v->vcpu->events.interrupt_vector)) {
+        v->vcpu->events.interrupt_injected = false;
+        v->vcpu->statistics.injections--;
+    }
     return true;
 }
 
