@@ -28,7 +28,7 @@ def source(path):
 
 
 def rows(path):
-    return set(re.findall(r"IOCTL_(?:ROW|PLAIN)\((KVM_\w+)", source(path)))
+    return set(re.findall(r"IOCTL_(?:ROW|PLAIN)\(struct \w+, (KVM_\w+)", source(path)))
 
 
 def implemented():
