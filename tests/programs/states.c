@@ -253,6 +253,40 @@ static void test_events(void) {
     tiny_destroy(&guest);
 }
 
+REAL_MODE_CODE(in_shadow, "nop\n nop\n1: jmp 1b\n");
+REAL_MODE_CODE(shadow_handler, "pop %bx\n out %al, $0x10\n");
+
+// An interrupt that waits is taken after the instruction in STI's shadow, not before it: what a
+// guest's sti; hlt depends on.
+static void test_shadow(void) {
+    const uint16_t vector[2] = {0x9000, 0};
+    struct kvm_irqchip pic = {.chip_id = KVM_IRQCHIP_PIC_MASTER, .chip.pic.irq_base = 0x20};
+    struct kvm_irq_level line = {.irq = 5, .level = 1};
+    struct kvm_regs regs = {.rip = 0x8000, .rsp = 0x7000, .rflags = 0x202};
+    struct kvm_vcpu_events events;
+
+    tiny_create_vm(&guest, MEMORY_SIZE);
+    CHECK(ioctl(guest.vm_fd, KVM_CREATE_IRQCHIP, 0) == 0);
+    tiny_create_vcpu(&guest);
+    tiny_enter_real_mode(&guest);
+    memcpy(guest.memory + regs.rip, in_shadow, (size_t)(in_shadow_end - in_shadow));
+    memcpy(guest.memory + vector[0], shadow_handler, (size_t)(shadow_handler_end - shadow_handler));
+    memcpy(guest.memory + 4 * 0x25, vector, sizeof(vector));
+    CHECK(ioctl(guest.vm_fd, KVM_SET_IRQCHIP, &pic) == 0);
+    CHECK(ioctl(guest.vm_fd, KVM_IRQ_LINE, &line) == 0);
+    CHECK(ioctl(guest.vcpu_fd, KVM_SET_REGS, &regs) == 0);
+    CHECK(ioctl(guest.vcpu_fd, KVM_GET_VCPU_EVENTS, &events) == 0);
+    events.interrupt.shadow = KVM_X86_SHADOW_INT_STI;
+    events.flags = KVM_VCPUEVENT_VALID_SHADOW;
+    CHECK(ioctl(guest.vcpu_fd, KVM_SET_VCPU_EVENTS, &events) == 0);
+    CHECK(ioctl(guest.vcpu_fd, KVM_RUN, 0) == 0);
+    CHECK_EQUAL(guest.run->exit_reason, KVM_EXIT_IO);
+    CHECK(ioctl(guest.vcpu_fd, KVM_GET_REGS, &regs) == 0);
+    CHECK_EQUAL(regs.rbx & 0xffff, 0x8001);
+    CHECK_EQUAL(regs.rflags & 0x100, 0);
+    tiny_destroy(&guest);
+}
+
 static void create_with_irqchip(void) {
     guest.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     guest.vm_fd = ioctl(guest.kvm_fd, KVM_CREATE_VM, 0);
@@ -446,6 +480,7 @@ int main(int argc, char **argv) {
         {"MSRS", test_msrs},
         {"MSR_INDEX_LIST", test_msr_list},
         {"VCPU_EVENTS", test_events},
+        {"interrupt shadow", test_shadow},
         {"MP_STATE", test_mp_state},
         {"LAPIC", test_lapic},
         {"IRQCHIP", test_irqchip},

@@ -52,7 +52,7 @@ HANDLER(svm_exit_debug_exception) {
     v->vmcb->dr6 = DR6_FIXED;
     vmcb_dirty(v->vmcb, CLEAN_DEBUG);
     if (v->stepped && !v->step_guest_tf && !vcpu_debug_is_ours(vcpu, hit))
-        hit &= ~DR6_BS; // that step was nmi_open_window's
+        hit &= ~DR6_BS; // that step was svm_step's
     return v->stepped && !hit ? EXIT_RESUME : vcpu_debug_exception(vcpu, exit, hit);
 }
 

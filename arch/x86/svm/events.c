@@ -59,6 +59,25 @@ void svm_events_exit(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
     v->soft_advance = 0;
 }
 
+// QEMU 7.2's VMRUN does not load the interrupt shadow, so an exit before the guest's first
+// instruction, VINTR's above all, has lost it. (After a jump to itself the RIP is the same with the
+// shadow over: that holds interrupts back for one instruction more, no harm.)
+void svm_shadow_exit(struct svm_vcpu *v) {
+    v->shadow = false;
+    bool stepped = v->step && v->vmcb->exit_code == SVM_EXIT_EXCP_BASE + GUEST_DB;
+    if (v->vmcb->rip == v->shadow_rip && !stepped)
+        v->vmcb->interrupt_shadow |= IN_INTERRUPT_SHADOW;
+}
+
+// An interrupt can be taken: no shadow is left, where the processor honours them.
+HANDLER(svm_exit_virtual_interrupt) {
+    struct svm_vcpu *v = svm_of(vcpu);
+    if (!(v->vmcb->interrupt_shadow & IN_INTERRUPT_SHADOW))
+        return exit_interrupt_window(vcpu, exit);
+    v->shadow_lost = true;
+    return exit_recheck(vcpu, exit);
+}
+
 // -- entry --
 
 // The return address is that of the next instruction: the processor takes it from next RIP where it
@@ -113,11 +132,15 @@ void svm_events_entry(struct virt_vcpu *vcpu, struct svm_vcpu *v) {
     if (vcpu->irqchip)
         vmcb_intercept(v, SVM_EXIT_WRITE_CR8, lapic_tpr_threshold(&vcpu->lapic) != 0);
     bool window = windows & EVENT_BLOCKS_INTERRUPT;
-    set_interrupt_window(v, window);
+    bool step = window && v->shadow_lost && event.kind == EVENT_NONE &&
+                v->vmcb->interrupt_shadow & IN_INTERRUPT_SHADOW;
+    set_interrupt_window(v, window && !step);
     if (event.kind == EVENT_INTERRUPT && !window && !(blocked & EVENT_BLOCKS_INTERRUPT))
         inject_virtual(v, event.vector);
     else
         inject(v, &event);
     if (windows & EVENT_BLOCKS_NMI)
         nmi_open_window(vcpu, v, event.kind != EVENT_NONE);
+    if (step && !v->step)
+        svm_step(v);
 }

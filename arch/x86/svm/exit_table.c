@@ -94,7 +94,7 @@ const struct exit_row svm_exit_table[SVM_EXIT_ROWS] = {
     // An NMI was taken when STGI followed the exit, an INIT takes effect then.
     [SVM_EXIT_NMI] = {exit_ignored, 0, true},
     [SVM_EXIT_INIT] = {exit_ignored, 0, true},
-    [SVM_EXIT_VINTR] = {exit_interrupt_window, 0, false},
+    [SVM_EXIT_VINTR] = {svm_exit_virtual_interrupt, 0, false},
     [SVM_EXIT_CR0_SEL_WRITE] = {svm_exit_control_register, 0, true},
     [SVM_EXIT_RDPMC] = {exit_protection, 0, true}, // no counters are offered
     [SVM_EXIT_CPUID] = {exit_cpuid_leaf, 2, true},

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // NMI masking. With virtual NMI the processor keeps it (APM vol. 2 15.21.10); else the handler's
 // IRET exits, and the mask goes when that IRET is over: after a single step if an NMI waits for it.
-#include <asm/processor-flags.h>
 #include <asm/svm.h>
 #include "arch/x86/svm/vcpu.h"
 
@@ -39,25 +38,11 @@ void nmi_open_window(struct virt_vcpu *vcpu, struct svm_vcpu *v, bool injecting)
         return;
     }
     // The IRET itself or an interrupt shadow is in the way: one instruction.
-    v->step_guest_tf = v->vmcb->rflags & X86_EFLAGS_TF;
-    v->step_rip = v->vmcb->rip;
-    v->vmcb->rflags |= X86_EFLAGS_TF;
-    v->nmi_step = true;
+    svm_step(v);
 }
 
 void nmi_exit(struct svm_vcpu *v) {
-    struct vmcb *vmcb = v->vmcb;
-    bool iret_over = v->iret_pending && vmcb->rip != v->iret_rip;
-    v->stepped = v->nmi_step;
-    if (v->nmi_step) {
-        v->nmi_step = false;
-        v->vcpu->recheck_events = true;
-        // After an IRET the flags are what it loaded.
-        bool iret_loaded = v->iret_pending && vmcb->rip != v->step_rip;
-        if (!v->step_guest_tf && !iret_loaded)
-            vmcb->rflags &= ~(uint64_t)X86_EFLAGS_TF;
-    }
-    if (iret_over)
+    if (v->vmcb->rip != v->iret_rip)
         nmi_set_masked(v, false);
 }
 

@@ -92,6 +92,10 @@ static void enter(struct virt_vcpu *vcpu, struct svm_vcpu *v, const struct svm_c
     load_tpr(vcpu, vmcb);
     vmcb->rax = vcpu->gpr[0];
     vmcb->cr2 = vcpu->cr2;
+    if (unlikely(vmcb->interrupt_shadow & IN_INTERRUPT_SHADOW)) {
+        v->shadow = true;
+        v->shadow_rip = vmcb->rip;
+    }
     if (unlikely(vcpu->load_spec_ctrl))
         write_msr(MSR_SPEC_CTRL, vcpu->spec_ctrl);
     svm_world_switch(vcpu, v->vmcb_physical, own->host_vmcb);
@@ -129,7 +133,11 @@ static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct svm_vcpu *v,
     if (unlikely(v->after_exit)) {
         if (v->breakpoints)
             svm_disarm_breakpoints(v);
-        if (v->iret_pending || v->nmi_step)
+        if (v->shadow)
+            svm_shadow_exit(v);
+        if (v->step)
+            svm_step_exit(v);
+        if (v->iret_pending)
             nmi_exit(v);
         svm_events_exit(vcpu, v);
     } else if (unlikely(v->vmcb->exit_event & EVENT_VALID)) {

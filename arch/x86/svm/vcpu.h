@@ -25,17 +25,19 @@ struct svm_vcpu {
         struct {
             bool injected;     // the last entry injected an event
             bool iret_pending; // NMIs are unmasked by the IRET at iret_rip
-            bool nmi_step;     // TF is ours for this entry: an NMI waits for one instruction
+            bool step;         // TF is ours for this entry: an event waits for one instruction
             bool breakpoints;  // the host's DR7 may have the guest's breakpoints on
+            bool shadow;       // entered in an interrupt shadow, at shadow_rip
         };
-        uint32_t after_exit;
+        uint64_t after_exit;
     };
     bool virtual_interrupt; // injected: as a virtual interrupt
     bool nmi_masked;        // without virtual NMI: an NMI's handler has not reached its IRET
-    bool step_guest_tf;     // nmi_step: the guest had TF itself
-    bool stepped;           // the exit followed an entry with nmi_step
+    bool step_guest_tf;     // step: the guest had TF itself
+    bool stepped;           // the exit followed an entry with step
+    bool shadow_lost;       // this processor's VMRUN ends an interrupt shadow
     uint8_t soft_advance;   // bytes that RIP went ahead for an injected soft event
-    uint64_t step_rip, iret_rip;
+    uint64_t step_rip, iret_rip, shadow_rip;
     uint64_t tsc_aux;
 };
 
@@ -121,6 +123,16 @@ HANDLER(svm_exit_software_interrupt);
 void svm_events_exit(struct virt_vcpu *vcpu, struct svm_vcpu *v);
 // Before an entry: injects, opens the windows that are needed.
 void svm_events_entry(struct virt_vcpu *vcpu, struct svm_vcpu *v);
+// After an exit with shadow.
+void svm_shadow_exit(struct svm_vcpu *v);
+HANDLER(svm_exit_virtual_interrupt);
+
+// -- step.c --
+// An event waits for the end of the next instruction: the guest exits there by #DB. Nothing may be
+// injected at this entry, TF would be pushed with the flags.
+void svm_step(struct svm_vcpu *v);
+// After an exit with step.
+void svm_step_exit(struct svm_vcpu *v);
 
 // -- nmi.c --
 bool nmi_masked(const struct svm_vcpu *v);
@@ -128,7 +140,7 @@ void nmi_set_masked(struct svm_vcpu *v, bool masked);
 // An NMI is pending that cannot be injected now: makes the guest exit when it can. injecting:
 // something else is injected at this entry.
 void nmi_open_window(struct virt_vcpu *vcpu, struct svm_vcpu *v, bool injecting);
-// After an exit with iret_pending or nmi_step.
+// After an exit with iret_pending.
 void nmi_exit(struct svm_vcpu *v);
 // Takes back what was handed to the processor's virtual NMI and is not delivered.
 void nmi_collect(struct virt_vcpu *vcpu, struct svm_vcpu *v);
