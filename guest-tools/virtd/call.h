@@ -60,7 +60,7 @@ struct procedure {
 // Tables end with a row without a handler.
 extern const struct procedure connect_calls[], node_calls[], domain_calls[], lifecycle_calls[],
     event_calls[], resource_calls[], device_calls[], console_calls[], statistics_calls[],
-    storage_calls[];
+    storage_calls[], definition_calls[], limit_calls[];
 
 // Sends an error with a sentence. Returns CALL_FAILED.
 enum outcome call_fail(struct call *call, enum error_code code, const char *format, ...)

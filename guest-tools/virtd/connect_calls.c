@@ -291,5 +291,6 @@ const struct procedure connect_calls[] = {
     {342, ROLE_MONITOR, "CONNECT_GET_DOMAIN_CAPABILITIES", "oooou", get_domain_capabilities},
     {360, ROLE_MONITOR, "CONNECT_REGISTER_CLOSE_CALLBACK", "", nothing},
     {361, ROLE_MONITOR, "CONNECT_UNREGISTER_CLOSE_CALLBACK", "", nothing},
+    {401, ROLE_MONITOR, "CONNECT_LIST_ALL_NWFILTER_BINDINGS", "uu", empty_list},
     {0},
 };

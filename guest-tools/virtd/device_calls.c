@@ -218,7 +218,7 @@ static enum outcome detach_device_alias(struct call *call) {
 
 static enum outcome update_device(struct call *call) {
     return call_fail(call, ERROR_OPERATION_UNSUPPORTED,
-                     "devices are attached and detached, but not changed");
+                     "a device cannot be changed; detach it and attach another");
 }
 
 const struct procedure device_calls[] = {

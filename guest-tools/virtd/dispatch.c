@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "absent.h"
 #include "access.h"
 #include "call.h"
 #include "domain.h"
@@ -15,8 +16,9 @@
 enum { CONNECT_OPEN = 1, CONNECT_CLOSE = 2, CONNECT_SUPPORTS_FEATURE = 60, AUTH_LIST = 66 };
 
 static const struct procedure *const tables[] = {
-    connect_calls,  node_calls,   domain_calls,  lifecycle_calls,  event_calls,
-    resource_calls, device_calls, console_calls, statistics_calls, storage_calls,
+    connect_calls,    node_calls,     domain_calls,     lifecycle_calls,
+    event_calls,      resource_calls, device_calls,     console_calls,
+    statistics_calls, storage_calls,  definition_calls, limit_calls,
 };
 static const struct procedure *by_number[PROCEDURES_MAX];
 
@@ -158,6 +160,19 @@ static bool before_open(uint32_t procedure) {
            procedure == CONNECT_SUPPORTS_FEATURE || procedure == AUTH_LIST;
 }
 
+// In libvirt's words; clients in Go know this case by "unknown procedure" only.
+static void refuse_absent(struct call *call) {
+    const uint32_t procedure = call->packet.procedure;
+    const struct absent *absent = absent_find(call->packet.program, procedure);
+
+    call_fail(call, ERROR_NO_SUPPORT,
+              "this function is not supported by the connection driver: %s%s%s%sunknown procedure: "
+              "%u%s",
+              absent ? absent->function : "", absent && absent->reason ? ": " : "",
+              absent && absent->reason ? absent->reason : "", absent ? " (" : "", procedure,
+              absent ? ")" : "");
+}
+
 void dispatch(struct session *session, const struct packet *packet, uint8_t *data) {
     struct parameter parameters[PARAMETERS_MAX];
     struct xdr_reader reader = {.at = data + PACKET_HEADER, .end = data + packet->length};
@@ -165,14 +180,9 @@ void dispatch(struct session *session, const struct packet *packet, uint8_t *dat
 
     call->session = session->id;
     call->packet = *packet;
-    if (packet->program != PROGRAM_REMOTE) {
-        call_fail(call, ERROR_NO_SUPPORT, "program %#x is not served", packet->program);
-        return;
-    }
-    call->procedure = by_number[packet->procedure];
+    call->procedure = packet->program == PROGRAM_REMOTE ? by_number[packet->procedure] : NULL;
     if (!call->procedure || packet->type != PACKET_CALL) {
-        // Clients in Go know this case by these words only.
-        call_fail(call, ERROR_NO_SUPPORT, "unknown procedure: %u", packet->procedure);
+        refuse_absent(call);
         return;
     }
     if (!session->opened && !before_open(packet->procedure)) {

@@ -52,7 +52,7 @@ static enum outcome get_autostart(struct call *call) {
     return put_one(call, call->arguments[0].domain->autostart);
 }
 
-// There are no managed save images, snapshots, checkpoints, messages; and no job runs.
+// There are no managed save images, snapshots, checkpoints, I/O threads, messages; and no job runs.
 static enum outcome none(struct call *call) {
     return put_one(call, 0);
 }
@@ -74,20 +74,25 @@ static enum outcome get_control_info(struct call *call) {
     return CALL_DONE;
 }
 
-// kind (0 description, 1 title, 2 an element by its namespace), uri, flags
-static enum outcome get_metadata(struct call *call) {
-    const struct xml *xml = domain_xml(call->arguments[0].domain);
-    uint32_t kind = call->arguments[1].u;
-    const char *text = kind == 0   ? xml_get(xml, "description")
-                       : kind == 1 ? xml_get(xml, "title")
-                                   : NULL;
+static enum outcome get_job_info(struct call *call) {
+    enum { TIMES_AND_SIZES = 11 };
 
-    if (!text) {
-        return call_fail(call, ERROR_NO_DOMAIN_METADATA, "the domain '%s' has no such metadata",
-                         call->subject);
+    xdr_put_u32(&call->reply, 0); // none
+    for (int i = 0; i < TIMES_AND_SIZES; i++) {
+        xdr_put_u64(&call->reply, 0);
     }
-    xdr_put_string(&call->reply, text);
     return CALL_DONE;
+}
+
+static enum outcome abort_job(struct call *call) {
+    return call_fail(call, ERROR_OPERATION_INVALID,
+                     "Requested operation is not valid: no job is active on the domain");
+}
+
+static enum outcome no_snapshot(struct call *call) {
+    return call_fail(call, ERROR_NO_DOMAIN_SNAPSHOT,
+                     "Domain snapshot not found: no domain snapshot with matching name '%s'",
+                     call->arguments[1].string);
 }
 
 const struct procedure domain_calls[] = {
@@ -97,13 +102,18 @@ const struct procedure domain_calls[] = {
     {19, ROLE_MONITOR, "DOMAIN_GET_OS_TYPE", "D", get_os_type},
     {150, ROLE_MONITOR, "DOMAIN_IS_ACTIVE", "D", is_active},
     {151, ROLE_MONITOR, "DOMAIN_IS_PERSISTENT", "D", is_persistent},
+    {163, ROLE_MONITOR, "DOMAIN_GET_JOB_INFO", "D", get_job_info},
+    {164, ROLE_OPERATOR, "DOMAIN_ABORT_JOB", "D", abort_job},
     {183, ROLE_MONITOR, "DOMAIN_HAS_MANAGED_SAVE_IMAGE", "Du", none},
     {187, ROLE_MONITOR, "DOMAIN_SNAPSHOT_NUM", "Du", none},
+    {189, ROLE_MONITOR, "DOMAIN_SNAPSHOT_LOOKUP_BY_NAME", "Dsu", no_snapshot},
+    {190, ROLE_MONITOR, "DOMAIN_HAS_CURRENT_SNAPSHOT", "Du", none},
     {202, ROLE_MONITOR, "DOMAIN_IS_UPDATED", "D", none},
     {212, ROLE_MONITOR, "DOMAIN_GET_STATE", "Du", get_state},
     {229, ROLE_MONITOR, "DOMAIN_GET_CONTROL_INFO", "Du", get_control_info},
-    {265, ROLE_MONITOR, "DOMAIN_GET_METADATA", "Duou", get_metadata},
     {274, ROLE_MONITOR, "DOMAIN_LIST_ALL_SNAPSHOTS", "Duu", empty_list},
+    {351, ROLE_MONITOR, "DOMAIN_GET_IOTHREAD_INFO", "Du", empty_list},
+    {413, ROLE_MONITOR, "DOMAIN_LIST_ALL_CHECKPOINTS", "Duu", empty_list},
     {426, ROLE_MONITOR, "DOMAIN_GET_MESSAGES", "Du", none},
     {0},
 };

@@ -19,6 +19,8 @@ enum lifecycle_event {
 enum {
     DEFINED_ADDED = 0,
     DEFINED_UPDATED = 1,
+    DEFINED_RENAMED = 2,
+    UNDEFINED_RENAMED = 1,
     STOPPED_SHUTDOWN = 0,
     STOPPED_DESTROYED = 1,
     STOPPED_CRASHED = 2,
@@ -31,4 +33,6 @@ void event_reboot(const struct domain *domain);
 // A device is plugged, or the guest has let go of it.
 enum device_event { EVENT_DEVICE_REMOVED = 15, EVENT_DEVICE_ADDED = 19 };
 void event_device(const struct domain *domain, enum device_event event, const char *id);
+// `kind` of virDomainMetadataType; `uri` of an element, or NULL.
+void event_metadata(const struct domain *domain, uint32_t kind, const char *uri);
 void event_balloon(const struct domain *domain, uint64_t kib);

@@ -10,7 +10,7 @@
 #include "memory.h"
 #include "session.h"
 
-enum { EVENT_LIFECYCLE = 0, EVENT_REBOOT = 1, EVENT_BALLOON = 13 };
+enum { EVENT_LIFECYCLE = 0, EVENT_REBOOT = 1, EVENT_BALLOON = 13, EVENT_METADATA = 23 };
 enum { EVENT_IDS = 64 };
 
 // What is sent for each event: callback id, domain, words.
@@ -60,6 +60,16 @@ void event_balloon(const struct domain *domain, uint64_t kib) {
     xdr_put_u64(&words, kib);
     session_each(send_message,
                  &(struct message){domain, EVENT_BALLOON, 331, words.data, words.length});
+    buffer_free(&words);
+}
+
+void event_metadata(const struct domain *domain, uint32_t kind, const char *uri) {
+    struct buffer words = {0};
+
+    xdr_put_u32(&words, kind);
+    xdr_put_optional_string(&words, uri);
+    session_each(send_message,
+                 &(struct message){domain, EVENT_METADATA, 379, words.data, words.length});
     buffer_free(&words);
 }
 

@@ -58,6 +58,15 @@ static enum outcome get_free_memory(struct call *call) {
     return CALL_DONE;
 }
 
+// first node, how many at most: there is one
+static enum outcome get_cells_free_memory(struct call *call) {
+    if (call->arguments[0].u || !call->arguments[1].u) {
+        return call_fail(call, ERROR_INVALID_ARG, "the host has one NUMA node, 0");
+    }
+    xdr_put_u32(&call->reply, 1);
+    return get_free_memory(call);
+}
+
 // No model: clients then do not ask for a domain's label.
 static enum outcome get_security_model(struct call *call) {
     xdr_put_u32(&call->reply, 0);
@@ -81,6 +90,7 @@ static enum outcome get_cpu_map(struct call *call) {
 const struct procedure node_calls[] = {
     {6, ROLE_MONITOR, "NODE_GET_INFO", "", get_info},
     {59, ROLE_MONITOR, "CONNECT_GET_HOSTNAME", "", get_hostname},
+    {101, ROLE_MONITOR, "NODE_GET_CELLS_FREE_MEMORY", "uu", get_cells_free_memory},
     {102, ROLE_MONITOR, "NODE_GET_FREE_MEMORY", "", get_free_memory},
     {122, ROLE_MONITOR, "NODE_GET_SECURITY_MODEL", "", get_security_model},
     {293, ROLE_MONITOR, "NODE_GET_CPU_MAP", "uuu", get_cpu_map},

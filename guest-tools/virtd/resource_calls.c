@@ -382,7 +382,7 @@ static enum outcome change_memory(struct call *call, uint64_t kib, uint32_t flag
     if (flags & AFFECT_MAXIMUM) {
         if (impact & AFFECT_LIVE) {
             return call_fail(call, ERROR_OPERATION_UNSUPPORTED,
-                             "the maximum memory of a running domain cannot change");
+                             "the maximum memory of a running domain cannot change; use --config");
         }
         if (kib < 16384) {
             return call_fail(call, ERROR_INVALID_ARG, "less than 16 MiB of memory");
@@ -394,7 +394,8 @@ static enum outcome change_memory(struct call *call, uint64_t kib, uint32_t flag
         return store_memory(call, domain->config, kib, impact) ? CALL_DONE : CALL_FAILED;
     }
     if (!kib || kib > domain_memory(impact & AFFECT_LIVE ? domain->live : domain->config)) {
-        return call_fail(call, ERROR_INVALID_ARG, "more than the maximum memory, or none");
+        return call_fail(call, ERROR_INVALID_ARG, "%llu KiB: more than the maximum memory, or none",
+                         (unsigned long long)kib);
     }
     if (!(impact & AFFECT_LIVE)) {
         return store_memory(call, domain->config, kib, impact) ? CALL_DONE : CALL_FAILED;

@@ -206,6 +206,13 @@ const char *device_source(const struct xml *device) {
     return "";
 }
 
+bool device_is_called(const struct xml *device, const char *name) {
+    const char *target = xml_get(device, "target@dev"), *mac = xml_get(device, "mac@address");
+
+    return (target && strcmp(target, name) == 0) || (mac && strcasecmp(mac, name) == 0) ||
+           strcmp(device_source(device), name) == 0;
+}
+
 // A value of the driver domain: the line that begins with these words.
 static double drivers_value(const struct snapshot *snapshot, const char *format, ...) {
     char series[512];

@@ -47,3 +47,5 @@ void snapshot_net(const struct snapshot *snapshot, const struct xml *interface,
 const struct xml *first_device(const struct domain *domain, const char *device);
 // Where the device's bytes are: a file, a block device or a socket.
 const char *device_source(const struct xml *device);
+// Whether that is the disk's or interface's target, MAC address or source.
+bool device_is_called(const struct xml *device, const char *name);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "capabilities.h"
 #include "domain.h"
 #include "domain_xml.h"
 #include "host.h"
@@ -331,13 +332,6 @@ static struct domain *domain_of(struct query *query) {
     return domain;
 }
 
-static bool is_called(const struct xml *device, const char *name) {
-    const char *target = xml_get(device, "target@dev"), *mac = xml_get(device, "mac@address");
-
-    return (target && strcmp(target, name) == 0) || (mac && strcasecmp(mac, name) == 0) ||
-           strcmp(device_source(device), name) == 0;
-}
-
 // The sum of all disks where the name is empty. False: there is no such disk, and the call failed.
 static bool sum_blocks(const struct snapshot *snapshot, struct query *query,
                        uint64_t sums[BLOCK_COUNTERS]) {
@@ -351,7 +345,7 @@ static bool sum_blocks(const struct snapshot *snapshot, struct query *query,
     for (const struct xml *disk = first_device(domain, "disk"); disk; disk = xml_next(disk)) {
         uint64_t counters[BLOCK_COUNTERS];
 
-        if (*query->device && !is_called(disk, query->device)) {
+        if (*query->device && !device_is_called(disk, query->device)) {
             continue;
         }
         snapshot_block(snapshot, domain, disk, counters);
@@ -422,7 +416,7 @@ static void answer_interface(const struct snapshot *snapshot, void *context) {
     }
     for (const struct xml *device = first_device(domain, "interface"); device;
          device = xml_next(device)) {
-        if (!is_called(device, query->device)) {
+        if (!device_is_called(device, query->device)) {
             continue;
         }
         snapshot_net(snapshot, device, counters);
@@ -446,7 +440,7 @@ static enum outcome get_block_info(struct call *call) {
     const struct xml *disk = first_device(call->arguments[0].domain, "disk");
     uint64_t allocated, capacity;
 
-    while (disk && !is_called(disk, call->arguments[1].string)) {
+    while (disk && !device_is_called(disk, call->arguments[1].string)) {
         disk = xml_next(disk);
     }
     if (!disk) {
@@ -496,6 +490,35 @@ static enum outcome memory_stats(struct call *call) {
     return gather(call, NULL, answer_memory);
 }
 
+// The guest's processors; which of the host's they ran on is not kept.
+static void answer_cpu(const struct snapshot *snapshot, void *context) {
+    struct query *query = context;
+    const struct domain *domain = domain_of(query);
+
+    if (!domain) {
+        return;
+    }
+    xdr_put_u32(&query->call->reply, query->groups ? 1 : 0);
+    if (query->groups) {
+        xdr_put_parameter(&query->call->reply, "cpu_time", PARAMETER_ULLONG,
+                          snapshot_cpu_time(snapshot, domain));
+    }
+    xdr_put_u32(&query->call->reply, 1);
+    call_finish(query->call);
+    free_query(query);
+}
+
+// how many parameters, first CPU (-1: all together), how many CPUs, flags
+static enum outcome cpu_stats(struct call *call) {
+    if (call->arguments[2].i < 0) {
+        call->arguments[2].u = call->arguments[1].u;
+        return gather(call, NULL, answer_cpu);
+    }
+    xdr_put_u32(&call->reply, 0);
+    xdr_put_u32(&call->reply, call->arguments[3].u ? 0 : host_cpus());
+    return CALL_DONE;
+}
+
 // --- the host ------------------------------------------------------------------------------------
 
 // Pairs of a name and a number, and their number where only that is asked for.
@@ -540,6 +563,7 @@ const struct procedure statistics_calls[] = {
     {227, ROLE_MONITOR, "NODE_GET_CPU_STATS", "uuu", node_cpu_stats},
     {228, ROLE_MONITOR, "NODE_GET_MEMORY_STATS", "uuu", node_memory_stats},
     {243, ROLE_MONITOR, "DOMAIN_BLOCK_STATS_FLAGS", "Dsuu", block_stats_flags},
+    {262, ROLE_MONITOR, "DOMAIN_GET_CPU_STATS", "Duuuu", cpu_stats},
     {344, ROLE_MONITOR, "CONNECT_GET_ALL_DOMAIN_STATS", "Luu", get_all_domain_stats},
     {0},
 };

@@ -287,7 +287,15 @@ def refusals(test, daemon, client):
     client.expect("only the codeset 'linux'", "send-key", "good", "--codeset", "usb", "1", status=1)
     client.expect("3 vCPUs: from 1 to 2 are allowed", "setvcpus", "good", "3", status=1)
     client.expect("more than the maximum", "setmem", "good", "1G", status=1)
-    client.expect("unknown procedure|not supported", "snapshot-create", "good", status=1)
+    for command, function in (("snapshot-create", "virDomainSnapshotCreateXML"), ("save /x", "virDomainSave"),
+                              ("dump /x", "virDomainCoreDump"), ("domtime", "virDomainGetTime"),
+                              ("domifaddr", "virDomainInterfaceAddresses"), ("perf", "virDomainGetPerfEvents"),
+                              ("qemu-agent-command {}", "virDomainQemuAgentCommand")):
+        verb, *words = command.split()
+        client.expect(f"this function is not supported by the connection driver: {function}: .*unknown procedure",
+                      verb, "good", *words, status=1)
+    client.expect("no domain snapshot with matching name 'x'", "snapshot-revert", "good", "x", status=1)
+    client.expect("no job is active", "domjobabort", "good", status=1)
     client.expect("no domain with matching name 'none'|failed to get domain", "dominfo", "none", status=1)
     for kind, command in (("network", "net-info"), ("storage pool", "pool-info"), ("node device", "nodedev-dumpxml")):
         client.expect(f"no {kind} with matching name 'x'", command, "x", status=1)
@@ -298,6 +306,57 @@ def refusals(test, daemon, client):
         file.write(definition("bad", devices="    <graphics type='vnc'/>\n"))
     client.expect(r"line 13: the element <graphics> is not supported", "define", path, status=1)
     client.virsh("destroy", "good")
+
+
+@case("virtd: what a definition says is changed by verbs of their own", "linux")
+@with_daemon
+def changes(test, daemon, client):
+    client.define("guest")
+    client.virsh("start", "guest")
+    events = connected_events(client, "guest")
+    try:
+        client.virsh("desc", "guest", "--live", "--config", "a web server")
+        client.virsh("desc", "guest", "--title", "--config", "web")
+        client.virsh("metadata", "guest", "http://example.org/1", "--key", "k", "--set", "<a><b/></a>", "--config")
+        events.expect("'metadata-change' for domain 'guest': type description", "type title",
+                      "type element, uri http://example.org/1")
+        client.virsh("set-lifecycle-action", "guest", "crash", "restart", "--config")
+        client.expect("can be renamed", "domrename", "guest", "other", status=1)
+        client.virsh("destroy", "guest")
+        client.virsh("domrename", "guest", "other")
+        events.expect("Undefined Renamed", "Defined Renamed")
+    finally:
+        events.stop()
+    daemon.kill()
+    daemon.start()
+    client.expect("other +shut off +web", "list", "--all", "--title")
+    client.expect("^a web server", "desc", "other")
+    client.expect(r"^<a>\n  <b/>\n</a>", "metadata", "other", "http://example.org/1")
+    client.expect(r"<k:a xmlns:k='http://example.org/1'>\n +<k:b/>", "dumpxml", "other")
+    client.virsh("metadata", "other", "http://example.org/1", "--remove")
+    test.check("k:a" not in client.virsh("dumpxml", "other"), "the metadata is still there")
+    client.expect("<on_crash>restart</on_crash>", "dumpxml", "other")
+
+
+@case("virtd: limits that no domain has, and what there is none of", "linux")
+@with_daemon
+def limits(test, daemon, client):
+    image = os.path.join(daemon.directory, "image")
+    with open(image, "wb") as file:
+        file.truncate(65536)
+    client.define("guest", devices=f"    <disk type='file'><source file='{image}'/><target dev='vda'/></disk>\n")
+    client.virsh("start", "guest")
+    client.expect("^hard_limit *: unlimited$", "memtune", "guest")
+    client.expect("^numa_mode *: strict$", "numatune", "guest")
+    client.expect("^total_iops_sec *: 0$", "blkdeviotune", "guest", "vda")
+    client.expect("has no disk 'vdx'", "blkdeviotune", "guest", "vdx", status=1)
+    client.expect("^Total:\n\tcpu_time +3.0", "cpu-stats", "guest", "--total")
+    client.expect(r"\b0\b", "emulatorpin", "guest")
+    client.expect("^Job type: +None", "domjobinfo", "guest")
+    client.expect("^ *0: +[0-9]+ KiB", "freecell", "--all")
+    for command in ("iothreadinfo", "snapshot-list", "checkpoint-list"):
+        test.check(not client.virsh(command, "guest").strip(), f"{command}: there is something")
+    test.check(daemon.process.poll() is None, "virtd has ended")
 
 
 @case("virtd: disks, interfaces and vCPUs are plugged, in what runs and in the definition", "linux")
