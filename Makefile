@@ -179,6 +179,7 @@ all: $(SYSTEM) $(GUEST_IMAGE) $(TEST_PROGRAMS) $(BENCH)
 help:
 	@echo 'make                  build everything into $(OUT)/'
 	@echo 'make run              boot to the shell of a Linux guest; GUEST_CPUS= GUEST_MEMORY= GUEST_CMDLINE='
+	@echo '                      GUEST_DISK=image, raw, is its disk and is written to'
 	@echo 'make run PROGRAM=path ARGS="..." FILES="a b"'
 	@echo '                      boot with a static Linux program; its exit status is that of make'
 	@echo '                      both: CPUS=2 MEMORY=512 (MiB) MACHINE=kvm|bochs|tcg TIMEOUT= (seconds)'
@@ -199,7 +200,7 @@ deps: $(DEPS)
 
 CPUS ?= 2
 MEMORY ?= 512
-export OUT CPUS MEMORY MACHINE TIMEOUT VIRTD_PORT PROGRAM ARGS FILES HOST TESTS LIMIT GUEST_CPUS GUEST_MEMORY GUEST_CMDLINE
+export OUT CPUS MEMORY MACHINE TIMEOUT VIRTD_PORT PROGRAM ARGS FILES HOST TESTS LIMIT GUEST_CPUS GUEST_MEMORY GUEST_CMDLINE GUEST_DISK
 
 # make itself can end with 0, 1 or 2 only; a function loaded into it lets it end with the program's own status.
 $(OUT)/exit_status.so: tests/machine/exit_status.c | $(DEPS)

@@ -113,7 +113,8 @@ static void parse_disk(struct options *options, char *argument) {
             usage_error("--disk: '%s' is not known", value);
         }
     }
-    if (!disk.socket || (!disk.path && !disk.device && !disk.serial && !disk.partition))
+    if (!disk.socket ||
+        (!disk.path && !disk.device && !disk.has_unit && !disk.serial && !disk.partition))
         usage_error("--disk: needs socket=PATH and a disk");
     if (disk.path && (disk.device || disk.serial || disk.has_unit))
         usage_error("--disk: an image is no disk of the machine");

@@ -10,12 +10,19 @@ LOADER = "EFI/BOOT/BOOTX64.EFI"
 KERNEL = "ashlar/kernel.elf"
 INITRD = "ashlar/initrd.cpio"
 CONFIG = "ashlar/ashlar.conf"
-# What the demonstration guest is given: the partition that make_image writes for it, and the machine's network.
-GUEST_DEVICES = {
-    "drivers": "--disk socket=/run/drivers/disk,partition=guest --nic switch=lan --net socket=/run/drivers/net,switch=lan",
-    "guest.devices": "--disk vhost_user=true,socket=/run/drivers/disk --net vhost_user=true,socket=/run/drivers/net "
-                     "--console null --rng src=/dev/urandom",
-}
+
+
+def guest_devices(which):
+    """What the demonstration guest is given, as settings: the disk that WHICH names to drivers, and the machine's network."""
+    return {
+        "drivers": f"--disk socket=/run/drivers/disk,{which} --nic switch=lan --net socket=/run/drivers/net,switch=lan",
+        "guest.devices": "--disk vhost_user=true,socket=/run/drivers/disk --net vhost_user=true,socket=/run/drivers/net "
+                         "--console null --rng src=/dev/urandom",
+    }
+
+
+# With the partition that make_image writes for it.
+GUEST_DEVICES = guest_devices("partition=guest")
 
 
 def make_initrd(out, program=None, files=(), guest=True):

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 
+import disk
 import kvm_capability
 
 # An emulator must not outlive us, even where we are killed.
@@ -40,6 +41,7 @@ class Emulator:
 
     firmware = "/usr/share/ovmf/OVMF.fd"
     bios = None  # the firmware that came before UEFI
+    second_disk = None  # before start(): a raw image, unit 1 beside the one that the machine boots from
 
     def __init__(self, directory, image, cpus, memory):
         self.directory = directory
@@ -126,8 +128,13 @@ class Bochs(Emulator):
         """Further lines."""
         return ()
 
+    def _disk(self, drive, image):
+        sectors = os.path.getsize(image) // disk.SECTOR
+        if os.path.getsize(image) % disk.GEOMETRY:
+            raise EmulatorError(f"{image}: Bochs wants whole cylinders: truncate -s %{disk.GEOMETRY} {image}")
+        return (f"ata0-{drive}: type=disk, path={image}, mode=flat, cylinders={sectors // (16 * 63)}, heads=16, spt=63")
+
     def _configuration(self, ports):
-        sectors = os.path.getsize(self.image) // 512
         return "\n".join((
             "plugin_ctrl: unmapped=1, biosdev=1, speaker=0, extfpuirq=1, parallel=0, serial=1, e1000=1",
             "display_library: term",
@@ -138,8 +145,8 @@ class Bochs(Emulator):
             "pci: enabled=1, chipset=i440fx, slot1=e1000",
             f"e1000: enabled=1, mac=52:54:00:12:34:56, ethmod=slirp, ethdev={self.directory}",
             "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-            f"ata0-master: type=disk, path={self.image}, mode=flat, cylinders={sectors // (16 * 63)},"
-            " heads=16, spt=63",
+            self._disk("master", self.image),
+            *([self._disk("slave", self.second_disk)] if self.second_disk else []),
             *self.more(),
             "boot: disk",
             *(f"com{number}: enabled=1, mode=socket-client, dev=127.0.0.1:{port}"
@@ -225,7 +232,8 @@ class Qemu(Emulator):
                 [*DIE_WITH_PARENT, "qemu-system-x86_64", *self.acceleration, "-machine", "q35", "-nodefaults",
                  "-smp", str(self.cpus), "-m", str(self.memory), "-bios", self.firmware,
                  "-vga", "std", "-display", "none", "-no-reboot", *self.more(),
-                 "-drive", f"file={self.image},format=raw,if=ide",
+                 *(word for image in (self.image, self.second_disk) if image
+                   for word in ("-drive", f"file={image},format=raw,if=ide")),
                  "-netdev", "user,id=net", "-device", f"{self.nic},netdev=net,romfile=",
                  *(word for number, port in enumerate(ports, 1) for word in (
                      "-chardev", f"socket,id=com{number},host=127.0.0.1,port={port},server=off",
@@ -356,8 +364,8 @@ class BochsDisks(Bochs):
     def more(self):
         image = self.path("ide.img")
         with open(image, "wb") as file:
-            file.truncate(64 * 16 * 63 * 512)
-        return (f"ata0-slave: type=disk, path={image}, mode=flat, cylinders=64, heads=16, spt=63",)
+            file.truncate(64 * disk.GEOMETRY)
+        return (self._disk("slave", image),)
 
 
 class QemuDisks(WithDisks, QemuTcg):

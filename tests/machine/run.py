@@ -134,7 +134,8 @@ def interact(machine, terminal, timeout, management):
 def prepare(directory, out):
     program = setting("PROGRAM")
     files = setting("FILES").split()
-    for path in ([program] if program else []) + files:
+    guest_disk = setting("GUEST_DISK")
+    for path in ([program] if program else []) + files + ([guest_disk] if guest_disk else []):
         if not os.path.exists(path):
             raise ValueError(f"{path}: no such file")
     config = boot_disk.make_config({
@@ -143,7 +144,7 @@ def prepare(directory, out):
         "guest.cpus": setting("GUEST_CPUS"),
         "guest.memory": setting("GUEST_MEMORY"),
         "guest.cmdline": setting("GUEST_CMDLINE"),
-        **({} if program else boot_disk.GUEST_DEVICES),
+        **({} if program else boot_disk.guest_devices("unit=1" if guest_disk else "partition=guest")),
         **{key: os.environ[name] for key, name in (("drivers", "DRIVERS"), ("guest.devices", "GUEST_DEVICES"))
            if name in os.environ},
         "autostart": None if program else "yes",
@@ -165,6 +166,7 @@ def run(directory, out):
     kind = emulator.choose(setting("MACHINE"))
     machine = kind(directory, prepare(directory, out), number("CPUS", 2, 1, 64),
                    number("MEMORY", 512, 64, 1 << 20))
+    machine.second_disk = setting("GUEST_DISK") or None
     if setting("COUNT_INSTRUCTIONS"):
         machine.count_instructions()
     timeout = number("TIMEOUT", 0, 0, 1 << 30)

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A boot to the shell of a Linux guest, as plain `make run` does it."""
 
+import os
+import subprocess
+import sys
+
 import boot_disk
+import disk
+import run
 from harness import case
 
 TIMEOUT = 600
@@ -49,3 +55,25 @@ def disk_root(test):
         test.expect(line, TIMEOUT)
     test.check(test.wait_end(TIMEOUT) == 0, "the run did not end with 0")
     test.check(b"I/O error, dev" not in test.session.log, "the guest saw an I/O error")
+
+
+COPIES = """console=ttyS0 quiet ROOT=LABEL=mine RUN="cat /question >/answer; sync" """.strip()
+
+
+@case("guest: GUEST_DISK of make run is its disk", "tcg")
+def image_of_the_user(test):
+    root = os.path.join(test.directory, "root")
+    image = os.path.join(test.directory, "mine.img")
+    os.mkdir(root)
+    subprocess.run(["cp", "-a", os.path.join(test.out, "guest/root/."), root], check=True)
+    with open(os.path.join(root, "question"), "w") as file:
+        file.write("who is there?")
+    with open(image, "wb") as file:
+        file.truncate(64 * disk.GEOMETRY)
+    subprocess.run([disk.MKE2FS, "-q", "-t", "ext4", "-L", "mine", "-d", root, image], check=True)
+    settings = {"PATH": os.environ["PATH"], "OUT": test.out, "MACHINE": test.machine_name, "TIMEOUT": str(TIMEOUT),
+                "GUEST_DISK": image, "GUEST_CMDLINE": COPIES}
+    done = subprocess.run([sys.executable, run.__file__], env=settings, stdin=subprocess.DEVNULL, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    answer = subprocess.run(["/usr/sbin/debugfs", "-R", "cat /answer", image], capture_output=True, text=True, check=True)
+    test.check(answer.stdout == "who is there?", f"the guest did not write it, make run said: {done.stdout[-2000:]}")
