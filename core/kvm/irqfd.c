@@ -72,19 +72,18 @@ static int irqfd_assign(struct vm *vm, const struct kvm_irqfd *request) {
     struct irqfd *irqfd = irqfd_open(vm, request, &error);
     if (!irqfd)
         return error;
-    spin_lock(&vm->lock);
+    spin_lock(&vm->lock); // to the end: once it is in the list, another thread may free it
     bool bound = irqfd_bound(vm, irqfd->eventfd);
-    if (!bound)
+    if (!bound) {
         list_push_back(&vm->irqchip.irqfds, &irqfd->node);
-    spin_unlock(&vm->lock);
-    if (bound) {
-        irqfd_free(irqfd);
-        return -EBUSY;
+        waiter_add(&irqfd->waiter, eventfd_queue(irqfd->eventfd));
+        if (eventfd_take(irqfd->eventfd)) // signalled before it was bound
+            irqfd_fire(irqfd);
     }
-    waiter_add(&irqfd->waiter, eventfd_queue(irqfd->eventfd));
-    if (eventfd_take(irqfd->eventfd)) // signalled before it was bound
-        irqfd_fire(irqfd);
-    return 0;
+    spin_unlock(&vm->lock);
+    if (bound)
+        irqfd_free(irqfd);
+    return bound ? -EBUSY : 0;
 }
 
 static struct irqfd *irqfd_detach(struct vm *vm, const struct eventfd *eventfd, uint32_t gsi) {
