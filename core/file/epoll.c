@@ -454,9 +454,11 @@ int64_t sys_epoll_create(const uint64_t *arguments) {
 
 static bool may_have_events(void *object) {
     struct epoll *epoll = object;
+    spin_lock(&epoll->lock); // who gathers has the list in its hands and wakes nobody for the rest
     spin_lock(&epoll->ready_lock);
     bool some = !list_empty(&epoll->ready);
     spin_unlock(&epoll->ready_lock);
+    spin_unlock(&epoll->lock);
     return some;
 }
 

@@ -4,9 +4,11 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -26,9 +28,10 @@
 
 #include "tiny_guest.h"
 
-#define ROUNDS 500
-#define MOVES  100
-#define TIMERS 64
+#define ROUNDS      500
+#define MOVES       100
+#define TIMERS      64
+#define PATIENCE_MS 5000
 
 static atomic_int stop;
 static atomic_int ticks;
@@ -248,6 +251,101 @@ static void test_epoll_interrupted(void) {
     close(epoll);
 }
 
+struct pair {
+    int epoll, fds[2];
+    atomic_int threads, taken;
+};
+
+static bool take_one(struct pair *pair) {
+    struct epoll_event event;
+    uint64_t value;
+
+    do {
+        if (epoll_wait(pair->epoll, &event, 1, PATIENCE_MS) != 1) {
+            return false;
+        }
+    } while (read(event.data.fd, &value, sizeof(value)) != sizeof(value)); // the other was faster
+    return true;
+}
+
+static void *take_in_turns(void *argument) {
+    struct pair *pair = argument;
+    bool signals = atomic_fetch_add(&pair->threads, 1) == 0;
+
+    for (int taken = 2; taken <= 2 * ROUNDS && !stop; taken += 2) {
+        for (int i = 0; i < 2 && signals; i++) {
+            eventfd_write(pair->fds[i], 1);
+        }
+        if (!take_one(pair)) {
+            atomic_store(&stop, 1);
+            return pair;
+        }
+        atomic_fetch_add(&pair->taken, 1);
+        while (atomic_load(&pair->taken) < taken && !stop) {
+            sched_yield();
+        }
+    }
+    return NULL;
+}
+
+// Two threads, two events: who comes while the other takes the first must find the second.
+static void test_epoll_shared(void) {
+    struct pair pair = {.epoll = epoll_create1(EPOLL_CLOEXEC)};
+    pthread_t other;
+    void *failed;
+
+    atomic_store(&stop, 0);
+    for (int i = 0; i < 2; i++) {
+        pair.fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = pair.fds[i]};
+        CHECK(epoll_ctl(pair.epoll, EPOLL_CTL_ADD, pair.fds[i], &event) == 0);
+    }
+    CHECK(pthread_create(&other, NULL, take_in_turns, &pair) == 0);
+    CHECK(take_in_turns(&pair) == NULL);
+    pthread_join(other, &failed);
+    CHECK(failed == NULL);
+    close(pair.fds[0]);
+    close(pair.fds[1]);
+    close(pair.epoll);
+}
+
+struct irqfds {
+    int vm, eventfd;
+};
+
+static void *take_irqfds(void *argument) {
+    struct irqfds *irqfds = argument;
+    struct kvm_irqfd none = {
+        .fd = (unsigned)irqfds->eventfd, .gsi = 5, .flags = KVM_IRQFD_FLAG_DEASSIGN};
+
+    while (!stop) {
+        ioctl(irqfds->vm, KVM_IRQFD, &none);
+    }
+    return NULL;
+}
+
+// One binds an eventfd to a line while the other takes the binding away.
+static void test_irqfds(void) {
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    struct irqfds irqfds = {.vm = ioctl(kvm, KVM_CREATE_VM, 0),
+                            .eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    struct kvm_irqfd irqfd = {.fd = (unsigned)irqfds.eventfd, .gsi = 5};
+    pthread_t other;
+
+    atomic_store(&stop, 0);
+    CHECK(ioctl(irqfds.vm, KVM_CREATE_IRQCHIP, 0) == 0);
+    CHECK(pthread_create(&other, NULL, take_irqfds, &irqfds) == 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        ioctl(irqfds.vm, KVM_IRQFD, &irqfd);
+        eventfd_write(irqfds.eventfd, 1);
+    }
+    atomic_store(&stop, 1);
+    pthread_join(other, NULL);
+    close(irqfds.eventfd);
+    close(irqfds.vm);
+    close(kvm);
+}
+
 static void *change_slots(void *argument) {
     struct tiny_guest *guest = argument;
     struct kvm_userspace_memory_region region = {
@@ -372,6 +470,8 @@ int main(int argc, char **argv) {
         {"two binds", test_bind},
         {"pipe and signal", test_pipe_interrupted},
         {"epoll and signal", test_epoll_interrupted},
+        {"one epoll, two threads", test_epoll_shared},
+        {"irqfds come and go", test_irqfds},
         {"two changes of a machine", test_machine_changes},
         {"vCPUs from CPU to CPU", test_vcpus_move},
         {"other programs", test_other_programs},
