@@ -162,16 +162,21 @@ START_TEST(a_changed_intercept_is_not_clean) {
 }
 END_TEST
 
-// With three ASIDs, two are the guests': the third wish begins anew with a flush of all.
+// With three ASIDs, two are the guests': the third wish begins anew with a flush of all, which
+// remains due until a guest has been entered with it.
 START_TEST(asids_begin_anew_with_a_flush) {
     struct svm_cpu cpu = {.asid_generation = 1, .next_asid = 3};
     bare_processor();
     make_vcpu();
     const struct {
-        uint32_t asid;
         uint64_t generation;
+        uint32_t asid;
         uint8_t flush;
-    } expected[] = {{1, 2, TLB_FLUSH_ALL}, {2, 2, TLB_KEEP}, {1, 3, TLB_FLUSH_ALL}};
+        bool entered;
+    } expected[] = {{2, 1, TLB_FLUSH_ALL, true},
+                    {2, 2, TLB_KEEP, true},
+                    {3, 1, TLB_FLUSH_ALL, false},
+                    {3, 2, TLB_FLUSH_ALL, true}};
     for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
         v.vmcb->tlb_control = TLB_KEEP; // as an exit leaves it
         v.vmcb->clean = CLEAN_ALL;
@@ -180,6 +185,7 @@ START_TEST(asids_begin_anew_with_a_flush) {
         ck_assert_uint_eq(v.asid_generation, expected[i].generation);
         ck_assert_uint_eq(v.vmcb->tlb_control, expected[i].flush);
         ck_assert_uint_eq(v.vmcb->clean, CLEAN_ALL & ~CLEAN_ASID);
+        cpu.flush_all &= !expected[i].entered;
     }
     free_vcpu();
 }

@@ -7,8 +7,10 @@ void asid_renew(struct svm_vcpu *v, struct svm_cpu *cpu) {
     if (cpu->next_asid >= svm.asids) {
         cpu->asid_generation++;
         cpu->next_asid = 1;
-        v->vmcb->tlb_control = TLB_FLUSH_ALL;
+        cpu->flush_all = true;
     }
+    if (cpu->flush_all)
+        v->vmcb->tlb_control = TLB_FLUSH_ALL;
     v->vmcb->asid = cpu->next_asid++;
     v->asid_generation = cpu->asid_generation;
     vmcb_dirty(v->vmcb, CLEAN_ASID);

@@ -87,7 +87,7 @@ static void store_tpr(struct virt_vcpu *vcpu, const struct vmcb *vmcb) {
         virt_set_cr8(vcpu, tpr);
 }
 
-static void enter(struct virt_vcpu *vcpu, struct svm_vcpu *v, const struct svm_cpu *own) {
+static void enter(struct virt_vcpu *vcpu, struct svm_vcpu *v, struct svm_cpu *own) {
     struct vmcb *vmcb = v->vmcb;
     load_tpr(vcpu, vmcb);
     vmcb->rax = vcpu->gpr[0];
@@ -103,7 +103,10 @@ static void enter(struct virt_vcpu *vcpu, struct svm_vcpu *v, const struct svm_c
         write_msr(MSR_SPEC_CTRL, 0);
     vcpu->gpr[0] = vmcb->rax;
     vcpu->cr2 = vmcb->cr2;
-    vmcb->tlb_control = TLB_KEEP;
+    if (unlikely(vmcb->tlb_control != TLB_KEEP)) {
+        own->flush_all &= vmcb->tlb_control != TLB_FLUSH_ALL;
+        vmcb->tlb_control = TLB_KEEP;
+    }
     // CR2 and the interrupt control are written at each entry.
     vmcb->clean = svm.clean_bits ? CLEAN_ALL & ~(CLEAN_CR2 | CLEAN_INTERRUPTS) : 0;
     v->next_rip = svm.next_rip ? vmcb->next_rip : 0;

@@ -66,6 +66,7 @@ struct svm_cpu {
     uint64_t host_vmcb;       // what VMLOAD brings back of it; physical
     uint64_t asid_generation; // from 1
     uint32_t next_asid;
+    bool flush_all;     // due since the generation began: its ASIDs' last owners left translations
     uint64_t tsc_ratio; // in MSR_TSC_RATIO; 32 fraction bits (APM vol. 2 15.30.5)
     uint64_t tsc_aux;   // the host's
 };
