@@ -168,9 +168,9 @@ static int within(double value, double expected, double percent) {
 }
 
 // Lets them run until `fair` holds; where the emulator itself waits for a CPU, whoever runs is
-// charged for that, and it takes its time until that has evened out. At least 3 s, at most 20.
+// charged for that, and it takes its time until that has evened out. At least 3 s, at most 60.
 static int settles(unsigned count, int (*fair)(void)) {
-    for (int second = 1; second <= 20; second++) {
+    for (int second = 1; second <= 60; second++) {
         sleep(1);
         look(count);
         if (second >= 3 && fair()) {
