@@ -104,9 +104,15 @@ static void split(char *row, char **words) {
     words[count] = NULL;
 }
 
+// A row may begin with its own limit and a colon.
 static void run(char *row, double limit, struct outcome *outcome) {
-    char *words[WORDS_MAX + 1];
+    char *words[WORDS_MAX + 1], *colon;
     int fd;
+    double own_limit = strtod(row, &colon);
+    if (*colon == ':') {
+        limit = own_limit;
+        row = colon + 1;
+    }
     split(row, words);
     outcome->length = 0;
     outcome->result = FAIL;
@@ -212,7 +218,7 @@ int main(int argc, char **argv) {
     double limit = argc > 2 ? atof(argv[1]) : 0;
 
     if (limit <= 0) {
-        fprintf(stderr, "usage: suite SECONDS PROGRAM[,OPTION]...\n");
+        fprintf(stderr, "usage: suite SECONDS [SECONDS:]PROGRAM[,OPTION]...\n");
         return 2;
     }
     provide_sysfs();
