@@ -36,7 +36,9 @@ static inline bool find_slot(struct vcpu *vcpu, uint64_t gpa, bool write, struct
 static enum emulated_access emulation_read(void *context, uint64_t gpa, void *data, uint32_t size) {
     struct vcpu *vcpu = context;
     struct memslot slot;
-    if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa) && size <= 8) {
+    if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa)) {
+        if (size > 8)
+            return ACCESS_MMIO;
         lapic_mmio_read(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
         return ACCESS_DONE;
     }
@@ -44,14 +46,16 @@ static enum emulated_access emulation_read(void *context, uint64_t gpa, void *da
         return copy_from_user(data, memslot_user(&slot, gpa | vcpu_space(vcpu)), size)
                    ? ACCESS_FAILED
                    : ACCESS_DONE;
-    return irqchip_mmio(vcpu->vm, gpa, size, false, data) ? ACCESS_DONE : ACCESS_MMIO;
+    return size <= 8 && irqchip_mmio(vcpu->vm, gpa, size, false, data) ? ACCESS_DONE : ACCESS_MMIO;
 }
 
 static enum emulated_access emulation_write(void *context, uint64_t gpa, const void *data,
                                             uint32_t size) {
     struct vcpu *vcpu = context;
     struct memslot slot;
-    if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa) && size <= 8) {
+    if (vcpu->virt.irqchip && lapic_owns(&vcpu->virt.lapic, gpa)) {
+        if (size > 8)
+            return ACCESS_MMIO;
         lapic_mmio_write(&vcpu->virt.lapic, (uint32_t)gpa & 0xfff, size, data);
         return ACCESS_DONE;
     }
@@ -62,9 +66,9 @@ static enum emulated_access emulation_write(void *context, uint64_t gpa, const v
         memslot_mark_dirty(vcpu, gpa | space, size);
         return ACCESS_DONE;
     }
-    bool done = irqchip_mmio(vcpu->vm, gpa, size, true, (void *)(uintptr_t)data) ||
-                ioeventfd_write(vcpu->vm, false, gpa, size, data) ||
-                coalesced_write(vcpu->vm, false, gpa, size, data);
+    bool done = size <= 8 && (irqchip_mmio(vcpu->vm, gpa, size, true, (void *)(uintptr_t)data) ||
+                              ioeventfd_write(vcpu->vm, false, gpa, size, data) ||
+                              coalesced_write(vcpu->vm, false, gpa, size, data));
     return done ? ACCESS_DONE : ACCESS_MMIO;
 }
 

@@ -16,7 +16,7 @@
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 
 static uint8_t ram[RAM], vectors[16][32], port_page[4096];
-static int reads, exchanges, fail_exchanges, allowed;
+static int reads, writes, exchanges, fail_exchanges, allowed;
 static struct kvm_segment segments[6];
 static uint64_t gpr[16];
 static struct emulation emulation;
@@ -37,7 +37,6 @@ static int translate(void *context, uint64_t linear, unsigned access, uint64_t *
 
 static enum emulated_access read_gpa(void *context, uint64_t gpa, void *data, uint32_t len) {
     (void)context;
-    ck_assert_uint_le(len, 8);
     ck_assert_uint_le((gpa & 4095) + len, 4096);
     if (gpa >= DEVICE)
         return ACCESS_MMIO;
@@ -48,10 +47,10 @@ static enum emulated_access read_gpa(void *context, uint64_t gpa, void *data, ui
 
 static enum emulated_access write_gpa(void *context, uint64_t gpa, const void *data, uint32_t len) {
     (void)context;
-    ck_assert_uint_le(len, 8);
     ck_assert_uint_le((gpa & 4095) + len, 4096);
     if (gpa >= DEVICE)
         return ACCESS_MMIO;
+    writes++;
     memcpy(ram + gpa, data, len);
     return ACCESS_DONE;
 }
@@ -122,7 +121,7 @@ static void start_bytes(enum code_mode mode, const uint8_t *bytes, uint32_t leng
     emulation.port_data_size = sizeof port_page;
     for (unsigned i = 0; i < 16; i++)
         emulation.gpr[i] = 0x1111111111111111ull * i;
-    reads = exchanges = fail_exchanges = 0;
+    reads = writes = exchanges = fail_exchanges = 0;
     allowed = 1;
     ck_assert_int_eq(decode(bytes, length, mode, &emulation.instruction), DECODED);
     emulate_begin(&emulation);
@@ -654,6 +653,7 @@ START_TEST(string_output_in_batches) {
     ck_assert_uint_eq(emulation.port.size, 2);
     ck_assert_uint_eq(emulation.port.count, 512);
     ck_assert_uint_eq(port_page[2 * 300], 300 & 255);
+    ck_assert_int_eq(reads, 1); // all of them in one access
     ck_assert_uint_eq(emulation.gpr[RCX], 600);
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_PORT_OUT);
     ck_assert_uint_eq(emulation.port.count, 88);
@@ -662,6 +662,21 @@ START_TEST(string_output_in_batches) {
     ck_assert_uint_eq(emulation.gpr[RCX], 0);
     ck_assert_uint_eq(emulation.gpr[RSI], 0x2000 + 1200);
     ck_assert_uint_eq(emulation.rip, 0x1003);
+    // Across a page's end, and downwards.
+    START(CODE_64, 0xf3, 0x66, 0x6f);
+    emulation.gpr[RSI] = 0x2ffd;
+    emulation.gpr[RCX] = 20;
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_PORT_OUT);
+    ck_assert_uint_eq(emulation.port.count, 1);
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_PORT_OUT);
+    START(CODE_64, 0xf3, 0x6e);
+    memcpy(ram + 0x3000, "0123456789abcdef", 16);
+    emulation.rflags |= 0x400;
+    emulation.gpr[RSI] = 0x300f;
+    emulation.gpr[RCX] = 16;
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_PORT_OUT);
+    ck_assert_uint_eq(emulation.port.count, 16);
+    ck_assert_mem_eq(port_page, "fedcba9876543210", 16);
 }
 END_TEST
 
@@ -679,6 +694,16 @@ START_TEST(string_input_in_batches) {
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
     ck_assert_mem_eq(ram + 0x2ff8, "abcdefghijklmnop", 16);
     ck_assert_uint_eq(emulation.gpr[RDI], 0x3008);
+    START(CODE_64, 0xf3, 0x6c);
+    emulation.gpr[RDI] = 0x2000;
+    emulation.gpr[RCX] = 100;
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_PORT_IN);
+    ck_assert_uint_eq(emulation.port.count, 100);
+    memset(port_page, 0x33, 100);
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
+    ck_assert_int_eq(writes, 1);
+    ck_assert_uint_eq(ram[0x2063], 0x33);
+    ck_assert_uint_ne(ram[0x2064], 0x33);
     START(CODE_64, 0x6d);
     emulation.gpr[RDI] = UNMAPPED;
     ck_assert_int_eq(emulate_step(&emulation), EMULATE_EXCEPTION); // before the port is read

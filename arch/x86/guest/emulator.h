@@ -23,7 +23,7 @@ struct emulation_ops {
     // exception.
     int (*translate)(void *context, uint64_t linear, unsigned access, uint64_t *gpa,
                      struct guest_exception *exception);
-    // len <= 8, within a page.
+    // Within a page; more than 8 bytes at once are memory's only, else ACCESS_MMIO.
     enum emulated_access (*read)(void *context, uint64_t gpa, void *data, uint32_t len);
     enum emulated_access (*write)(void *context, uint64_t gpa, const void *data, uint32_t len);
     // Optional: atomic compare and exchange for LOCK on memory, len 1..8 naturally aligned;

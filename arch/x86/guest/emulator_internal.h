@@ -59,8 +59,8 @@ int check_write(struct run *run, uint64_t linear, uint32_t size);
 // Writes value if the memory still holds old_value (LOCK).
 int exchange_memory(struct run *run, uint64_t linear, uint64_t old_value, uint64_t value,
                     uint32_t size);
-// Memory only, not logged: false if it is not plain memory or faults.
-bool read_plain(struct run *run, uint64_t linear, void *data, uint32_t size);
+// Within a page, not logged: false, without an effect, if it is not plain memory or faults.
+bool plain_access(struct run *run, uint64_t linear, void *data, uint32_t size, bool write);
 
 uint64_t get_register(const struct run *run, struct operand operand);
 void set_register(struct run *run, struct operand operand, uint64_t value);

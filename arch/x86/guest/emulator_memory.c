@@ -153,13 +153,16 @@ static int read_piece(struct run *run, uint64_t linear, uint8_t *data, uint32_t 
     }
 }
 
-bool read_plain(struct run *run, uint64_t linear, void *data, uint32_t size) {
-    struct emulation *emulation = run->emulation;
+bool plain_access(struct run *run, uint64_t linear, void *data, uint32_t size, bool write) {
+    const struct emulation_ops *ops = run->emulation->ops;
+    void *context = run->emulation->context;
     uint64_t gpa;
 
-    if (piece_at(linear, size) != size || translate(run, linear, GUEST_READ, &gpa))
+    if ((linear & 4095) + size > 4096 ||
+        translate(run, linear, write ? GUEST_WRITE : GUEST_READ, &gpa))
         return false;
-    return emulation->ops->read(emulation->context, gpa, data, size) == ACCESS_DONE;
+    return (write ? ops->write(context, gpa, data, size) : ops->read(context, gpa, data, size)) ==
+           ACCESS_DONE;
 }
 
 static int write_piece(struct run *run, uint64_t linear, const uint8_t *data, uint32_t size) {

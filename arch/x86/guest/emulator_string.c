@@ -195,6 +195,26 @@ static uint32_t batch(const struct run *run) {
     return wanted < most / size ? (uint32_t)wanted : most / size;
 }
 
+// Elements that may be one access to memory, at most so many: ascending, within a page and the
+// segment. 1: none but the first.
+static uint32_t at_once(struct run *run, enum segment_register segment, uint64_t offset,
+                        uint64_t linear, uint32_t most, bool write) {
+    uint32_t size = run->instruction->operand_size, room = (4096 - (linear & 4095)) / size;
+    uint32_t count = most < room ? most : room;
+    uint64_t mask = size_mask(run->instruction->address_size), ignored;
+
+    offset &= mask;
+    bool several = count > 1 && !(run->rflags & FLAG_DF) && offset + count * size - 1 <= mask &&
+                   linear_address(run, segment, offset, count * size, write, &ignored) == 0;
+    return several ? count : 1;
+}
+
+// Those elements in plain memory, if worth it.
+static bool access_at_once(struct run *run, uint64_t linear, uint32_t count, bool write) {
+    uint32_t bytes = count * run->instruction->operand_size;
+    return bytes > 8 && plain_access(run, linear, run->emulation->port_data, bytes, write);
+}
+
 static int out_string(struct run *run, uint16_t port) {
     struct emulation *emulation = run->emulation;
     uint32_t size = run->instruction->operand_size, count, most = batch(run);
@@ -205,15 +225,19 @@ static int out_string(struct run *run, uint16_t port) {
         return EMULATE_FAILED;
     if (!emulation->port_complete) {
         result = source_address(run, 0, &from);
-        if (result == 0)
-            result = read_memory(run, from, emulation->port_data, size);
         if (result)
             return result;
-        // The rest as far as it is plain memory; a fault there comes when its turn comes.
-        for (count = 1; count < most; count++)
-            if (source_address(run, count, &from) ||
-                !read_plain(run, from, emulation->port_data + count * size, size))
-                break;
+        count = at_once(run, run->instruction->segment, run->gpr[RSI], from, most, false);
+        if (!access_at_once(run, from, count, false)) {
+            result = read_memory(run, from, emulation->port_data, size);
+            if (result)
+                return result;
+            count = 1;
+        }
+        // The rest as far as it is memory; a fault there comes when its turn comes.
+        while (count < most && !source_address(run, count, &from) &&
+               plain_access(run, from, emulation->port_data + count * size, size, false))
+            count++;
         result = port_out(run, port, size, count);
         if (result)
             return result;
@@ -227,7 +251,7 @@ static int out_string(struct run *run, uint16_t port) {
 static int in_string(struct run *run, uint16_t port) {
     struct emulation *emulation = run->emulation;
     uint32_t size = run->instruction->operand_size, count = batch(run);
-    uint64_t to, room;
+    uint64_t to;
     int result = destination_address(run, true, &to);
 
     if (count == 0)
@@ -236,17 +260,7 @@ static int in_string(struct run *run, uint16_t port) {
         return result;
     if (!emulation->port_complete) {
         // Only as much as the page checked here holds: what is read from a port cannot be put back.
-        room = run->rflags & FLAG_DF ? 1 : (4096 - (to & 4095)) / size;
-        if (room == 0)
-            room = 1;
-        if (count > room)
-            count = (uint32_t)room;
-        uint64_t last = (run->gpr[RDI] & size_mask(run->instruction->address_size)) +
-                        (uint64_t)(count - 1) * size;
-        uint64_t ignored;
-        if (last > size_mask(run->instruction->address_size) ||
-            linear_address(run, SEG_ES, last, size, true, &ignored))
-            count = 1;
+        count = at_once(run, SEG_ES, run->gpr[RDI], to, count, true);
         result = check_write(run, to, size);
         if (result == 0)
             result = port_in(run, port, size, count);
@@ -258,7 +272,8 @@ static int in_string(struct run *run, uint16_t port) {
     // KVM.
     if (emulation->port.count < count)
         count = emulation->port.count;
-    for (uint32_t i = 0; i < count; i++) {
+    bool written = access_at_once(run, to, count, true);
+    for (uint32_t i = 0; i < count && !written; i++) {
         result = write_memory(run, to + i * size, emulation->port_data + i * size, size);
         if (result)
             return result;
