@@ -111,7 +111,7 @@ struct virt_vcpu {
             bool flush_tlb;       // of the guest's own translations
             bool debug_registers; // DR0-3 must be loaded: breakpoints are enabled
             bool load_spec_ctrl;  // the guest's IA32_SPEC_CTRL is not the host's 0
-            bool step_due;        // AMD-V: an instruction with TF was completed for the guest
+            bool step_due;        // an instruction with TF was completed for the guest
         };
         uint64_t before_entry;
     };

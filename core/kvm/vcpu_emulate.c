@@ -2,6 +2,7 @@
 // Instructions the hardware could not finish: MMIO and string I/O, run by the emulator over the
 // VM's memory and devices.
 #include <asm/errno.h>
+#include <asm/processor-flags.h>
 #include "arch/x86/guest/vcpu_exit.h"
 #include "core/kvm/vm.h"
 #include "core/kvm/guest_memory.h"
@@ -163,6 +164,17 @@ static void commit(struct vcpu *vcpu) {
         virt->set_interrupt_shadow(&vcpu->virt, 0);
 }
 
+static bool stepping(const struct vcpu *vcpu) {
+    return vcpu_debugging(&vcpu->virt, KVM_GUESTDBG_SINGLESTEP) ||
+           (vcpu->state.paging.rflags & X86_EFLAGS_TF);
+}
+
+static void complete(struct vcpu *vcpu) {
+    commit(vcpu);
+    if (stepping(vcpu))
+        vcpu->virt.step_due = true;
+}
+
 // Up to 15 bytes at RIP. 0 with an exception, or without one where no memory is.
 static unsigned fetch(struct vcpu *vcpu, uint8_t *bytes, struct guest_exception *exception) {
     unsigned count = virt->instruction_bytes ? virt->instruction_bytes(&vcpu->virt, bytes) : 0;
@@ -194,7 +206,7 @@ static int fail(struct vcpu *vcpu) {
 // User space sees the registers between two iterations, and may change them.
 static int wait_for_user(struct vcpu *vcpu) {
     if (vcpu->emulation.complete) {
-        commit(vcpu);
+        complete(vcpu);
         return VCPU_EXIT_TO_USER;
     }
     store_registers(vcpu);
@@ -230,7 +242,7 @@ static int step(struct vcpu *vcpu) {
     struct emulation *emulation = &vcpu->emulation;
     switch (emulate_step(emulation)) {
     case EMULATE_DONE:
-        commit(vcpu);
+        complete(vcpu);
         return VCPU_RESUME;
     case EMULATE_EXCEPTION:
         commit(vcpu);
@@ -306,6 +318,7 @@ int vcpu_emulate(struct vcpu *vcpu) {
             return fail(vcpu);
         memcpy(vcpu->decoded, bytes, sizeof(bytes));
     }
+    emulation->single_step = stepping(vcpu);
     emulate_begin(emulation);
     return step(vcpu);
 }

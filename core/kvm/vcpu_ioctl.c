@@ -16,6 +16,8 @@ static int get_regs(struct vcpu *vcpu, struct kvm_regs *regs) {
 
 int vcpu_set_regs(struct vcpu *vcpu, const struct kvm_regs *regs) {
     vcpu->rip_moved = regs->rip != virt->get(&vcpu->virt, BACKEND_RIP);
+    if (vcpu->rip_moved)
+        vcpu->virt.step_due = false;
     virt_set_regs(&vcpu->virt, regs);
     return 0;
 }

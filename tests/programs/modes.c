@@ -199,6 +199,56 @@ static void test_single_step(void) {
     tiny_destroy(&guest);
 }
 
+// Instructions that are run for the processor, the last with three repetitions: what each asks user
+// space for, and how far RIP is when it is done.
+LONG_MODE_CODE(step_over_exits, "mov %al, (%rdi)\n mov (%rdi), %rbx\n rep outsb\n hlt\n");
+
+static const struct {
+    uint32_t reason;
+    unsigned length;
+} exiting_steps[] = {{KVM_EXIT_MMIO, 2}, {KVM_EXIT_MMIO, 3}, {KVM_EXIT_IO, 0},
+                     {KVM_EXIT_IO, 0},   {KVM_EXIT_IO, 2},   {KVM_EXIT_HLT, 1}};
+
+static void start_exiting(uint64_t rflags) {
+    struct kvm_regs regs = {.rip = GUEST_CODE,
+                            .rsp = GUEST_STACK,
+                            .rflags = rflags,
+                            .rdi = GUEST_MMIO,
+                            .rsi = GUEST_DATA,
+                            .rcx = 3,
+                            .rdx = 0x80};
+
+    start(step_over_exits, step_over_exits_end);
+    CHECK(ioctl(guest.vcpu_fd, KVM_SET_REGS, &regs) == 0);
+}
+
+static void test_single_step_over_exits(void) {
+    struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP};
+    uint64_t rip = GUEST_CODE;
+
+    start_exiting(2);
+    set_debug(&debug);
+    for (unsigned i = 0; i < sizeof(exiting_steps) / sizeof(exiting_steps[0]); i++) {
+        rip += exiting_steps[i].length;
+        run_to(exiting_steps[i].reason);
+        run_to(KVM_EXIT_DEBUG);
+        CHECK_EQUAL(guest.run->debug.arch.pc, rip);
+        CHECK_EQUAL(guest.run->debug.arch.dr6, DR6_FIXED | 1 << 14);
+    }
+    tiny_destroy(&guest);
+
+    // A debugger that has gone meanwhile leaves no trap behind.
+    start_exiting(2);
+    set_debug(&debug);
+    run_to(KVM_EXIT_MMIO);
+    debug.control = 0;
+    set_debug(&debug);
+    run_to(KVM_EXIT_MMIO);
+    run_to(KVM_EXIT_IO);
+    CHECK_EQUAL(run_to_halt().r15, 0);
+    tiny_destroy(&guest);
+}
+
 static void test_hardware_breakpoint(void) {
     struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP};
 
@@ -241,6 +291,16 @@ static void test_own_single_step(void) {
 
     start(step_oneself, step_oneself_end);
     regs = run_to_halt();
+    CHECK_EQUAL(regs.r15, 5);
+    CHECK_EQUAL(regs.r14, DR6_FIXED | 1 << 14);
+    tiny_destroy(&guest);
+}
+
+static void test_own_single_step_over_exits(void) {
+    start_exiting(0x102);
+    for (unsigned i = 0; i < 5; i++)
+        run_to(exiting_steps[i].reason);
+    struct kvm_regs regs = run_to_halt();
     CHECK_EQUAL(regs.r15, 5);
     CHECK_EQUAL(regs.r14, DR6_FIXED | 1 << 14);
     tiny_destroy(&guest);
@@ -298,9 +358,11 @@ int main(int argc, char **argv) {
         {"real mode to long mode", test_real_to_long_mode},
         {"PAE paging", test_pae_paging},
         {"single step", test_single_step},
+        {"single step over exits", test_single_step_over_exits},
         {"hardware breakpoint", test_hardware_breakpoint},
         {"software breakpoint", test_software_breakpoint},
         {"the guest's own single step", test_own_single_step},
+        {"the guest's own single step over exits", test_own_single_step_over_exits},
         {"the guest's own watchpoint", test_own_watchpoint},
         {"illegal register values", test_illegal_values},
     };

@@ -680,6 +680,31 @@ START_TEST(string_output_in_batches) {
 }
 END_TEST
 
+// A trap comes after each iteration.
+START_TEST(single_steps_of_a_repetition) {
+    START(CODE_64, 0xf3, 0xaa);
+    emulation.single_step = true;
+    emulation.gpr[RDI] = DEVICE - 1;
+    emulation.gpr[RCX] = 3;
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
+    ck_assert_uint_eq(emulation.gpr[RCX], 2);
+    ck_assert_uint_eq(emulation.rip, 0x1000);
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_MMIO_WRITE);
+    ck_assert(emulation.complete); // but for the write
+    ck_assert_uint_eq(emulation.gpr[RCX], 1);
+    ck_assert_uint_eq(emulation.rip, 0x1000);
+    START(CODE_64, 0xf3, 0x6e);
+    emulation.single_step = true;
+    emulation.gpr[RSI] = 0x2000;
+    emulation.gpr[RCX] = 2;
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_PORT_OUT);
+    ck_assert_uint_eq(emulation.port.count, 1);
+    ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
+    ck_assert_uint_eq(emulation.gpr[RCX], 1);
+    ck_assert_uint_eq(emulation.rip, 0x1000);
+}
+END_TEST
+
 START_TEST(string_input_in_batches) {
     START(CODE_64, 0xf3, 0x6d); // rep insd
     emulation.gpr[RDX] = 0x1f0;
@@ -788,6 +813,7 @@ Suite *emulator_suite(void) {
     tcase_add_test(tests, address_size_of_strings);
     tcase_add_test(tests, vector_moves);
     tcase_add_test(tests, string_output_in_batches);
+    tcase_add_test(tests, single_steps_of_a_repetition);
     tcase_add_test(tests, string_input_in_batches);
     tcase_add_test(tests, ports);
     tcase_add_test(tests, other_moves);

@@ -89,8 +89,13 @@ START_TEST(debugger_owns_tf_while_it_steps) {
     ck_assert_int_eq(left.kind, VIRT_EXIT_DEBUG);
     ck_assert_uint_eq(left.debug.pc, 0xfffffff0);
     ck_assert_uint_eq(left.debug.dr6, DR6_FIXED | DR6_BS);
+    vcpu.step_due = true;
+    ck_assert(vcpu_take_step(&vcpu, &left));
+    ck_assert(!vcpu.step_due);
+    vcpu.step_due = true;
     vcpu.guest_debug.control = 0;
     vcpu_step(&vcpu);
+    ck_assert(!vcpu.step_due);
     ck_assert(!(fake_backend.registers[BACKEND_RFLAGS] & X86_EFLAGS_TF));
     ck_assert_int_eq(vcpu_debug_exception(&vcpu, &left, DR6_BS), EXIT_RESUME);
     ck_assert_uint_eq(vcpu.events.exception_vector, GUEST_DB);

@@ -479,10 +479,11 @@ enum emulate_result emulate_step(struct emulation *emulation) {
             return (enum emulate_result)result;
         }
         commit(&run);
-        emulation->complete = posted && !run.repeats;
+        bool ends = !run.repeats || emulation->single_step;
+        emulation->complete = posted && ends;
         if (posted)
             return EMULATE_MMIO_WRITE;
-        if (!run.repeats)
+        if (ends)
             return EMULATE_DONE;
     }
     return EMULATE_DONE;

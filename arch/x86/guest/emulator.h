@@ -70,6 +70,7 @@ struct emulation {
     uint8_t *port_data; // port_data_size bytes (kvm_run's data page) for string I/O
     uint32_t port_data_size;
     struct instruction instruction;
+    bool single_step; // no more than one iteration of a REP: a trap comes after each
     // Results.
     struct guest_exception exception;
     struct {
@@ -81,7 +82,7 @@ struct emulation {
         uint16_t port;
         uint32_t size, count;
     } port;
-    bool complete; // but for the write that user space does: rip is past the instruction
+    bool complete; // but for the write that user space does; rip as for EMULATE_DONE
     // Internal: what this instruction (or iteration) has read and written so far.
     uint8_t reads, read_cursor;
     uint8_t waiting; // enum emulate_result whose answer the next step takes

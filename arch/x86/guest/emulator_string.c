@@ -188,7 +188,7 @@ static int port_in(struct run *run, uint16_t port, uint32_t size, uint32_t count
 static uint32_t batch(const struct run *run) {
     uint32_t size = run->instruction->operand_size;
     uint32_t most = run->emulation->port_data_size;
-    uint64_t wanted = is_repeated(run) ? counter(run) : 1;
+    uint64_t wanted = is_repeated(run) && !run->emulation->single_step ? counter(run) : 1;
 
     if (most > PORT_BATCH)
         most = PORT_BATCH;

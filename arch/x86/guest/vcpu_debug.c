@@ -41,10 +41,12 @@ uint32_t vcpu_debug_exceptions(const struct virt_vcpu *vcpu) {
 void vcpu_step(struct virt_vcpu *vcpu) {
     bool stepping = vcpu_debugging(vcpu, KVM_GUESTDBG_SINGLESTEP);
     uint64_t rflags = virt->get(vcpu, BACKEND_RFLAGS);
-    if (stepping)
+    if (stepping) {
         virt->set(vcpu, BACKEND_RFLAGS, rflags | X86_EFLAGS_TF);
-    else if (vcpu->user_debug_stepping)
+    } else if (vcpu->user_debug_stepping) {
         virt->set(vcpu, BACKEND_RFLAGS, rflags & ~(uint64_t)X86_EFLAGS_TF);
+        vcpu->step_due = false;
+    }
     vcpu->user_debug_stepping = stepping;
 }
 
@@ -73,6 +75,11 @@ enum exit_action vcpu_debug_exception(struct virt_vcpu *vcpu, struct virt_exit *
         return vcpu_to_debugger(vcpu, exit, GUEST_DB, hit | DR6_FIXED);
     virt_raise(vcpu, &(struct guest_exception){.vector = GUEST_DB, .cr2 = hit});
     return EXIT_RESUME;
+}
+
+bool vcpu_take_step(struct virt_vcpu *vcpu, struct virt_exit *exit) {
+    vcpu->step_due = false;
+    return vcpu_debug_exception(vcpu, exit, DR6_BS) == EXIT_LEAVE;
 }
 
 // DR7.GD: any access is a #DB before it happens, to the user-space debugger or to the guest.

@@ -94,6 +94,8 @@ enum exit_action vcpu_to_debugger(struct virt_vcpu *vcpu, struct virt_exit *exit
                                   uint32_t exception, uint64_t dr6);
 // #DB with DR6 bits `hit`: to the debugger, or into the guest.
 enum exit_action vcpu_debug_exception(struct virt_vcpu *vcpu, struct virt_exit *exit, uint64_t hit);
+// Before an entry, when step_due: true if the step is the debugger's in user space.
+bool vcpu_take_step(struct virt_vcpu *vcpu, struct virt_exit *exit);
 // MOV DR (SDM vol. 2).
 enum exit_action vcpu_move_debug(struct virt_vcpu *vcpu, struct virt_exit *exit, bool write,
                                  unsigned number, unsigned gpr);

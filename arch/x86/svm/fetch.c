@@ -39,7 +39,6 @@ void svm_skip(struct virt_vcpu *vcpu) {
         vmcb->interrupt_shadow &= ~IN_INTERRUPT_SHADOW;
         vcpu->recheck_events = true;
     }
-    // The instruction is complete, so a single step is due.
     if (__builtin_expect(vmcb->rflags & X86_EFLAGS_TF, 0))
         vcpu->step_due = true;
 }

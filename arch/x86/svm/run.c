@@ -50,16 +50,10 @@ static void flush(struct svm_vcpu *v, struct svm_cpu *own) {
         asid_renew(v, own);
 }
 
-// A step that became due between two entries. True: it belongs to the debugger in user space.
-static bool step_due(struct virt_vcpu *vcpu, struct virt_exit *exit) {
-    vcpu->step_due = false;
-    return vcpu_debug_exception(vcpu, exit, DR6_BS) == EXIT_LEAVE;
-}
-
 // What before_entry says. False: exit tells why not to enter.
 static bool prepare_entry(struct virt_vcpu *vcpu, struct svm_vcpu *v, struct svm_cpu *own,
                           struct virt_exit *exit) {
-    if (vcpu->step_due && step_due(vcpu, exit))
+    if (vcpu->step_due && vcpu_take_step(vcpu, exit))
         return false;
     if (vcpu->recheck_events) {
         if (vcpu_event_triple_fault(vcpu, exit))

@@ -61,7 +61,7 @@ static void set_nmi_masked(struct virt_vcpu *vcpu, bool masked) {
 
 static void skip_instruction(struct virt_vcpu *vcpu) {
     vmcs_use(vmx_of(vcpu));
-    vmx_skip();
+    vmx_skip(vcpu);
 }
 
 static void debug_changed(struct virt_vcpu *vcpu) {

@@ -110,7 +110,8 @@ void vmx_set_segment(struct virt_vcpu *vcpu, unsigned segment_register,
 
 // -- skipping --
 
-void vmx_skip_slow(uint64_t rip, uint64_t next, uint64_t interruptibility, uint64_t rflags) {
+void vmx_skip_slow(struct virt_vcpu *vcpu, uint64_t rip, uint64_t next, uint64_t interruptibility,
+                   uint64_t rflags) {
     const uint64_t shadow = BLOCKING_STI | BLOCKING_MOV_SS;
     // Outside 64-bit code RIP wraps at 4 GiB.
     if ((rip ^ next) >> 32) {
@@ -121,7 +122,6 @@ void vmx_skip_slow(uint64_t rip, uint64_t next, uint64_t interruptibility, uint6
     }
     vmwrite(VMCS_GUEST_RIP, next);
     vmwrite(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~shadow);
-    // The instruction is complete, so a single step is due: the processor raises it at the entry.
     if (rflags & RFLAGS_TF)
-        vmwrite(VMCS_GUEST_PENDING_DEBUG, PENDING_DEBUG_BS);
+        vcpu->step_due = true;
 }

@@ -38,6 +38,11 @@ static void prepare_run(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct cpu *
 
 // What before_entry says. False: exit tells why not to enter.
 static bool prepare_entry(struct virt_vcpu *vcpu, struct vmx_vcpu *v, struct virt_exit *exit) {
+    if (vcpu->step_due) {
+        vmwrite(VMCS_GUEST_PENDING_DEBUG, 0); // where Bochs 2.7 has noted the same step
+        if (vcpu_take_step(vcpu, exit))
+            return false;
+    }
     if (vcpu->recheck_events) {
         uint64_t cr2 = vcpu->cr2;
         if (vcpu_event_triple_fault(vcpu, exit))
@@ -89,7 +94,7 @@ static enum exit_action handle_exit(struct virt_vcpu *vcpu, struct vmx_vcpu *v,
         return unknown_exit(vcpu, exit, reason);
     enum exit_action action = vmx_exit_table[reason](vcpu, exit);
     if (action & EXIT_SKIP)
-        vmx_skip();
+        vmx_skip(vcpu);
     return action;
 }
 

@@ -99,15 +99,16 @@ void vmx_set_segment(struct virt_vcpu *vcpu, unsigned segment_register,
                      const struct kvm_segment *segment);
 // Past the instruction that exited (VMCS current). The second half is for what seldom is: RIP
 // crosses 4 GiB, an interrupt shadow ends, a single step is due.
-void vmx_skip_slow(uint64_t rip, uint64_t next, uint64_t interruptibility, uint64_t rflags);
-static inline void vmx_skip(void) {
+void vmx_skip_slow(struct virt_vcpu *vcpu, uint64_t rip, uint64_t next, uint64_t interruptibility,
+                   uint64_t rflags);
+static inline void vmx_skip(struct virt_vcpu *vcpu) {
     uint64_t rip = vmread(VMCS_GUEST_RIP), next = rip + vmread(VMCS_EXIT_INSTRUCTION_LENGTH);
     uint64_t interruptibility = vmread(VMCS_GUEST_INTERRUPTIBILITY);
     uint64_t rflags = vmread(VMCS_GUEST_RFLAGS);
     bool special = (rip ^ next) >> 32 || (interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS)) ||
                    (rflags & RFLAGS_TF);
     if (__builtin_expect(special, 0))
-        vmx_skip_slow(rip, next, interruptibility, rflags);
+        vmx_skip_slow(vcpu, rip, next, interruptibility, rflags);
     else
         vmwrite(VMCS_GUEST_RIP, next);
 }
