@@ -38,7 +38,6 @@ static const struct {
     {PROGRAM_REMOTE, {205, "virDomainSetBlkioParameters", NO_LIMITS}},
     {PROGRAM_REMOTE, {206, "virDomainGetBlkioParameters", NO_LIMITS}},
     {PROGRAM_REMOTE, {207, "virDomainMigrateSetMaxSpeed", IMAGE}},
-    {PROGRAM_REMOTE, {210, "virDomainInjectNMI", NULL}},
     {PROGRAM_REMOTE, {211, "virDomainScreenshot", "a guest has a console and no screen"}},
     {PROGRAM_REMOTE, {237, "virDomainBlockJobAbort", FROM_HERE}},
     {PROGRAM_REMOTE, {238, "virDomainGetBlockJobInfo", FROM_HERE}},

@@ -20,7 +20,12 @@ static enum outcome get_xml_desc(struct call *call) {
     if ((call->arguments[1].u & XML_INACTIVE) && domain->config) {
         xml_write(&text, domain->config, 0);
     } else {
-        xml_write(&text, domain_xml(domain), 0);
+        struct xml *xml = xml_copy(domain_xml(domain));
+        if (domain->live) {
+            domain_xml_set_aliases(xml);
+        }
+        xml_write(&text, xml, 0);
+        xml_free(xml);
     }
     xdr_put_opaque(&call->reply, text.data, (uint32_t)text.length);
     buffer_free(&text);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "capabilities.h"
+#include "memory.h"
 
 // Each rule: the element's path, and its attributes as `name` (any value) or `name=this|that`.
 // "=" alone is its text. An element without "=" has none. "*": anything below it too.
@@ -71,16 +72,40 @@ static const struct rule rules[] = {
     {"domain/devices/console/target", "type=serial|virtio port=0|1"},
     {"domain/devices/channel", "type=unix"},
     {"domain/devices/channel/source", "mode=bind path"},
-    {"domain/devices/channel/target", "type=virtio name"},
+    {"domain/devices/channel/target", "type=virtio name state=connected|disconnected"},
     {"domain/devices/input", "type=keyboard bus=virtio"},
     {"domain/devices/rng", "model=virtio"},
     {"domain/devices/rng/backend", "= model=random"},
     {"domain/devices/memballoon", "model=virtio|none autodeflate=on|off freePageReporting=on|off"},
     {"domain/devices/memballoon/stats", "period"},
     {"domain/devices/controller", "type=usb|pci index=0 model=none|pcie-root"},
+    {"domain/devices/*/alias", "name"},
 };
 
 enum { PATH_LENGTH = 128 };
+
+// What a refusal of that element, or of one below it, says besides: KVM's users and virt-install
+// write these of their own accord.
+static const struct {
+    const char *path, *hint;
+} hints[] = {
+    {"domain/devices/controller", "there is no USB and no SCSI; virt-install takes --controller "
+                                  "usb,model=none --graphics none --network none"},
+    {"domain/devices/graphics", "a guest has a console and no screen; virt-install takes "
+                                "--graphics none"},
+    {"domain/devices/interface", "interfaces are ports of the driver domain's switches: "
+                                 "type='vhostuser' with <source type='unix' path='…' "
+                                 "mode='client'/>; virt-install takes --network none"},
+    {"domain/devices/disk", "disks are raw, on virtio: type='file', 'block' or 'vhostuser', "
+                            "device='disk'"},
+    {"domain/devices/channel", "channels are of type 'unix', with <target "
+                               "type='virtio'>; virt-install leaves out SPICE's "
+                               "with --graphics none"},
+    {"domain/devices/input", "of input devices there is <input type='keyboard' bus='virtio'/>"},
+    {"domain/cpu", "a guest has the host's CPU: mode='host-passthrough'"},
+    {"domain/os", "a guest is started by its kernel: <type>hvm</type>, <kernel>, <initrd>, "
+                  "<cmdline>"},
+};
 
 bool refuse(struct refusal *refusal, enum error_code code, const char *format, ...) {
     va_list args;
@@ -91,6 +116,22 @@ bool refuse(struct refusal *refusal, enum error_code code, const char *format, .
         refusal->sentence = NULL;
     }
     va_end(args);
+    return false;
+}
+
+// As refuse, with what there is instead.
+static bool unsupported(struct refusal *refusal, const char *path, unsigned line, char *what) {
+    const char *hint = NULL;
+
+    for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+        size_t length = strlen(hints[i].path);
+        if (strncmp(path, hints[i].path, length) == 0 && (!path[length] || path[length] == '/')) {
+            hint = hints[i].hint;
+        }
+    }
+    refuse(refusal, ERROR_CONFIG_UNSUPPORTED, "line %u: %s is not supported%s%s", line, what,
+           hint ? ": " : "", hint ? hint : "");
+    free(what);
     return false;
 }
 
@@ -127,6 +168,12 @@ static int attribute_allowed(const char *allowed, const char *name, const char *
 }
 
 static const struct rule *find_rule(const char *path) {
+    static const char devices[] = "domain/devices/";
+    const char *below = strncmp(path, devices, strlen(devices)) == 0 ? path + strlen(devices) : "";
+
+    if (strcmp(below + strcspn(below, "/"), "/alias") == 0) { // any device may have one
+        path = "domain/devices/*/alias";
+    }
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         if (strcmp(rules[i].path, path) == 0) {
             return &rules[i];
@@ -141,9 +188,8 @@ bool schema_check(struct xml *node, const char *parent, struct refusal *refusal)
     snprintf(path, sizeof(path), "%s%s%s", parent, *parent ? "/" : "", node->name);
     const struct rule *rule = find_rule(path);
     if (!rule) {
-        return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
-                      "line %u: the element <%s> is not supported (%s)", node->line, node->name,
-                      path);
+        return unsupported(refusal, path, node->line,
+                           print_string("the element <%s> (%s)", node->name, path));
     }
     if (*rule->allowed == '*') {
         return true;
@@ -151,18 +197,16 @@ bool schema_check(struct xml *node, const char *parent, struct refusal *refusal)
     for (const struct xml_attribute *a = node->attributes; a; a = a->next) {
         int allowed = attribute_allowed(rule->allowed, a->name, a->value);
         if (allowed <= 0) {
-            return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
-                          allowed ? "line %u: %s='%s' of <%s> is not supported"
-                                  : "line %u: the attribute %s='%s' of <%s> is not supported",
-                          node->line, a->name, a->value, path);
+            return unsupported(refusal, path, node->line,
+                               print_string("%s%s='%s' of <%s>", allowed ? "" : "the attribute ",
+                                            a->name, a->value, path));
         }
     }
     if (node->text && strspn(node->text, " \t\r\n") < strlen(node->text)) {
         int allowed = attribute_allowed(rule->allowed, "", node->text);
         if (allowed <= 0) {
-            return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
-                          "line %u: the text '%s' of <%s> is not supported", node->line, node->text,
-                          path);
+            return unsupported(refusal, path, node->line,
+                               print_string("the text '%s' of <%s>", node->text, path));
         }
     } else if (node->text) {
         free(node->text); // layout
@@ -191,6 +235,7 @@ void schema_sort(struct xml *node, const char *parent) {
         }
         child->next = *at;
         *at = child;
+        schema_sort(child, path);
     }
     node->children = sorted;
 }

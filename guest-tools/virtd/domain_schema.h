@@ -21,6 +21,6 @@ bool refuse(struct refusal *refusal, enum error_code code, const char *format, .
 // only layout goes.
 bool schema_check(struct xml *node, const char *parent, struct refusal *refusal);
 
-// Brings the children of the node, whose path is `parent`, into the schema's order, which is
-// libvirt's; those of one name keep theirs.
+// Brings all below the node, whose path is `parent`, into the schema's order, which is libvirt's;
+// those of one name keep theirs.
 void schema_sort(struct xml *node, const char *parent);

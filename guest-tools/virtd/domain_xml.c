@@ -235,7 +235,8 @@ static bool check_boot(struct xml *domain, struct refusal *refusal) {
     set_default(domain, "os/type@machine", MACHINE);
     if (!xml_get(domain, "os/kernel")) {
         return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
-                      "line %u: <os> has no <kernel>: there is no firmware to boot a disk by",
+                      "line %u: <os> has no <kernel>: there is no firmware to boot a disk by; "
+                      "virt-install takes --boot kernel=FILE,initrd=FILE,kernel_args=…",
                       xml_find(domain, "os")->line);
     }
     return true;
@@ -373,6 +374,7 @@ static bool check_channel(struct xml *channel, struct refusal *refusal) {
                       "without '/'",
                       channel->line);
     }
+    xml_set(channel, "target@state", NULL);
     for (const struct xml *other = xml_next(channel); other; other = xml_next(other)) {
         if (has(other, "target@name", name)) {
             return refuse(refusal, ERROR_XML, "line %u: the name '%s' is another channel's too",
@@ -393,7 +395,8 @@ static bool check_controller(struct xml *controller, struct refusal *refusal) {
 
     if (!type || !model || (strcmp(type, "usb") == 0) != (strcmp(model, "none") == 0)) {
         return refuse(refusal, ERROR_CONFIG_UNSUPPORTED,
-                      "line %u: of controllers there is the PCI root, and USB with model='none'",
+                      "line %u: of controllers there is the PCI root, and USB with model='none': "
+                      "virt-install takes --controller usb,model=none",
                       controller->line);
     }
     return true;
@@ -414,6 +417,7 @@ static bool check_devices(struct xml *domain, struct refusal *refusal) {
                       xml_find(devices, "emulator")->line, options.vmm);
     }
     for (struct xml *device = devices->children; device; device = device->next) {
+        xml_set(device, "alias", NULL); // of what ran
         for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
             if (strcmp(device->name, checks[i].name) == 0 && !checks[i].check(device, refusal)) {
                 return false;
@@ -423,11 +427,7 @@ static bool check_devices(struct xml *domain, struct refusal *refusal) {
     if (!xml_get(devices, "memballoon@model")) {
         xml_set(devices, "memballoon@model", "virtio");
     }
-    if (!check_consoles(devices, refusal)) {
-        return false;
-    }
-    schema_sort(devices, "domain/devices");
-    return true;
+    return check_consoles(devices, refusal);
 }
 
 static bool check_domain(struct xml *domain, struct refusal *refusal) {
@@ -492,6 +492,36 @@ void domain_xml_insert(struct xml *domain, struct xml *device) {
 
     xml_insert(devices, device);
     schema_sort(devices, "domain/devices");
+}
+
+// libvirt's names, but for what can be unplugged: events and detach-device-alias call it by its id.
+static void set_alias(struct xml *device, unsigned number) {
+    static const struct {
+        const char *element, *alias;
+    } names[] = {{"serial", "serial"}, {"console", "serial"}, {"channel", "channel"},
+                 {"input", "input"},   {"rng", "rng"},        {"memballoon", "balloon"}};
+    char *alias = device_id(device) ? copy_string(device_id(device)) : NULL;
+
+    for (size_t i = 0; !alias && i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(device->name, names[i].element) == 0) {
+            bool virtio = has(device, "target@type", "virtio") && i == 1;
+            alias = print_string("%s%u", virtio ? "console" : names[i].alias, number);
+        }
+    }
+    if (alias) {
+        xml_set(device, "alias@name", alias);
+        free(alias);
+    }
+}
+
+void domain_xml_set_aliases(struct xml *domain) {
+    struct xml *devices = xml_find(domain, "devices"), *before = NULL;
+    unsigned number = 0;
+
+    for (struct xml *device = devices->children; device; before = device, device = device->next) {
+        number = before && strcmp(before->name, device->name) == 0 ? number + 1 : 0;
+        set_alias(device, number);
+    }
 }
 
 bool domain_xml_plug(const struct xml *domain, struct xml **device, enum error_code *code,

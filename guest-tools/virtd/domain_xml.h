@@ -24,6 +24,9 @@ struct xml *domain_xml_device(const struct xml *domain, const char *id);
 // That name of a disk or interface; NULL: it has none, or is another element.
 const char *device_id(const struct xml *device);
 
+// Names the devices of what runs, for a client to read.
+void domain_xml_set_aliases(struct xml *domain);
+
 // Of a checked definition.
 uint64_t domain_memory(const struct xml *xml);         // KiB
 uint64_t domain_current_memory(const struct xml *xml); // KiB

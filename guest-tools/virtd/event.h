@@ -2,6 +2,7 @@
 // Events to the clients that have registered for them. Numbers are libvirt's.
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct domain;
@@ -33,6 +34,8 @@ void event_reboot(const struct domain *domain);
 // A device is plugged, or the guest has let go of it.
 enum device_event { EVENT_DEVICE_REMOVED = 15, EVENT_DEVICE_ADDED = 19 };
 void event_device(const struct domain *domain, enum device_event event, const char *id);
+// The guest's agent has opened its channel, or closed it.
+void event_agent(const struct domain *domain, bool connected);
 // `kind` of virDomainMetadataType; `uri` of an element, or NULL.
 void event_metadata(const struct domain *domain, uint32_t kind, const char *uri);
 void event_balloon(const struct domain *domain, uint64_t kib);

@@ -10,7 +10,13 @@
 #include "memory.h"
 #include "session.h"
 
-enum { EVENT_LIFECYCLE = 0, EVENT_REBOOT = 1, EVENT_BALLOON = 13, EVENT_METADATA = 23 };
+enum {
+    EVENT_LIFECYCLE = 0,
+    EVENT_REBOOT = 1,
+    EVENT_BALLOON = 13,
+    EVENT_AGENT = 18,
+    EVENT_METADATA = 23
+};
 enum { EVENT_IDS = 64 };
 
 // What is sent for each event: callback id, domain, words.
@@ -60,6 +66,17 @@ void event_balloon(const struct domain *domain, uint64_t kib) {
     xdr_put_u64(&words, kib);
     session_each(send_message,
                  &(struct message){domain, EVENT_BALLOON, 331, words.data, words.length});
+    buffer_free(&words);
+}
+
+void event_agent(const struct domain *domain, bool connected) {
+    enum { CONNECTED = 1, DISCONNECTED = 2, BY_CHANNEL = 2 };
+    struct buffer words = {0};
+
+    xdr_put_u32(&words, connected ? CONNECTED : DISCONNECTED);
+    xdr_put_u32(&words, BY_CHANNEL);
+    session_each(send_message,
+                 &(struct message){domain, EVENT_AGENT, 348, words.data, words.length});
     buffer_free(&words);
 }
 

@@ -123,6 +123,7 @@ static bool run(struct domain *domain, struct call *call, bool paused, bool repl
     struct start *start;
 
     domain_set_state(domain, STATE_PAUSED, PAUSED_STARTING_UP);
+    vmm_name_channels(domain);
     store_live(domain);
     if (!vmm_spawn(domain, paused, delay)) {
         return false;
@@ -137,7 +138,6 @@ static bool run(struct domain *domain, struct call *call, bool paused, bool repl
 void lifecycle_start(struct domain *domain, struct xml *xml, bool paused, struct call *call,
                      bool reply_domain) {
     domain->live = xml;
-    vmm_name_channels(domain);
     set_id(domain, next_id());
     if (!run(domain, call, paused, reply_domain, 0)) {
         if (call) {
@@ -155,6 +155,33 @@ static void device_removed(struct domain *domain, const char *id) {
         event_device(domain, EVENT_DEVICE_REMOVED, device_id(device));
         xml_free(device);
         store_live(domain);
+    }
+}
+
+// A program of the guest has opened the channel, or closed it.
+static void set_channel(struct domain *domain, const char *name, bool opened) {
+    struct xml *channel = xml_find(domain->live, "devices/channel");
+
+    while (channel && strcmp(xml_get(channel, "target@name"), name) != 0) {
+        channel = xml_next(channel);
+    }
+    if (channel) {
+        xml_set(channel, "target@state", opened ? "connected" : "disconnected");
+        if (strcmp(name, "org.qemu.guest_agent.0") == 0) {
+            event_agent(domain, opened);
+        }
+    }
+}
+
+// Those that are open, by a monitor that no virtd has listened to.
+static void find_channels(struct domain *domain, const char *answer) {
+    char name[256];
+
+    vmm_name_channels(domain); // none is
+    for (; *answer; answer += strcspn(answer, "\n"), answer += *answer == '\n') {
+        if (sscanf(answer, "channel=%255[^\n]", name) == 1) {
+            set_channel(domain, name, true);
+        }
     }
 }
 
@@ -181,6 +208,7 @@ static void found(struct domain *domain, const char *answer, const char *error, 
                          paused ? PAUSED_USER : RUNNING_BOOTED);
         resources_apply(domain, answer);
         forget_removed(domain, answer);
+        find_channels(domain, answer);
     }
 }
 
@@ -221,9 +249,14 @@ static void rebooted(struct domain *domain) {
 void lifecycle_event(struct domain *domain, const char *name) {
     struct vmm *vmm = domain->vmm;
     static const char removed[] = "device-removed ";
+    static const char opened[] = "channel-opened ", closed[] = "channel-closed ";
 
     if (strncmp(name, removed, strlen(removed)) == 0) {
         device_removed(domain, name + strlen(removed));
+    } else if (strncmp(name, opened, strlen(opened)) == 0) {
+        set_channel(domain, name + strlen(opened), true);
+    } else if (strncmp(name, closed, strlen(closed)) == 0) {
+        set_channel(domain, name + strlen(closed), false);
     } else if (strncmp(name, "cpus ", 5) == 0) {
         vmm_request(domain, "info", counted, NULL);
     } else if (strcmp(name, "powered-off") == 0) {

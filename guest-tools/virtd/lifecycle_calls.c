@@ -205,6 +205,10 @@ static enum outcome reset(struct call *call) {
     return request(call, "reset", answered);
 }
 
+static enum outcome inject_nmi(struct call *call) {
+    return request(call, "nmi", answered);
+}
+
 // Linux's key codes; a client translates names to them.
 static enum outcome send_key(struct call *call) {
     enum { CODESET_LINUX = 0, HOLD_MS = 100 };
@@ -303,6 +307,7 @@ const struct procedure lifecycle_calls[] = {
     {34, ROLE_OPERATOR, "DOMAIN_SUSPEND", "D", suspend},
     {35, ROLE_ADMIN, "DOMAIN_UNDEFINE", "D", undefine},
     {196, ROLE_OPERATOR, "DOMAIN_CREATE_WITH_FLAGS", "Du", create_with_flags},
+    {210, ROLE_OPERATOR, "DOMAIN_INJECT_NMI", "Du", inject_nmi},
     {226, ROLE_OPERATOR, "DOMAIN_SEND_KEY", "Duunu", send_key},
     {231, ROLE_ADMIN, "DOMAIN_UNDEFINE_FLAGS", "Du", undefine},
     {234, ROLE_OPERATOR, "DOMAIN_DESTROY_FLAGS", "Du", destroy},

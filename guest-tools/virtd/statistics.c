@@ -237,6 +237,35 @@ static bool is_vhost_user(const struct xml *device) {
     return strcmp(xml_get(device, "@type"), "vhostuser") == 0;
 }
 
+// Among the disks that the monitor serves.
+static unsigned number_of(const struct domain *domain, const struct xml *disk) {
+    unsigned number = 0;
+
+    for (const struct xml *other = first_device(domain, "disk"); other && other != disk;
+         other = xml_next(other)) {
+        number += !is_vhost_user(other);
+    }
+    return number;
+}
+
+uint64_t snapshot_block_errors(const struct snapshot *snapshot, const struct domain *domain,
+                               const struct xml *disk) {
+    static const struct {
+        const char *monitors, *operation;
+    } sources[] = {{"rd", "read"}, {"wr", "write"}, {"fl", "flush"}};
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        sum += is_vhost_user(disk)
+                   ? (uint64_t)drivers_value(
+                         snapshot, "drivers_disk_errors_total{disk=\"%s\",operation=\"%s\"} ",
+                         device_source(disk), sources[i].operation)
+                   : snapshot_number(snapshot, domain, 0, "block.%u.%s.errors",
+                                     number_of(domain, disk), sources[i].monitors);
+    }
+    return sum;
+}
+
 void snapshot_block(const struct snapshot *snapshot, const struct domain *domain,
                     const struct xml *disk, uint64_t counters[BLOCK_COUNTERS]) {
     static const struct {
@@ -248,12 +277,8 @@ void snapshot_block(const struct snapshot *snapshot, const struct domain *domain
         {"wr.bytes", "bytes", "write", 1},    {"wr.times", "seconds", "write", 1e9},
         {"fl.reqs", "requests", "flush", 1},  {"fl.times", "seconds", "flush", 1e9},
     };
-    unsigned number = 0; // among those that the monitor serves
+    const unsigned number = number_of(domain, disk);
 
-    for (const struct xml *other = first_device(domain, "disk"); other && other != disk;
-         other = xml_next(other)) {
-        number += !is_vhost_user(other);
-    }
     for (unsigned i = 0; i < BLOCK_COUNTERS; i++) {
         counters[i] =
             is_vhost_user(disk)

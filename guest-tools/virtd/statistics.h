@@ -38,6 +38,9 @@ enum { BLOCK_COUNTERS = 8, NET_COUNTERS = 8 };
 // elements.
 void snapshot_block(const struct snapshot *snapshot, const struct domain *domain,
                     const struct xml *disk, uint64_t counters[BLOCK_COUNTERS]);
+// How many of the disk's requests have failed.
+uint64_t snapshot_block_errors(const struct snapshot *snapshot, const struct domain *domain,
+                               const struct xml *disk);
 // rx bytes, packets, errors, dropped; the same of tx.
 void snapshot_net(const struct snapshot *snapshot, const struct xml *interface,
                   uint64_t counters[NET_COUNTERS]);

@@ -332,16 +332,17 @@ static struct domain *domain_of(struct query *query) {
     return domain;
 }
 
-// The sum of all disks where the name is empty. False: there is no such disk, and the call failed.
+// The sum of all disks where the name is empty, with the errors behind the counters. False: there
+// is no such disk, and the call failed.
 static bool sum_blocks(const struct snapshot *snapshot, struct query *query,
-                       uint64_t sums[BLOCK_COUNTERS]) {
+                       uint64_t sums[BLOCK_COUNTERS + 1]) {
     const struct domain *domain = domain_of(query);
     bool found = false;
 
     if (!domain) {
         return false;
     }
-    memset(sums, 0, BLOCK_COUNTERS * sizeof(sums[0]));
+    memset(sums, 0, (BLOCK_COUNTERS + 1) * sizeof(sums[0]));
     for (const struct xml *disk = first_device(domain, "disk"); disk; disk = xml_next(disk)) {
         uint64_t counters[BLOCK_COUNTERS];
 
@@ -352,6 +353,7 @@ static bool sum_blocks(const struct snapshot *snapshot, struct query *query,
         for (unsigned i = 0; i < BLOCK_COUNTERS; i++) {
             sums[i] += counters[i];
         }
+        sums[BLOCK_COUNTERS] += snapshot_block_errors(snapshot, domain, disk);
         found = true;
     }
     if (!found && *query->device) {
@@ -366,7 +368,7 @@ static bool sum_blocks(const struct snapshot *snapshot, struct query *query,
 static void answer_block(const struct snapshot *snapshot, void *context) {
     struct query *query = context;
     struct buffer *reply = &query->call->reply;
-    uint64_t sums[BLOCK_COUNTERS];
+    uint64_t sums[BLOCK_COUNTERS + 1];
 
     if (!sum_blocks(snapshot, query, sums)) {
         return;
@@ -375,7 +377,7 @@ static void answer_block(const struct snapshot *snapshot, void *context) {
     xdr_put_u64(reply, sums[1]);
     xdr_put_u64(reply, sums[3]);
     xdr_put_u64(reply, sums[4]);
-    xdr_put_u64(reply, UINT64_MAX); // errors: not told apart
+    xdr_put_u64(reply, sums[BLOCK_COUNTERS]);
     call_finish(query->call);
     free_query(query);
 }
@@ -387,23 +389,56 @@ static enum outcome block_stats(struct call *call) {
 static void answer_block_flags(const struct snapshot *snapshot, void *context) {
     struct query *query = context;
     struct buffer *reply = &query->call->reply;
-    uint64_t sums[BLOCK_COUNTERS];
-    uint32_t asked = query->groups < BLOCK_COUNTERS ? query->groups : BLOCK_COUNTERS;
+    uint64_t sums[BLOCK_COUNTERS + 1];
+    uint32_t asked = query->groups <= BLOCK_COUNTERS ? query->groups : BLOCK_COUNTERS + 1;
 
     if (!sum_blocks(snapshot, query, sums)) {
         return;
     }
     xdr_put_u32(reply, asked);
     for (uint32_t i = 0; i < asked; i++) {
-        xdr_put_parameter(reply, block_names[i].alone, PARAMETER_LLONG, sums[i]);
+        xdr_put_parameter(reply, i < BLOCK_COUNTERS ? block_names[i].alone : "errs",
+                          PARAMETER_LLONG, sums[i]);
     }
-    xdr_put_u32(reply, asked ? 0 : BLOCK_COUNTERS);
+    xdr_put_u32(reply, asked ? 0 : BLOCK_COUNTERS + 1);
     call_finish(query->call);
     free_query(query);
 }
 
 static enum outcome block_stats_flags(struct call *call) {
     return gather(call, call->arguments[1].string, answer_block_flags);
+}
+
+// A disk is faulty when a request has failed since the domain's start.
+static void answer_disk_errors(const struct snapshot *snapshot, void *context) {
+    enum { ERROR_UNSPECIFIED = 1 };
+    struct query *query = context;
+    const struct domain *domain = domain_of(query);
+    struct buffer faulty = {0};
+    uint32_t count = 0;
+
+    if (!domain) {
+        return;
+    }
+    for (const struct xml *disk = first_device(domain, "disk"); disk; disk = xml_next(disk)) {
+        if (count < query->groups && snapshot_block_errors(snapshot, domain, disk)) {
+            xdr_put_string(&faulty, xml_get(disk, "target@dev"));
+            xdr_put_u32(&faulty, ERROR_UNSPECIFIED);
+            count++;
+        }
+    }
+    xdr_put_u32(&query->call->reply, count);
+    buffer_append(&query->call->reply, faulty.data, faulty.length);
+    xdr_put_u32(&query->call->reply, query->groups ? count : count_devices(domain, "disk"));
+    buffer_free(&faulty);
+    call_finish(query->call);
+    free_query(query);
+}
+
+// how many at most (0: how many there may be), flags
+static enum outcome disk_errors(struct call *call) {
+    call->arguments[2].u = call->arguments[1].u;
+    return gather(call, NULL, answer_disk_errors);
 }
 
 static void answer_interface(const struct snapshot *snapshot, void *context) {
@@ -563,6 +598,7 @@ const struct procedure statistics_calls[] = {
     {227, ROLE_MONITOR, "NODE_GET_CPU_STATS", "uuu", node_cpu_stats},
     {228, ROLE_MONITOR, "NODE_GET_MEMORY_STATS", "uuu", node_memory_stats},
     {243, ROLE_MONITOR, "DOMAIN_BLOCK_STATS_FLAGS", "Dsuu", block_stats_flags},
+    {263, ROLE_MONITOR, "DOMAIN_GET_DISK_ERRORS", "Duu", disk_errors},
     {262, ROLE_MONITOR, "DOMAIN_GET_CPU_STATS", "Duuuu", cpu_stats},
     {344, ROLE_MONITOR, "CONNECT_GET_ALL_DOMAIN_STATS", "Luu", get_all_domain_stats},
     {0},

@@ -44,6 +44,7 @@ void vmm_name_channels(const struct domain *domain) {
     struct xml *channel = xml_find(domain->live, "devices/channel");
 
     for (; channel; channel = xml_next(channel)) {
+        xml_set(channel, "target@state", "disconnected");
         if (!xml_get(channel, "source@path")) {
             char *suffix = print_string("channel.%s", xml_get(channel, "target@name"));
             char *path = run_path(domain, suffix);

@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/kvm.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -24,6 +26,7 @@
 #include "vcpu.h"
 #include "virtio.h"
 #include "virtio_balloon.h"
+#include "virtio_channels.h"
 #include "virtio_input.h"
 #include "vm.h"
 
@@ -84,6 +87,9 @@ static void print_info(struct vm *vm, FILE *to) {
             fprintf(to, "device=%s\n", vm->devices.all[i]->id);
         }
     }
+    if (vm->devices.channels) {
+        virtio_channels_print(vm->devices.channels, to);
+    }
 }
 
 // Those inside the gate may be waiting for the console to be read.
@@ -131,6 +137,14 @@ static const char *reset(struct vm *vm, const char *argument, FILE *to) {
     (void)argument, (void)to;
     vm_end(vm, VM_RESET);
     return NULL;
+}
+
+static const char *inject_nmi(struct vm *vm, const char *argument, FILE *to) {
+    // SDM vol. 3, 11.11: a message to all, whose delivery mode is NMI.
+    const struct kvm_msi nmi = {.address_lo = 0xfeeff000, .data = 4 << 8};
+
+    (void)argument, (void)to;
+    return ioctl(vm->fd, KVM_SIGNAL_MSI, &nmi) < 0 ? strerror(errno) : NULL;
 }
 
 static const char *end(struct vm *vm, const char *argument, FILE *to) {
@@ -220,6 +234,7 @@ static void obey(struct client *client, char *line) {
         {"resume", resume},
         {"power-button", press_power_button},
         {"reset", reset},
+        {"nmi", inject_nmi},
         {"balloon", set_balloon},
         {"keys", press_keys},
         {"cpus", set_cpus},

@@ -5,15 +5,17 @@
 // A request is a line. Its answer is lines `key=value`, if any, and last `ok` or `error: reason`:
 //
 //   info           state=running|paused, cpus=, memory= (bytes), vcpu.N.tid=,
-//                  device= of each that can be unplugged
+//                  device= of each that can be unplugged, channel= of each that the guest has open
 //   statistics     vcpu.N.time= (ns on a CPU), vcpu.N.wait= (ns waiting for one),
 //                  vcpu.N.cpu= (the one it runs on, or ran on last),
 //                  vcpu.N.NAME= of each counter that KVM keeps; balloon.current= (bytes the guest
 //                  has), balloon.maximum=, balloon.NAME= as the guest's driver reports;
-//                  block.N.{rd,wr,fl}.{reqs,bytes,times} of --disk path=
+//                  block.N.{rd,wr,fl}.{reqs,bytes,times,errors} of
+//                  --disk path=
 //   pause, resume  all vCPUs and devices stand still
 //   power-button   asks the guest's operating system to shut down
 //   reset          as the reset button
+//   nmi            a non-maskable interrupt to each vCPU
 //   balloon BYTES  what the guest shall have
 //   keys MS CODE…  presses keys (linux/input-event-codes.h) together, for that many milliseconds
 //   cpus N         plugs vCPUs, or asks the guest to let go of some, up to --cpus max=
@@ -25,6 +27,7 @@
 //                  asks the guest to let go of the device with id=ID
 //   kill           ends the machine, without asking the guest
 //   events         from now on lines `event NAME`, between answers too: paused, resumed, reboot,
+//                  channel-opened NAME, channel-closed NAME (by a program of the guest),
 //                  device-removed ID and cpus N (the guest has let go of one), panicked (the
 //                  guest's kernel says so), and as the last one powered-off, crashed or killed,
 //                  before the connection closes

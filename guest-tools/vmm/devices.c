@@ -43,7 +43,8 @@ void devices_create(struct vm *vm) {
         add_for_good(vm, virtio_console_create(vm, options->console != SERIAL_NULL));
     }
     if (options->channel_count) {
-        add_for_good(vm, virtio_channels_create(vm, options));
+        vm->devices.channels = virtio_channels_create(vm, options);
+        add_for_good(vm, vm->devices.channels);
     }
     if (options->keyboard) {
         add_for_good(vm, virtio_input_create(vm));

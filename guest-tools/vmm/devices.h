@@ -15,6 +15,7 @@ struct devices {
     struct virtio_device *all[PCI_DEVICES_MAX]; // in the order they came
     unsigned count;
     struct virtio_input *keyboard;
+    struct virtio_device *channels;
     struct virtio_balloon *balloon;
     atomic_bool ejected; // some are off the bus that devices_end_ejected has not seen
 };

@@ -61,9 +61,9 @@ static void print(const struct virtio_device *device, unsigned number, FILE *to)
 
         fprintf(to,
                 "block.%u.%s.reqs=%" PRIu64 "\nblock.%u.%s.bytes=%" PRIu64
-                "\nblock.%u.%s.times=%" PRIu64 "\n",
+                "\nblock.%u.%s.times=%" PRIu64 "\nblock.%u.%s.errors=%" PRIu64 "\n",
                 number, names[i], counters->requests, number, names[i], counters->bytes, number,
-                names[i], counters->nanoseconds);
+                names[i], counters->nanoseconds, number, names[i], counters->errors);
     }
 }
 

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "error.h"
 #include "listener.h"
 #include "virtio_worker.h"
@@ -128,6 +129,17 @@ static int64_t send_control(struct virtio_channels *channels,
     return -EAGAIN;
 }
 
+static void set_opened(struct port *port, bool opened) {
+    char event[64 + sizeof(port->options->name)];
+
+    if (port->opened != opened) {
+        port->opened = opened;
+        snprintf(event, sizeof(event), "channel-%s %s", opened ? "opened" : "closed",
+                 port->options->name);
+        control_event(event);
+    }
+}
+
 static void obey_control(struct virtio_channels *channels, const struct virtqueue_buffer *buffer) {
     struct virtio_console_control message;
 
@@ -145,7 +157,7 @@ static void obey_control(struct virtio_channels *channels, const struct virtqueu
             tell_driver(channels, port,
                         MESSAGE(VIRTIO_CONSOLE_PORT_NAME) | MESSAGE(VIRTIO_CONSOLE_PORT_OPEN));
         } else if (message.event == VIRTIO_CONSOLE_PORT_OPEN) {
-            port->opened = message.value;
+            set_opened(port, message.value);
             port->input_length = 0; // for the program that has gone
             watch_client(channels, message.id);
         }
@@ -285,7 +297,8 @@ static int start(struct virtio_device *device) {
     for (unsigned i = 0; i < channels->count; i++) {
         struct port *port = &channels->ports[i];
 
-        port->opened = port->blocked = false;
+        set_opened(port, false);
+        port->blocked = false;
         port->sent = port->waiting = port->input_length = 0;
         watch_client(channels, i);
     }
@@ -301,6 +314,7 @@ static void destroy(struct virtio_device *device) {
 
     virtio_detach(device);
     for (unsigned i = 0; i < channels->count; i++) {
+        set_opened(&channels->ports[i], false);
         if (channels->ports[i].client >= 0) {
             close(channels->ports[i].client);
         }
@@ -322,6 +336,16 @@ static const struct virtio_class class = {.name = "virtio-serial",
 void virtio_channels_listen(struct options *options) {
     for (unsigned i = 0; i < options->channel_count; i++) {
         options->channels[i].listener = listener_open("--channel", options->channels[i].socket, 1);
+    }
+}
+
+void virtio_channels_print(const struct virtio_device *device, FILE *to) {
+    const struct virtio_channels *channels = (const struct virtio_channels *)device;
+
+    for (unsigned i = 0; i < channels->count; i++) {
+        if (channels->ports[i].opened) {
+            fprintf(to, "channel=%s\n", channels->ports[i].options->name);
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 """Stands in for vmm where there is no /dev/kvm: its control socket (guest-tools/vmm/control.h), and a console that echoes.
 
 A kernel named `missing` cannot be opened; the request `end EVENT` ends the machine with that event, `die` without one;
-after `hang` nothing is answered. What is to be unplugged goes at once."""
+after `hang` nothing is answered; `channel-opened NAME` and `channel-closed NAME` are such events, after `fail` a request
+of the first disk's has failed. What is to be unplugged goes at once."""
 
 import array
 import os
@@ -23,6 +24,7 @@ class Monitor:
         self.cpus, self.most = map(int, re.fullmatch(r"boot=(\d+),max=(\d+)", self.options["--cpus"]).groups())
         self.devices = set(re.findall(r"\bid=([^, ]+)", " ".join(arguments)))
         self.file = None
+        self.channels, self.errors = set(), 0
         self.memory = self.balloon = int(self.options["--memory"].removesuffix("K")) * 1024
         self.received, self.listening, self.consoles = {}, [], set()
         self.selector = selectors.DefaultSelector()
@@ -41,10 +43,11 @@ class Monitor:
         verb, _, argument = line.partition(" ")
         if verb == "info":
             return [f"state={self.state}", f"cpus={self.cpus}", f"memory={self.memory}"] + [
-                f"vcpu.{i}.tid={os.getpid()}" for i in range(self.cpus)] + [f"device={name}" for name in self.devices]
+                f"vcpu.{i}.tid={os.getpid()}" for i in range(self.cpus)] + [f"device={name}" for name in self.devices] + [
+                f"channel={name}" for name in self.channels]
         if verb == "statistics":
             return [f"vcpu.{i}.time={(i + 1) * 1000000000}\nvcpu.{i}.wait=5" for i in range(self.cpus)] + [
-                f"balloon.current={self.balloon}", f"balloon.maximum={self.memory}"]
+                f"block.0.wr.errors={self.errors}", f"balloon.current={self.balloon}", f"balloon.maximum={self.memory}"]
         if verb == "balloon":
             self.balloon = int(argument)
         elif verb == "cpus" and int(argument) <= self.most:
@@ -68,9 +71,14 @@ class Monitor:
         elif verb in ("pause", "resume"):
             self.state = {"pause": "paused", "resume": "running"}[verb]
             self.event(self.state.replace("running", "resumed"))
+        elif verb in ("channel-opened", "channel-closed"):
+            self.channels = {"channel-opened": {argument}, "channel-closed": set()}[verb]
+            self.event(line)
+        elif verb == "fail":
+            self.errors += 1
         elif verb == "reset":
             self.event("reboot")
-        elif verb not in ("power-button", "kill", "end", "die", "hang"):
+        elif verb not in ("nmi", "power-button", "kill", "end", "die", "hang"):
             return None
         return []
 

@@ -304,7 +304,7 @@ def refusals(test, daemon, client):
     path = os.path.join(test.directory, "bad.xml")
     with open(path, "w", encoding="ascii") as file:
         file.write(definition("bad", devices="    <graphics type='vnc'/>\n"))
-    client.expect(r"line 13: the element <graphics> is not supported", "define", path, status=1)
+    client.expect(r"line 13: the element <graphics> .* is not supported: .*--graphics none", "define", path, status=1)
     client.virsh("destroy", "good")
 
 
@@ -336,6 +336,42 @@ def changes(test, daemon, client):
     client.virsh("metadata", "other", "http://example.org/1", "--remove")
     test.check("k:a" not in client.virsh("dumpxml", "other"), "the metadata is still there")
     client.expect("<on_crash>restart</on_crash>", "dumpxml", "other")
+
+
+AGENT = "    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\n"
+
+
+@case("virtd: what only a running domain says of itself", "linux")
+@with_daemon
+def live_definition(test, daemon, client):
+    image = os.path.join(daemon.directory, "image")
+    with open(image, "wb") as file:
+        file.truncate(65536)
+    client.define("guest", devices=f"    <disk type='file'><source file='{image}'/><target dev='vda'/></disk>\n" + AGENT)
+    client.virsh("start", "guest")
+    events = connected_events(client, "guest")
+    state = "<target type='virtio' name='org.qemu.guest_agent.0' state='%s'/>"
+    try:
+        client.expect(state % "disconnected", "dumpxml", "guest")
+        daemon.ask_monitor("channel-opened org.qemu.guest_agent.0")
+        events.expect("'agent-lifecycle' for domain 'guest': state: 'connected' reason: 'channel event'")
+        client.expect(state % "connected", "dumpxml", "guest")
+        daemon.kill()
+        daemon.start()
+        client.wait_for(state % "connected", "dumpxml", "guest")
+    finally:
+        events.stop()
+    for name in ("vda", "serial0", "channel0", "balloon0"):
+        client.expect(f"<alias name='{name}'/>", "dumpxml", "guest")
+    with open(os.path.join(test.directory, "live.xml"), "w", encoding="ascii") as file:
+        file.write(client.virsh("dumpxml", "guest"))
+    client.virsh("define", file.name)
+    test.check(not re.search("alias|state=", client.virsh("dumpxml", "--inactive", "guest")), "the definition has a state")
+    client.expect("^No errors|^$", "domblkerror", "guest")
+    daemon.ask_monitor("fail")
+    client.expect("^vda: unspecified error", "domblkerror", "guest")
+    client.expect("errs 1$", "domblkstat", "guest", "vda")
+    client.virsh("inject-nmi", "guest")
 
 
 @case("virtd: limits that no domain has, and what there is none of", "linux")
@@ -474,6 +510,7 @@ def check_channel(client, name, channel):
     # A port that nobody outside has open reads as ended.
     type_at_console(client, name, f"/etc/ports; (exec 3<>/dev/virtio-ports/{channel}; until read x <&3; do sleep 1; done; "
                                   "echo guest has $x >&3)& echo open$((6*7))", "open42")
+    client.wait_for(f"name='{channel}' state='connected'", "dumpxml", name)
     answer = client.run(PYTHON, "-c", CHANNEL, client.uri, name, channel)
     client.test.check("guest has from outside" in answer, f"through the channel came: {answer}")
 
@@ -486,6 +523,12 @@ def check_keyboard(client, name):
     """Alt, SysRq and H together: the guest's kernel prints what it could do."""
     client.virsh("send-key", name, "KEY_LEFTALT", "KEY_SYSRQ", "KEY_H")
     type_at_console(client, name, "echo help$(dmesg | grep -c 'sysrq: HELP')", "help1")
+
+
+def check_nmi(client, name):
+    """Nobody has asked for it: the guest's kernel says so."""
+    client.virsh("inject-nmi", name)
+    type_at_console(client, name, "until dmesg | grep -q 'NMI received'; do sleep 0.1; done; echo dazed$((6*7))", "dazed42")
 
 
 def check_host(client):
@@ -572,6 +615,7 @@ def virsh_on_ashlar(test):
             check_inspection(client, "guest")
             check_channel(client, "guest", "org.ashlar.0")
             check_keyboard(client, "guest")
+            check_nmi(client, "guest")
             check_plugging(client, "guest", events)
             scrape(client, "guest")
             client.virsh("suspend", "guest")
