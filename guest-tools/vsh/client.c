@@ -11,7 +11,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CONNECT_OPEN = 1, LOOKUP_BY_NAME = 23, CHUNK = 65536, PATIENCE_MS = 10000, RETRY_MS = 10 };
+enum {
+    CONNECT_OPEN = 1,
+    LOOKUP_BY_ID = 22,
+    LOOKUP_BY_NAME = 23,
+    CHUNK = 65536,
+    PATIENCE_MS = 10000,
+    RETRY_MS = 10
+};
 
 static bool send_packet(struct client *client, const struct packet *packet, const void *payload,
                         size_t length) {
@@ -147,6 +154,7 @@ void put_domain_name(struct buffer *to, const struct domain_name *domain) {
 }
 
 void get_domain_name(struct xdr_reader *from, struct domain_name *domain) {
+    *domain = (struct domain_name){0};
     snprintf(domain->name, sizeof(domain->name), "%s", xdr_get_string(from));
     memcpy(domain->uuid, xdr_get_fixed(from, sizeof(domain->uuid)), sizeof(domain->uuid));
     domain->id = (int32_t)xdr_get_u32(from);
@@ -155,9 +163,21 @@ void get_domain_name(struct xdr_reader *from, struct domain_name *domain) {
 bool client_lookup(struct client *client, const char *name, struct domain_name *domain) {
     struct buffer arguments = {0};
     struct xdr_reader reply;
+    char *end;
+    unsigned long id = strtoul(name, &end, 10);
+    bool found = false;
 
-    xdr_put_string(&arguments, name);
-    if (!client_call(client, LOOKUP_BY_NAME, &arguments, &reply)) {
+    if (*name && !*end) { // an id, or a name of digits
+        xdr_put_u32(&arguments, (uint32_t)id);
+        found = client_call(client, LOOKUP_BY_ID, &arguments, &reply);
+        buffer_free(&arguments);
+    }
+    if (!found) {
+        xdr_put_string(&arguments, name);
+        found = client_call(client, LOOKUP_BY_NAME, &arguments, &reply);
+        buffer_free(&arguments);
+    }
+    if (!found) {
         return false;
     }
     get_domain_name(&reply, domain);

@@ -46,6 +46,7 @@ bool client_send_stream(struct client *client, uint32_t procedure, uint32_t seri
 int client_receive(struct client *client, bool wait, struct packet *packet,
                    struct xdr_reader *payload);
 
+// By its id or its name.
 bool client_lookup(struct client *client, const char *name, struct domain_name *domain);
 void put_domain_name(struct buffer *to, const struct domain_name *domain);
 void get_domain_name(struct xdr_reader *from, struct domain_name *domain);

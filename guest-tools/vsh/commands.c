@@ -54,12 +54,14 @@ static bool call_domain(struct client *client, uint32_t procedure, const struct 
     return done;
 }
 
-static bool find(struct client *client, char **words, int count, struct domain_name *domain) {
-    if (count < 2) {
-        snprintf(client->error, sizeof(client->error), "which domain?");
-        return false;
+// Whether an option is among the words.
+static bool has_option(char **words, int count, const char *option) {
+    while (count-- > 1) {
+        if (strcmp(words[count], option) == 0) {
+            return true;
+        }
     }
-    return client_lookup(client, words[1], domain);
+    return false;
 }
 
 static bool get_state(struct client *client, const struct domain_name *domain, uint32_t *state,
@@ -83,7 +85,8 @@ static enum command_end plain(struct client *client, const struct command *comma
     struct domain_name domain;
     struct xdr_reader reply;
 
-    if (!find(client, words, count, &domain) ||
+    (void)count;
+    if (!client_lookup(client, words[1], &domain) ||
         !call_domain(client, command->procedure, &domain, command->zeros, 0, &reply)) {
         return failed(client);
     }
@@ -101,8 +104,9 @@ static enum command_end list(struct client *client, const struct command *comman
 
     (void)command;
     xdr_put_u32(&arguments, 1);
-    xdr_put_u32(&arguments,
-                count > 1 && strcmp(words[1], "--all") == 0 ? ACTIVE | INACTIVE : ACTIVE);
+    xdr_put_u32(&arguments, has_option(words, count, "--all")        ? ACTIVE | INACTIVE
+                            : has_option(words, count, "--inactive") ? INACTIVE
+                                                                     : ACTIVE);
     bool done = client_call(client, LIST_ALL, &arguments, &reply);
     buffer_free(&arguments);
     if (!done) {
@@ -166,8 +170,8 @@ static enum command_end console(struct client *client, const struct command *com
                                 int count) {
     struct domain_name domain;
 
-    (void)command;
-    return find(client, words, count, &domain) ? attach(client, &domain) : failed(client);
+    (void)command, (void)count;
+    return client_lookup(client, words[1], &domain) ? attach(client, &domain) : failed(client);
 }
 
 static enum command_end start(struct client *client, const struct command *command, char **words,
@@ -176,26 +180,39 @@ static enum command_end start(struct client *client, const struct command *comma
     struct xdr_reader reply;
 
     (void)command;
-    if (!find(client, words, count, &domain) ||
+    if (!client_lookup(client, words[1], &domain) ||
         !call_domain(client, CREATE, &domain, 0, 0, &reply)) {
         return failed(client);
     }
     printf("Domain '%s' started\n", domain.name);
-    return count > 2 && strcmp(words[2], "--console") == 0 ? attach(client, &domain) : COMMAND_DONE;
+    return has_option(words, count, "--console") ? attach(client, &domain) : COMMAND_DONE;
 }
 
 static enum command_end autostart(struct client *client, const struct command *command,
                                   char **words, int count) {
-    bool disable = count > 2 && strcmp(words[2], "--disable") == 0;
+    bool disable = has_option(words, count, "--disable");
     struct domain_name domain;
     struct xdr_reader reply;
 
     (void)command;
-    if (!find(client, words, count, &domain) ||
+    if (!client_lookup(client, words[1], &domain) ||
         !call_domain(client, SET_AUTOSTART, &domain, 1, !disable, &reply)) {
         return failed(client);
     }
     printf("Domain '%s' %smarked as autostarted\n", domain.name, disable ? "un" : "");
+    return COMMAND_DONE;
+}
+
+static enum command_end domstate(struct client *client, const struct command *command, char **words,
+                                 int count) {
+    struct domain_name domain;
+    uint32_t state, reason;
+
+    (void)command, (void)count;
+    if (!client_lookup(client, words[1], &domain) || !get_state(client, &domain, &state, &reason)) {
+        return failed(client);
+    }
+    puts(state_name(state));
     return COMMAND_DONE;
 }
 
@@ -204,8 +221,8 @@ static enum command_end dominfo(struct client *client, const struct command *com
     struct domain_name domain;
     struct xdr_reader reply;
 
-    (void)command;
-    if (!find(client, words, count, &domain) ||
+    (void)command, (void)count;
+    if (!client_lookup(client, words[1], &domain) ||
         !call_domain(client, GET_INFO, &domain, 0, 0, &reply)) {
         return failed(client);
     }
@@ -236,7 +253,7 @@ static enum command_end domstats(struct client *client, const struct command *co
     struct xdr_reader reply;
 
     (void)command;
-    if (count > 1 && !find(client, words, count, &domain)) {
+    if (count > 1 && !client_lookup(client, words[1], &domain)) {
         return failed(client);
     }
     xdr_put_u32(&arguments, count > 1);
@@ -271,13 +288,12 @@ static enum command_end define(struct client *client, const struct command *comm
     struct buffer arguments = {0}, text = {0};
     struct domain_name domain;
     struct xdr_reader reply;
-    FILE *file = count > 1 ? fopen(words[1], "re") : NULL;
+    FILE *file = fopen(words[1], "re");
     size_t got;
 
-    (void)command;
+    (void)command, (void)count;
     if (!file) {
-        snprintf(client->error, sizeof(client->error), "cannot read %s",
-                 count > 1 ? words[1] : "a file that is not named");
+        snprintf(client->error, sizeof(client->error), "cannot read %s", words[1]);
         return failed(client);
     }
     while ((got = fread(buffer_room(&text, 4096), 1, 4096, file)) > 0) {
@@ -301,8 +317,8 @@ static enum command_end dumpxml(struct client *client, const struct command *com
     struct domain_name domain;
     struct xdr_reader reply;
 
-    (void)command;
-    if (!find(client, words, count, &domain) ||
+    (void)command, (void)count;
+    if (!client_lookup(client, words[1], &domain) ||
         !call_domain(client, GET_XML, &domain, 1, 0, &reply)) {
         return failed(client);
     }
@@ -320,7 +336,7 @@ static enum command_end help(struct client *client, const struct command *comman
                              int count);
 
 static const struct command commands[] = {
-    {"list", "[--all]", "domains that run, or all", list, 0, 0, NULL},
+    {"list", "[--all] [--inactive]", "domains that run, all, or the others", list, 0, 0, NULL},
     {"start", "DOMAIN [--console]", "start one that is defined", start, 0, 0, NULL},
     {"shutdown", "DOMAIN", "ask its operating system to power off", plain, 33, 0,
      "is being shutdown"},
@@ -331,12 +347,14 @@ static const struct command commands[] = {
     {"resume", "DOMAIN", "let it go on", plain, 28, 0, "resumed"},
     {"console", "DOMAIN", "its console, on this terminal", console, 0, 0, NULL},
     {"dominfo", "DOMAIN", "what it is", dominfo, 0, 0, NULL},
+    {"domstate", "DOMAIN", "whether it runs", domstate, 0, 0, NULL},
     {"domstats", "[DOMAIN]", "what it has used", domstats, 0, 0, NULL},
     {"define", "FILE", "define one from XML", define, 0, 0, NULL},
     {"undefine", "DOMAIN", "forget its definition", plain, 35, 0, "has been undefined"},
     {"dumpxml", "DOMAIN", "its definition", dumpxml, 0, 0, NULL},
     {"autostart", "DOMAIN [--disable]", "start it with the host", autostart, 0, 0, NULL},
     {"help", "", "this", help, 0, 0, NULL},
+    {"exit", "", "as quit", quit, 0, 0, NULL},
     {"quit", "", "leave vsh, which on the host's own console powers the host off", quit, 0, 0,
      NULL},
 };
@@ -346,16 +364,45 @@ static enum command_end help(struct client *client, const struct command *comman
                              int count) {
     (void)client, (void)command, (void)words, (void)count;
     for (unsigned i = 0; i < COMMANDS; i++) {
-        printf("  %-10s %-20s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+        printf("  %-10s %-22s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
     }
     return COMMAND_DONE;
 }
 
+// Whether the command's arguments are as its row says: "WORD" must be there, "[WORD]" may, "[--x]"
+// anywhere. Those that are no options come to stand first.
+static bool check_arguments(const struct command *command, char **words, int count) {
+    int needed = 0, allowed = 0, given = 0;
+    char option[32];
+
+    for (const char *at = command->arguments; *at; at += strcspn(at, " "), at += *at == ' ') {
+        allowed += strncmp(at, "[--", 3) != 0;
+        needed += *at != '[';
+    }
+    for (int i = 1; i < count; i++) {
+        char *word = words[i];
+        snprintf(option, sizeof(option), "[%.28s]", word);
+        if (strncmp(word, "--", 2) != 0) {
+            given++;
+            memmove(&words[given + 1], &words[given], (size_t)(i - given) * sizeof(*words));
+            words[given] = word;
+        } else if (!strstr(command->arguments, option)) {
+            allowed = -1;
+        }
+    }
+    return given >= needed && given <= allowed;
+}
+
 enum command_end command_obey(struct client *client, char **words, int count) {
     for (unsigned i = 0; i < COMMANDS; i++) {
-        if (strcmp(commands[i].name, words[0]) == 0) {
-            return commands[i].obey(client, &commands[i], words, count);
+        if (strcmp(commands[i].name, words[0]) != 0) {
+            continue;
         }
+        if (!check_arguments(&commands[i], words, count)) {
+            printf("error: usage: %s %s\n", commands[i].name, commands[i].arguments);
+            return COMMAND_FAILED;
+        }
+        return commands[i].obey(client, &commands[i], words, count);
     }
     printf("error: unknown command: '%s'; help names all\n", words[0]);
     return COMMAND_FAILED;
