@@ -215,9 +215,37 @@ static enum outcome set_lifecycle_action(struct call *call) {
     return store_impact(call, impact) ? CALL_DONE : CALL_FAILED;
 }
 
+// Seconds, flags. The driver is asked to report whenever somebody asks here.
+static enum outcome set_memory_stats_period(struct call *call) {
+    struct domain *domain = call->arguments[0].domain;
+    uint32_t impact = affected(call, call->arguments[2].u);
+    struct xml *definitions[] = {impact & AFFECT_LIVE ? domain->live : NULL,
+                                 impact & AFFECT_CONFIG ? domain->config : NULL};
+    char period[12];
+
+    if (!impact) {
+        return CALL_FAILED;
+    }
+    snprintf(period, sizeof(period), "%u", call->arguments[1].u);
+    for (unsigned i = 0; i < 2; i++) {
+        if (definitions[i] &&
+            strcmp(xml_get(definitions[i], "devices/memballoon@model"), "none") == 0) {
+            return call_fail(call, ERROR_OPERATION_INVALID, "the domain has no balloon");
+        }
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        if (definitions[i]) {
+            xml_set(definitions[i], "devices/memballoon/stats@period",
+                    call->arguments[1].u ? period : NULL);
+        }
+    }
+    return store_impact(call, impact) ? CALL_DONE : CALL_FAILED;
+}
+
 const struct procedure definition_calls[] = {
     {264, ROLE_ADMIN, "DOMAIN_SET_METADATA", "Duooou", set_metadata},
     {265, ROLE_MONITOR, "DOMAIN_GET_METADATA", "Duou", get_metadata},
+    {308, ROLE_ADMIN, "DOMAIN_SET_MEMORY_STATS_PERIOD", "Duu", set_memory_stats_period},
     {358, ROLE_ADMIN, "DOMAIN_RENAME", "Dou", rename_domain},
     {390, ROLE_ADMIN, "DOMAIN_SET_LIFECYCLE_ACTION", "Duuu", set_lifecycle_action},
     {0},

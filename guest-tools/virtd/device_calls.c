@@ -58,6 +58,9 @@ static bool commit(struct domain *domain, struct call *call, const struct xml *d
             domain_xml_insert(definitions[i], xml_copy(device));
         }
     }
+    if (impact & AFFECT_LIVE) {
+        domain_name_interfaces(domain);
+    }
     call->arguments[0].domain = domain;
     return store_impact(call, impact & (domain->config ? ~0u : (uint32_t)AFFECT_LIVE));
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "domain_schema.h"
 #include "memory.h"
 #include "xdr.h"
 
@@ -50,6 +51,38 @@ bool domain_active(const struct domain *domain) {
 void domain_set_state(struct domain *domain, enum domain_state state, unsigned reason) {
     domain->state = state;
     domain->reason = reason;
+}
+
+static bool interface_exists(const char *name) {
+    for (const struct domain *domain = domains; domain; domain = domain->next) {
+        const struct xml *each = domain->live ? xml_find(domain->live, "devices/interface") : NULL;
+
+        for (; each; each = xml_next(each)) {
+            const char *target = xml_get(each, "target@dev");
+            if (target && strcmp(target, name) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void domain_name_interfaces(struct domain *domain) {
+    struct xml *each = xml_find(domain->live, "devices/interface");
+    char name[16];
+
+    for (; each; each = xml_next(each)) {
+        unsigned number = 0;
+
+        if (xml_get(each, "target@dev")) {
+            continue;
+        }
+        do {
+            snprintf(name, sizeof(name), "vnet%u", number++);
+        } while (interface_exists(name));
+        xml_set(each, "target@dev", name);
+        schema_sort(each, "domain/devices/interface");
+    }
 }
 
 struct domain *domain_add(const struct xml *xml) {

@@ -56,6 +56,10 @@ const struct xml *domain_xml(const struct domain *domain);
 bool domain_active(const struct domain *domain);
 void domain_set_state(struct domain *domain, enum domain_state state, unsigned reason);
 
+// Gives interfaces of what runs that have no <target dev> one, vnetN, as on Linux: statistics are
+// asked for by it.
+void domain_name_interfaces(struct domain *domain);
+
 // Adds a domain with the name and uuid of a checked document.
 struct domain *domain_add(const struct xml *xml);
 // Removes a domain that neither runs nor is persistent.

@@ -124,6 +124,7 @@ static bool run(struct domain *domain, struct call *call, bool paused, bool repl
 
     domain_set_state(domain, STATE_PAUSED, PAUSED_STARTING_UP);
     vmm_name_channels(domain);
+    domain_name_interfaces(domain);
     store_live(domain);
     if (!vmm_spawn(domain, paused, delay)) {
         return false;

@@ -320,6 +320,7 @@ def changes(test, daemon, client):
         client.virsh("metadata", "guest", "http://example.org/1", "--key", "k", "--set", "<a><b/></a>", "--config")
         events.expect("'metadata-change' for domain 'guest': type description", "type title",
                       "type element, uri http://example.org/1")
+        client.virsh("dommemstat", "guest", "--period", "5", "--config")
         client.virsh("set-lifecycle-action", "guest", "crash", "restart", "--config")
         client.expect("can be renamed", "domrename", "guest", "other", status=1)
         client.virsh("destroy", "guest")
@@ -336,6 +337,7 @@ def changes(test, daemon, client):
     client.virsh("metadata", "other", "http://example.org/1", "--remove")
     test.check("k:a" not in client.virsh("dumpxml", "other"), "the metadata is still there")
     client.expect("<on_crash>restart</on_crash>", "dumpxml", "other")
+    client.expect("<stats period='5'/>", "dumpxml", "other")
 
 
 AGENT = "    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\n"
@@ -410,7 +412,8 @@ def plugging(test, daemon, client):
     client.virsh("attach-disk", "guest", image, "vdb", "--live", "--config")
     client.expect("target 'vdb' is another disk's too", "attach-disk", "guest", image, "vdb", status=1)
     client.virsh("attach-device", "guest", interface)
-    client.expect("vhostuser +/socket +virtio +52:54:00:00:00:09", "domiflist", "guest")
+    client.expect("vnet0 +vhostuser +/socket +virtio +52:54:00:00:00:09", "domiflist", "guest")
+    client.expect("^vnet0 rx_bytes 0$", "domifstat", "guest", "vnet0")
     for which in ((), ("--inactive",)):
         client.expect(rf"^ vdb +{image}$", "domblklist", "guest", *which)
     daemon.kill()
