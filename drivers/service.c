@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +13,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define SESSIONS_MAX 64 // of a service: who opens many takes threads and memory from others
+
 struct service {
     const char *path;
     int listener;
+    unsigned sessions; // atomic
     void (*serve)(const void *server, int socket);
     const void *server;
 };
 
 struct session {
-    const struct service *service;
+    struct service *service;
     int socket;
 };
 
@@ -47,23 +51,24 @@ static void *serve(void *argument) {
 
     free(argument);
     session.service->serve(session.service->server, session.socket);
+    __atomic_sub_fetch(&session.service->sessions, 1, __ATOMIC_RELAXED);
     return NULL;
 }
 
-static int start_session(const struct service *service, int socket) {
+static bool start_session(struct service *service, int socket) {
     struct session *session = malloc(sizeof(*session));
     pthread_t thread;
 
-    if (!session)
-        return -ENOMEM;
-    *session = (struct session){.service = service, .socket = socket};
-    int error = pthread_create(&thread, NULL, serve, session);
-    if (error) {
+    if (session)
+        *session = (struct session){.service = service, .socket = socket};
+    if (__atomic_add_fetch(&service->sessions, 1, __ATOMIC_RELAXED) > SESSIONS_MAX || !session ||
+        pthread_create(&thread, NULL, serve, session)) {
+        __atomic_sub_fetch(&service->sessions, 1, __ATOMIC_RELAXED);
         free(session);
-        return -error;
+        return false;
     }
     pthread_detach(thread);
-    return 0;
+    return true;
 }
 
 static void *run(void *argument) {
@@ -76,8 +81,8 @@ static void *run(void *argument) {
             fprintf(stderr, "drivers: %s: %s\n", service->path, strerror(errno));
             sleep(1); // no descriptors or memory now: perhaps later
         }
-        if (socket >= 0 && start_session(service, socket) < 0) {
-            fprintf(stderr, "drivers: %s: no thread for another session\n", service->path);
+        if (socket >= 0 && !start_session(service, socket)) {
+            fprintf(stderr, "drivers: %s: no room for another session\n", service->path);
             close(socket);
         }
     }
@@ -91,7 +96,8 @@ int service_start(const char *path, void (*serve)(const void *server, int socket
 
     errno = ENOMEM;
     if (service)
-        *service = (struct service){path, listen_at(path), serve, server};
+        *service = (struct service){
+            .path = path, .listener = listen_at(path), .serve = serve, .server = server};
     if (!service || service->listener < 0) {
         fprintf(stderr, "drivers: cannot listen at %s: %s\n", path, strerror(errno));
         free(service);

@@ -266,11 +266,13 @@ static int get_inflight_fd(struct vhost_user_session *session, struct vhost_user
     if (!inflight_fits(session, &request))
         return -EINVAL;
     int fd = memfd_create("inflight", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+    if (fd < 0)
         return -errno;
     vhost_user_close_fds(message);
-    message->fds[0] = fd; // closed when it is sent
+    message->fds[0] = fd; // closed with the message
     message->fd_count = 1;
+    if (ftruncate(fd, (off_t)size) < 0)
+        return -errno;
     message->inflight = (struct vhost_user_inflight){
         .mmap_size = size, .queues = request.queues, .queue_size = request.queue_size};
     message->size = sizeof(message->inflight);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The order of the stores is what makes a death between any two of them harmless.
+// The order of the stores is what makes a death between any two of them harmless. The front end may
+// write here too, at any time: what is an index is read once, then checked.
 #include "drivers/vhost_user/inflight.h"
 
 #include <errno.h>
@@ -61,10 +62,11 @@ int inflight_open(struct vhost_user_inflight_ring *ring, uint16_t queue_size, ui
         __atomic_store_n(&ring->version, VERSION, __ATOMIC_RELEASE);
         return 0;
     }
-    if (ring->version != VERSION || ring->size != queue_size || ring->last_head >= queue_size)
+    uint16_t last = __atomic_load_n(&ring->last_head, __ATOMIC_RELAXED);
+    if (ring->version != VERSION || ring->size != queue_size || last >= queue_size)
         return -EINVAL;
     if (ring->used_index != used_index) {
-        ring->states[ring->last_head].in_flight = 0;
+        ring->states[last].in_flight = 0;
         ring->used_index = used_index;
     }
     return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // vhost-user, "Inflight I/O tracking", packed virtqueues. What `old` names is certain, what goes
 // beyond it is being done; the order of the stores is what makes a death between any two harmless.
+// The front end may write here too, at any time: what is an index is read once, then checked.
 #include "drivers/vhost_user/inflight_packed.h"
 
 #include <errno.h>
@@ -46,6 +47,10 @@ static void fence(void) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+static uint16_t read_index(const uint16_t *index) {
+    return __atomic_load_n(index, __ATOMIC_RELAXED);
+}
+
 static void confirm(struct inflight_packed_ring *ring) {
     ring->old_free = ring->free;
     ring->old_used = ring->used;
@@ -53,10 +58,10 @@ static void confirm(struct inflight_packed_ring *ring) {
     fence();
 }
 
-// Whether the driver saw what was being given back.
+// Whether the driver saw what was being given back, at that place of its ring.
 static bool was_given_back(const struct inflight_packed_ring *ring,
-                           const struct vring_packed_desc *descriptors) {
-    uint16_t flags = __atomic_load_n(&descriptors[ring->old_used].flags, __ATOMIC_ACQUIRE);
+                           const struct vring_packed_desc *descriptor) {
+    uint16_t flags = __atomic_load_n(&descriptor->flags, __ATOMIC_ACQUIRE);
     bool available = flags & (1u << VRING_PACKED_DESC_F_AVAIL);
     bool used = flags & (1u << VRING_PACKED_DESC_F_USED);
 
@@ -76,13 +81,13 @@ static void begin_record(struct inflight_packed_ring *ring, uint16_t queue_size,
 
 // Entries in the free list are in flight no more.
 static int clear_free(struct inflight_packed_ring *ring, uint16_t queue_size) {
-    uint16_t at = ring->free;
+    uint16_t at = read_index(&ring->free);
 
     for (unsigned i = 0; at < queue_size; i++) {
         if (i == queue_size)
             return -EINVAL; // a loop
         ring->entries[at].in_flight = 0;
-        at = ring->entries[at].next;
+        at = read_index(&ring->entries[at].next);
     }
     return 0;
 }
@@ -102,11 +107,12 @@ int inflight_packed_open(struct inflight_packed_ring *ring, uint16_t queue_size,
         begin_record(ring, queue_size, *base);
         return 0;
     }
+    uint16_t old_used = read_index(&ring->old_used);
     if (!queue_size || ring->version != VERSION || ring->size != queue_size ||
-        ring->old_used >= queue_size || ring->used >= queue_size)
+        old_used >= queue_size || ring->used >= queue_size)
         return -EINVAL;
-    if ((ring->used != ring->old_used || ring->wrap != ring->old_wrap) &&
-        was_given_back(ring, descriptors))
+    if ((ring->used != old_used || ring->wrap != ring->old_wrap) &&
+        was_given_back(ring, &descriptors[old_used]))
         confirm(ring);
     ring->free = ring->old_free;
     ring->used = ring->old_used;
@@ -128,7 +134,7 @@ unsigned inflight_packed_list(const struct inflight_packed_ring *ring, uint16_t 
 
 int inflight_packed_chain(const struct inflight_packed_ring *ring, uint16_t queue_size,
                           uint16_t entry, struct vring_packed_desc *chain) {
-    uint16_t count = ring->entries[entry].count;
+    uint16_t count = read_index(&ring->entries[entry].count);
 
     if (!count || count > queue_size)
         return -EPROTO;
@@ -138,14 +144,14 @@ int inflight_packed_chain(const struct inflight_packed_ring *ring, uint16_t queu
         const struct entry *from = &ring->entries[entry];
         chain[i] = (struct vring_packed_desc){
             .addr = from->address, .len = from->length, .id = from->id, .flags = from->flags};
-        entry = from->next;
+        entry = read_index(&from->next);
     }
     return count;
 }
 
 int inflight_packed_begin(struct inflight_packed_ring *ring, uint16_t queue_size,
                           const struct vring_packed_desc *chain, uint16_t count, uint64_t number) {
-    uint16_t first = ring->old_free, at = first, last = first;
+    uint16_t first = read_index(&ring->old_free), at = first, last = first;
 
     for (uint16_t i = 0; i < count; i++) {
         if (at >= queue_size)
@@ -156,7 +162,7 @@ int inflight_packed_begin(struct inflight_packed_ring *ring, uint16_t queue_size
         entry->length = chain[i].len;
         entry->address = chain[i].addr;
         last = at;
-        at = entry->next;
+        at = read_index(&entry->next);
     }
     ring->entries[first].count = count;
     ring->entries[first].last = last;
@@ -171,7 +177,7 @@ int inflight_packed_begin(struct inflight_packed_ring *ring, uint16_t queue_size
 }
 
 static void release(struct inflight_packed_ring *ring, uint16_t queue_size, uint16_t entry) {
-    uint16_t last = ring->entries[entry].last;
+    uint16_t last = read_index(&ring->entries[entry].last);
 
     if (last < queue_size)
         ring->entries[last].next = ring->free;

@@ -314,8 +314,11 @@ static void receive(struct client *client) {
         char room[CMSG_SPACE(sizeof(int))];
     } extra;
     struct iovec into = {client->line + client->length, LINE_MAX - client->length};
-    struct msghdr message = {
-        .msg_iov = &into, .msg_iovlen = 1, .msg_control = &extra, .msg_controllen = sizeof(extra)};
+    struct msghdr message = {.msg_iov = &into,
+                             .msg_iovlen = 1,
+                             .msg_control = &extra,
+                             .msg_controllen =
+                                 CMSG_LEN(sizeof(int))}; // of one: the padding has room for another
     ssize_t got = recvmsg(client->fd, &message, MSG_CMSG_CLOEXEC);
 
     if (got >= 0 && CMSG_FIRSTHDR(&message) && extra.header.cmsg_type == SCM_RIGHTS) {

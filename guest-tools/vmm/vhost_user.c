@@ -106,7 +106,7 @@ static int share_inflight(struct vhost_user *front) {
             .request = VHOST_USER_GET_INFLIGHT_FD,
             .size = sizeof(message.inflight),
             .inflight = {.queues = (uint16_t)front->served,
-                         .queue_size = front->device.queues[0].size}};
+                         .queue_size = front->device.class->queue_size}};
         int error = back_end_ask(&front->back_end, &message, true);
 
         if (error) {
@@ -119,7 +119,7 @@ static int share_inflight(struct vhost_user *front) {
         front->inflight_fd = message.fds[0];
         front->inflight = message.inflight;
         front->inflight.queues = (uint16_t)front->served;
-        front->inflight.queue_size = front->device.queues[0].size;
+        front->inflight.queue_size = front->device.class->queue_size;
     }
     struct vhost_user_message message = {.request = VHOST_USER_SET_INFLIGHT_FD,
                                          .size = sizeof(message.inflight),

@@ -92,6 +92,9 @@ int back_end_ask(struct back_end *back_end, struct vhost_user_message *message, 
     if (got != 1) {
         return got ? got : -EPIPE;
     }
+    if (request != VHOST_USER_GET_INFLIGHT_FD) {
+        vhost_user_close_fds(message); // no other answer has any
+    }
     if (message->request != request || !(message->flags & VHOST_USER_REPLY)) {
         vhost_user_close_fds(message);
         return -EPROTO;

@@ -109,7 +109,8 @@ static void set_status(struct virtio_device *device, uint8_t status) {
         status &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
     }
     device->status = status;
-    if (status & VIRTIO_CONFIG_S_DRIVER_OK && !device->started) {
+    if (status & VIRTIO_CONFIG_S_DRIVER_OK && status & VIRTIO_CONFIG_S_FEATURES_OK &&
+        !device->started) {
         start(device);
     }
 }
@@ -347,14 +348,10 @@ static void connect_kick(struct virtio_device *device, struct virtio_queue *queu
             fatal_errno("KVM_IOEVENTFD");
         }
     }
-    queue->kick_address = address;
-    if (address) {
-        kick.flags = KVM_IOEVENTFD_FLAG_PIO;
-        kick.addr = address;
-        if (ioctl(device->vm->fd, KVM_IOEVENTFD, &kick) < 0) {
-            fatal_errno("KVM_IOEVENTFD");
-        }
-    }
+    kick.flags = KVM_IOEVENTFD_FLAG_PIO;
+    kick.addr = address;
+    // Where the guest has put another device too, kicks come to notify_write.
+    queue->kick_address = address && ioctl(device->vm->fd, KVM_IOEVENTFD, &kick) == 0 ? address : 0;
 }
 
 static void connect_kicks(struct virtio_device *device, uint64_t address) {

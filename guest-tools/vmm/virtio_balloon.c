@@ -37,7 +37,10 @@ static int64_t inflate(const struct virtio_balloon *balloon,
                        const struct virtqueue_buffer *buffer) {
     uint32_t pfns[PFNS_AT_ONCE];
 
-    if (buffer->readable_bytes % sizeof(uint32_t)) {
+    // No more frames than there are: each takes its time.
+    if (buffer->readable_bytes % sizeof(uint32_t) ||
+        buffer->readable_bytes / sizeof(uint32_t) >
+            balloon->device.vm->memory.size / BALLOON_PAGE) {
         return -EPROTO;
     }
     for (uint32_t at = 0; at < buffer->readable_bytes;) {

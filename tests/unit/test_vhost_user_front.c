@@ -234,6 +234,7 @@ END_TEST
 
 #define SERVED UINT32_MAX
 
+static int unasked = -1; // a file that comes with answers
 static sem_t kicked;     // a ring's kick arrived
 static unsigned hung_up; // connections that the front end ended
 
@@ -260,6 +261,8 @@ static void answer_until(int connection, uint32_t silent) {
             message.size = sizeof(message.value);
         else if (request != VHOST_USER_GET_CONFIG && request != VHOST_USER_GET_VRING_BASE)
             continue; // no answer is wanted
+        message.fds[0] = unasked;
+        message.fd_count = 1;
         vhost_user_send(connection, &message);
         if (request == VHOST_USER_SET_VRING_KICK)
             sem_post(&kicked);
@@ -280,6 +283,19 @@ static void *silent_back_end(void *listener) {
     return NULL;
 }
 
+static unsigned count_files(const char *name) {
+    unsigned count = 0;
+    char link[64], target[64];
+
+    for (int fd = 0; fd < 256; fd++) {
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, target, sizeof(target) - 1);
+        target[length > 0 ? length : 0] = '\0';
+        count += strstr(target, name) != NULL;
+    }
+    return count;
+}
+
 START_TEST(test_silent_back_end) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -290,6 +306,7 @@ START_TEST(test_silent_back_end) {
     ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(listen(listener, 4), 0);
     sem_init(&kicked, 0, 0);
+    unasked = memfd_create("unasked", 0);
     pthread_create(&thread, NULL, silent_back_end, (void *)(intptr_t)listener);
     back_end_patience = (struct timeval){.tv_usec = 300000};
     // The driver's start does not fail with the back end, nor with the one after it.
@@ -297,6 +314,7 @@ START_TEST(test_silent_back_end) {
     ck_assert_int_eq(sem_wait(&kicked), 0);
     ck_assert_uint_ge(__atomic_load_n(&hung_up, __ATOMIC_SEQ_CST), 2);
     device->class->destroy(device);
+    ck_assert_uint_eq(count_files("unasked"), 1); // what comes unasked is not kept
     unlink(path);
 }
 END_TEST
