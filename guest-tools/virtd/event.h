@@ -32,7 +32,11 @@ enum {
 void event_lifecycle(const struct domain *domain, enum lifecycle_event event, unsigned detail);
 void event_reboot(const struct domain *domain);
 // A device is plugged, or the guest has let go of it.
-enum device_event { EVENT_DEVICE_REMOVED = 15, EVENT_DEVICE_ADDED = 19 };
+enum device_event {
+    EVENT_DEVICE_REMOVED = 15,
+    EVENT_DEVICE_ADDED = 19,
+    EVENT_DEVICE_REMOVAL_FAILED = 22,
+};
 void event_device(const struct domain *domain, enum device_event event, const char *id);
 // The guest's agent has opened its channel, or closed it.
 void event_agent(const struct domain *domain, bool connected);

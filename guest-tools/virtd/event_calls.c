@@ -91,12 +91,14 @@ void event_metadata(const struct domain *domain, uint32_t kind, const char *uri)
 }
 
 void event_device(const struct domain *domain, enum device_event event, const char *id) {
+    static const uint32_t procedures[] = {[EVENT_DEVICE_REMOVED] = 333,
+                                          [EVENT_DEVICE_ADDED] = 354,
+                                          [EVENT_DEVICE_REMOVAL_FAILED] = 367};
     struct buffer words = {0};
 
     xdr_put_string(&words, id);
     session_each(send_message,
-                 &(struct message){domain, event, event == EVENT_DEVICE_ADDED ? 354 : 333,
-                                   words.data, words.length});
+                 &(struct message){domain, event, procedures[event], words.data, words.length});
     buffer_free(&words);
 }
 

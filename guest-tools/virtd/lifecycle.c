@@ -249,11 +249,13 @@ static void rebooted(struct domain *domain) {
 
 void lifecycle_event(struct domain *domain, const char *name) {
     struct vmm *vmm = domain->vmm;
-    static const char removed[] = "device-removed ";
+    static const char removed[] = "device-removed ", kept[] = "device-removal-failed ";
     static const char opened[] = "channel-opened ", closed[] = "channel-closed ";
 
     if (strncmp(name, removed, strlen(removed)) == 0) {
         device_removed(domain, name + strlen(removed));
+    } else if (strncmp(name, kept, strlen(kept)) == 0) {
+        event_device(domain, EVENT_DEVICE_REMOVAL_FAILED, name + strlen(kept));
     } else if (strncmp(name, opened, strlen(opened)) == 0) {
         set_channel(domain, name + strlen(opened), true);
     } else if (strncmp(name, closed, strlen(closed)) == 0) {

@@ -167,7 +167,7 @@ static struct name numbered(char letter, unsigned number) {
     return name;
 }
 
-// PCI slots that take devices while the machine runs (6.1.1, 6.1.9, 6.3.3).
+// PCI slots that take devices while the machine runs (6.1.1, 6.1.9, 6.3.3, 6.3.5).
 static void add_slots(struct aml *aml, uint32_t slots) {
     for (unsigned slot = 1; slot < PCI_DEVICES_MAX; slot++) {
         if (slots >> slot & 1) {
@@ -176,6 +176,11 @@ static void add_slots(struct aml *aml, uint32_t slots) {
             aml_name_integer(aml, "_ADR", slot << 16);
             aml_name_integer(aml, "_SUN", slot);
             aml_method_store(aml, "_EJ0", 1, (uint16_t)slot, "EJEC");
+            // Method (_OST) {COST (slot, Arg0, Arg1)}
+            const char outcome[] = {'C', 'O', 'S', 'T', 0x0a, (char)slot, 0x68, 0x69};
+            size_t method = aml_method(aml, "_OST", 3);
+            aml_bytes(aml, outcome, sizeof(outcome));
+            aml_end(aml, method);
             aml_end(aml, device);
         }
     }
@@ -203,6 +208,10 @@ static void add_processors(struct aml *aml, unsigned count) {
 static void add_hotplug(struct aml *aml, uint32_t slots, unsigned cpus) {
     // Store (Arg0, SELC), Return (STAT)
     static const char status[] = "\x70\x68SELC\xa4STAT";
+    // If (LEqual (Arg1, 3)) {Store (Or (ShiftLeft (Arg0, 8), And (Arg2, 0xff)), OUTC)}
+    static const char outcome[] = "\xa0\x16\x93\x69\x0a\x03"
+                                  "\x70\x7d\x79\x68\x0a\x08\x00\x7b\x6a\x0a\xff\x00\x00"
+                                  "OUTC";
     // Store (EVNT, Local0), While (Local0) {
     //     NTFY (ShiftRight (Local0, 8), And (Local0, 0xff)), Store (EVNT, Local0)}
     static const char next[] = "\x70"
@@ -211,9 +220,12 @@ static void add_hotplug(struct aml *aml, uint32_t slots, unsigned cpus) {
                                "\x70"
                                "EVNT\x60";
 
-    aml_port_fields(aml, "PLUG", HOTPLUG_PORT, "EVNTSELCSTATEJEC");
+    aml_port_fields(aml, "PLUG", HOTPLUG_PORT, "EVNTSELCSTATEJECOUTC");
     size_t method = aml_method(aml, "CSTA", 1 | AML_SERIALIZED);
     aml_bytes(aml, status, sizeof(status) - 1);
+    aml_end(aml, method);
+    method = aml_method(aml, "COST", 3);
+    aml_bytes(aml, outcome, sizeof(outcome) - 1);
     aml_end(aml, method);
     method = aml_method(aml, "NTFY", 2);
     aml_notify_where(aml, HOTPLUG_POWER_BUTTON, "PWRB");

@@ -28,9 +28,10 @@
 //   kill           ends the machine, without asking the guest
 //   events         from now on lines `event NAME`, between answers too: paused, resumed, reboot,
 //                  channel-opened NAME, channel-closed NAME (by a program of the guest),
-//                  device-removed ID and cpus N (the guest has let go of one), panicked (the
-//                  guest's kernel says so), and as the last one powered-off, crashed or killed,
-//                  before the connection closes
+//                  device-removed ID and cpus N (the guest has let go of one),
+//                  device-removal-failed ID (it keeps it), panicked (the guest's kernel says so),
+//                  and as the last one powered-off, crashed or killed, before the connection
+//                  closes
 //   console        after `ok` the connection is the console of --serial or --console api: first the
 //                  last 64 KiB it has shown, then what it shows; what is sent is typed
 #pragma once

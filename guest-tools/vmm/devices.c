@@ -100,7 +100,8 @@ static const char *refusal_of(const struct vm *vm, const char *id, const char *s
         return "there is a device of this id";
     }
     return socket && vm->memory.fd < 0
-               ? "the machine was started without a vhost-user device, and its memory is not shared"
+               ? "the machine's memory is not shared: only one that is started with a vhost-user "
+                 "device takes others"
                : NULL;
 }
 
@@ -180,21 +181,25 @@ static void forget_options(struct options *options, const char *id) {
 
 void devices_end_ejected(struct vm *vm) {
     struct devices *devices = &vm->devices;
-    unsigned kept = 0;
+    unsigned kept = 0, refused = atomic_exchange(&devices->refused, 0);
 
     for (unsigned i = 0; i < devices->count; i++) {
         struct virtio_device *device = devices->all[i];
         const char *id = device->id;
+        bool stays = vm->pci.devices[device->slot] == &device->pci;
         char event[128];
 
-        if (vm->pci.devices[device->slot] == &device->pci) {
+        if (id && (!stays || refused >> device->slot & 1)) {
+            snprintf(event, sizeof(event), "device-%s %s", stays ? "removal-failed" : "removed",
+                     id);
+            control_event(event);
+        }
+        if (stays) {
             devices->all[kept++] = device;
             continue;
         }
         device->class->destroy(device);
         if (id) {
-            snprintf(event, sizeof(event), "device-removed %s", id);
-            control_event(event);
             forget_options(vm->options, id);
         }
     }

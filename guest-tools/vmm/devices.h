@@ -17,7 +17,8 @@ struct devices {
     struct virtio_input *keyboard;
     struct virtio_device *channels;
     struct virtio_balloon *balloon;
-    atomic_bool ejected; // some are off the bus that devices_end_ejected has not seen
+    atomic_uint refused; // slots whose device the guest keeps
+    atomic_bool ejected; // some are off the bus, or kept, that devices_end_ejected has not seen
 };
 
 // Puts what the options ask for on the VM's PCI bus; exits with a message where it cannot.
@@ -33,5 +34,6 @@ const char *devices_add_net(struct vm *vm, char *argument, int fd);
 // Asks the guest to let go of a device. NULL, or why it is refused.
 const char *devices_remove(struct vm *vm, const char *id);
 
-// Ends the devices that the guest has let go of. With control.h's lock.
+// Ends the devices that the guest has let go of, and tells of those it keeps. With control.h's
+// lock.
 void devices_end_ejected(struct vm *vm);

@@ -6,8 +6,9 @@
 
 #include "guest_layout.h"
 
-enum { EVENT = 0, SELECT = 4, STATUS = 8, EJECT = 12, REGISTERS_SIZE = 16 };
-enum { STATUS_THERE = 0xf }; // 6.3.7: present, enabled, shown, working
+enum { EVENT = 0, SELECT = 4, STATUS = 8, EJECT = 12, OUTCOME = 16, REGISTERS_SIZE = 20 };
+enum { SUCCESS = 0, IN_PROGRESS = 0x84 }; // 6.3.5: all others say that it stays
+enum { STATUS_THERE = 0xf };              // 6.3.7: present, enabled, shown, working
 
 static uint32_t next_event(struct hotplug *hotplug) {
     for (uint32_t object = 0; object < HOTPLUG_OBJECTS; object++) {
@@ -49,6 +50,9 @@ static void write_register(void *context, uint64_t offset, const void *data, uns
         hotplug->selected = value;
     } else if (offset == EJECT && value < HOTPLUG_OBJECTS) {
         hotplug->eject(hotplug->context, value);
+    } else if (offset == OUTCOME && value >> 8 < HOTPLUG_OBJECTS && (value & 0xff) != SUCCESS &&
+               (value & 0xff) != IN_PROGRESS) {
+        hotplug->refuse(hotplug->context, value >> 8);
     }
 }
 

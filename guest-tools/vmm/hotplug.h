@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The registers by which the guest's ACPI code (acpi.c) learns of devices, CPUs and the power
-// button, and lets go of them. Objects are numbered: the power button, PCI's slots, CPUs. Four
+// button, and lets go of them. Objects are numbered: the power button, PCI's slots, CPUs. Five
 // doublewords at HOTPLUG_PORT:
 //
 //   0   read: the next event, object << 8 | ACPI's notification code; 0: there is none
 //   4   write: selects an object
 //   8   read: _STA of the object selected
 //   12  write: ejects an object
+//   16  write: what became of a request to eject one, object << 8 | _OST's status
 #pragma once
 
 #include <stdbool.h>
@@ -28,7 +29,8 @@ enum { NOTIFY_DEVICE_CHECK = 1, NOTIFY_EJECT_REQUEST = 3, NOTIFY_BUTTON_PRESSED 
 struct hotplug {
     void (*interrupt)(void *context);
     bool (*is_there)(void *context, unsigned object);
-    void (*eject)(void *context, unsigned object); // on a vCPU's thread
+    void (*eject)(void *context, unsigned object); // on a vCPU's thread, as the next
+    void (*refuse)(void *context, unsigned object);
     void *context;
     uint8_t pending[HOTPLUG_OBJECTS]; // codes; atomic
     uint32_t selected;

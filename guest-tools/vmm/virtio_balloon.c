@@ -25,8 +25,7 @@ enum { INFLATE, DEFLATE, STATISTICS, REPORTING }; // without hints their queue d
 #define CONFIG_LENGTH offsetof(struct virtio_balloon_config, free_page_hint_cmd_id)
 
 struct virtio_balloon {
-    struct virtio_device device;
-    struct virtio_worker worker;
+    struct virtio_worker worker;         // first: it is the device
     uint32_t wanted_pages, actual_pages; // atomic
     int ask_fd;                          // eventfd: the driver shall report
     bool asked;
@@ -40,17 +39,17 @@ static int64_t inflate(const struct virtio_balloon *balloon,
     // No more frames than there are: each takes its time.
     if (buffer->readable_bytes % sizeof(uint32_t) ||
         buffer->readable_bytes / sizeof(uint32_t) >
-            balloon->device.vm->memory.size / BALLOON_PAGE) {
+            balloon->worker.device.vm->memory.size / BALLOON_PAGE) {
         return -EPROTO;
     }
     for (uint32_t at = 0; at < buffer->readable_bytes;) {
         uint32_t got = virtqueue_read(buffer, at, pfns, sizeof(pfns));
 
         for (uint32_t i = 0; i < got / sizeof(uint32_t); i++) {
-            void *page = memory_pointer(&balloon->device.vm->memory,
+            void *page = memory_pointer(&balloon->worker.device.vm->memory,
                                         (uint64_t)le32toh(pfns[i]) * BALLOON_PAGE, BALLOON_PAGE);
             if (page) { // a frame that is no RAM is the guest's mistake and nobody else's
-                memory_release(&balloon->device.vm->memory, page, BALLOON_PAGE);
+                memory_release(&balloon->worker.device.vm->memory, page, BALLOON_PAGE);
             }
         }
         at += got;
@@ -64,13 +63,13 @@ static int64_t release_reported(const struct virtio_balloon *balloon,
     for (unsigned i = 0; i < buffer->writable; i++) {
         const struct iovec *piece = &buffer->segments[buffer->readable + i];
 
-        memory_release(&balloon->device.vm->memory, piece->iov_base, piece->iov_len);
+        memory_release(&balloon->worker.device.vm->memory, piece->iov_base, piece->iov_len);
     }
     return 0;
 }
 
 static bool reports(const struct virtio_balloon *balloon) {
-    return balloon->device.driver_features & FEATURE(VIRTIO_BALLOON_F_STATS_VQ);
+    return balloon->worker.device.driver_features & FEATURE(VIRTIO_BALLOON_F_STATS_VQ);
 }
 
 // 5.5.6.3: the driver's report stays here until the next is wanted.
@@ -92,7 +91,7 @@ static int64_t take_report(struct virtio_balloon *balloon, const struct virtqueu
 }
 
 static void ask(struct virtio_worker *worker) {
-    struct virtio_balloon *balloon = (struct virtio_balloon *)worker->device;
+    struct virtio_balloon *balloon = (struct virtio_balloon *)worker;
     uint64_t count;
 
     if (read(balloon->ask_fd, &count, sizeof(count)) == sizeof(count) && reports(balloon)) {
@@ -103,7 +102,7 @@ static void ask(struct virtio_worker *worker) {
 
 static int64_t serve(struct virtio_worker *worker, unsigned queue,
                      const struct virtqueue_buffer *buffer) {
-    struct virtio_balloon *balloon = (struct virtio_balloon *)worker->device;
+    struct virtio_balloon *balloon = (struct virtio_balloon *)worker;
 
     // 5.5.2: without reports there is no queue of theirs.
     switch (queue + (queue >= STATISTICS && !reports(balloon))) {
@@ -139,14 +138,6 @@ static void write_config(struct virtio_device *device, uint32_t offset, const vo
     }
 }
 
-static int start(struct virtio_device *device) {
-    return virtio_worker_start(&((struct virtio_balloon *)device)->worker, device);
-}
-
-static void stop(struct virtio_device *device) {
-    virtio_worker_stop(&((struct virtio_balloon *)device)->worker);
-}
-
 static void destroy(struct virtio_device *device) {
     struct virtio_balloon *balloon = (struct virtio_balloon *)device;
 
@@ -162,45 +153,40 @@ static const struct virtio_class class = {.name = "virtio-balloon",
                                           .config_size = CONFIG_LENGTH,
                                           .read_config = read_config,
                                           .write_config = write_config,
-                                          .start = start,
-                                          .stop = stop,
+                                          .start = virtio_worker_start,
+                                          .stop = virtio_worker_stop,
                                           .destroy = destroy};
 
 struct virtio_device *virtio_balloon_create(struct vm *vm, uint64_t bytes, bool deflate_on_oom,
                                             bool free_page_reporting) {
-    struct virtio_balloon *balloon = calloc(1, sizeof(*balloon));
+    struct virtio_balloon *balloon =
+        virtio_worker_create(sizeof(*balloon), vm, &class, serve, free_page_reporting ? 4 : 3);
 
-    if (!balloon) {
-        fatal("out of memory");
-    }
     balloon->wanted_pages = (uint32_t)(bytes / BALLOON_PAGE);
     balloon->ask_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (balloon->ask_fd < 0) {
         fatal_errno("eventfd");
     }
     memset(balloon->reported, 0xff, sizeof(balloon->reported));
-    balloon->worker =
-        (struct virtio_worker){.serve = serve, .extra = ask, .extra_fd = balloon->ask_fd};
-    balloon->device = (struct virtio_device){
-        .class = &class,
-        .vm = vm,
-        .features = VIRTIO_WORKER_FEATURES | FEATURE(VIRTIO_BALLOON_F_STATS_VQ) |
-                    (deflate_on_oom ? FEATURE(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) : 0) |
-                    (free_page_reporting ? FEATURE(VIRTIO_BALLOON_F_REPORTING) : 0),
-        .queue_count = free_page_reporting ? 4 : 3};
-    virtio_attach(&balloon->device);
+    balloon->worker.extra = ask;
+    balloon->worker.extra_fd = balloon->ask_fd;
+    balloon->worker.device.features |=
+        FEATURE(VIRTIO_BALLOON_F_STATS_VQ) |
+        (deflate_on_oom ? FEATURE(VIRTIO_BALLOON_F_DEFLATE_ON_OOM) : 0) |
+        (free_page_reporting ? FEATURE(VIRTIO_BALLOON_F_REPORTING) : 0);
+    virtio_attach(&balloon->worker.device);
     vm->devices.balloon = balloon;
-    return &balloon->device;
+    return &balloon->worker.device;
 }
 
 void virtio_balloon_resize(struct virtio_balloon *balloon, uint64_t bytes) {
     __atomic_store_n(&balloon->wanted_pages, (uint32_t)(bytes / BALLOON_PAGE), __ATOMIC_RELAXED);
-    virtio_config_changed(&balloon->device);
+    virtio_config_changed(&balloon->worker.device);
 }
 
 void virtio_balloon_print(struct virtio_balloon *balloon, FILE *to) {
     static const char *const names[VIRTIO_BALLOON_S_NR] = VIRTIO_BALLOON_S_NAMES;
-    const uint64_t one = 1, memory = balloon->device.vm->memory.size;
+    const uint64_t one = 1, memory = balloon->worker.device.vm->memory.size;
     uint64_t away = (uint64_t)__atomic_load_n(&balloon->actual_pages, __ATOMIC_RELAXED);
 
     fprintf(to, "balloon.current=%" PRIu64 "\nballoon.maximum=%" PRIu64 "\n",

@@ -11,14 +11,12 @@
 
 #include "drivers/block/raw_file.h"
 #include "drivers/block/virtio_block.h"
-#include "error.h"
 #include "virtio_worker.h"
 
 #define QUEUE_SIZE 256
 
 struct virtio_block {
-    struct virtio_device device;
-    struct virtio_worker worker;
+    struct virtio_worker worker; // first: it is the device
     struct block_device *disk;
     struct virtio_block_request request;
 };
@@ -29,7 +27,7 @@ static void finished(struct virtio_block_request *request) {
 
 static int64_t serve(struct virtio_worker *worker, unsigned queue,
                      const struct virtqueue_buffer *buffer) {
-    struct virtio_block *block = (struct virtio_block *)worker->device;
+    struct virtio_block *block = (struct virtio_block *)worker;
     int error = virtio_block_submit(&block->request, block->disk, queue, buffer);
 
     return error ? error : (int64_t)block->request.written;
@@ -41,14 +39,6 @@ static void read_config(struct virtio_device *device, uint32_t offset, void *dat
 
     virtio_block_config(((struct virtio_block *)device)->disk, 1, &config);
     memcpy(data, (uint8_t *)&config + offset, length);
-}
-
-static int start(struct virtio_device *device) {
-    return virtio_worker_start(&((struct virtio_block *)device)->worker, device);
-}
-
-static void stop(struct virtio_device *device) {
-    virtio_worker_stop(&((struct virtio_block *)device)->worker);
 }
 
 static void print(const struct virtio_device *device, unsigned number, FILE *to) {
@@ -81,8 +71,8 @@ static const struct virtio_class class = {.name = "virtio-blk",
                                           .queue_size = QUEUE_SIZE,
                                           .config_size = sizeof(struct virtio_blk_config),
                                           .read_config = read_config,
-                                          .start = start,
-                                          .stop = stop,
+                                          .start = virtio_worker_start,
+                                          .stop = virtio_worker_stop,
                                           .print = print,
                                           .destroy = destroy};
 
@@ -90,22 +80,14 @@ struct virtio_device *virtio_block_create(struct vm *vm, const struct disk_optio
     // One that was handed over is used again after a reset.
     int fd = options->fd >= 0 ? fcntl(options->fd, F_DUPFD_CLOEXEC, 0) : -1;
     struct block_device *disk = raw_file_open(options->path, options->read_only, fd);
-    struct virtio_block *block = disk ? calloc(1, sizeof(*block)) : NULL;
 
     if (!disk) {
         return NULL;
     }
-    if (!block) {
-        fatal("out of memory");
-    }
+    struct virtio_block *block = virtio_worker_create(sizeof(*block), vm, &class, serve, 1);
     block->disk = disk;
     block->request.finished = finished;
-    block->worker = (struct virtio_worker){.serve = serve, .extra_fd = -1};
-    block->device = (struct virtio_device){.class = &class,
-                                           .vm = vm,
-                                           .features = VIRTIO_WORKER_FEATURES |
-                                                       virtio_block_features(block->disk, 1),
-                                           .queue_count = 1};
-    virtio_attach(&block->device);
-    return &block->device;
+    block->worker.device.features |= virtio_block_features(disk, 1);
+    virtio_attach(&block->worker.device);
+    return &block->worker.device;
 }

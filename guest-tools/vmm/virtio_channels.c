@@ -40,8 +40,7 @@ struct port {
 };
 
 struct virtio_channels {
-    struct virtio_device device;
-    struct virtio_worker worker;
+    struct virtio_worker worker; // first: it is the device
     unsigned count;
     struct port ports[OPTIONS_CHANNELS_MAX];
 };
@@ -80,7 +79,7 @@ static void kick(const struct virtio_channels *channels, unsigned queue) {
     const uint64_t one = 1;
 
     // It can only fail by being signalled already.
-    if (write(channels->device.queues[queue].kick_fd, &one, sizeof(one)) < 0) {
+    if (write(channels->worker.device.queues[queue].kick_fd, &one, sizeof(one)) < 0) {
         return;
     }
 }
@@ -205,7 +204,7 @@ static int64_t transmit(struct virtio_channels *channels, unsigned number,
 
 static int64_t serve(struct virtio_worker *worker, unsigned queue,
                      const struct virtqueue_buffer *buffer) {
-    struct virtio_channels *channels = (struct virtio_channels *)worker->device;
+    struct virtio_channels *channels = (struct virtio_channels *)worker;
     unsigned number = queue < CONTROL_RECEIVE ? 0 : queue / 2 - 1;
 
     if (queue % 2 ? buffer->writable : buffer->readable) {
@@ -267,7 +266,7 @@ static void accept_client(struct virtio_channels *channels, unsigned number) {
 }
 
 static void look_at_sockets(struct virtio_worker *worker) {
-    struct virtio_channels *channels = (struct virtio_channels *)worker->device;
+    struct virtio_channels *channels = (struct virtio_channels *)worker;
     struct epoll_event events[2 * OPTIONS_CHANNELS_MAX];
     int count = epoll_wait(worker->extra_fd, events, 2 * OPTIONS_CHANNELS_MAX, 0);
 
@@ -302,11 +301,7 @@ static int start(struct virtio_device *device) {
         port->sent = port->waiting = port->input_length = 0;
         watch_client(channels, i);
     }
-    return virtio_worker_start(&channels->worker, device);
-}
-
-static void stop(struct virtio_device *device) {
-    virtio_worker_stop(&((struct virtio_channels *)device)->worker);
+    return virtio_worker_start(device);
 }
 
 static void destroy(struct virtio_device *device) {
@@ -330,7 +325,7 @@ static const struct virtio_class class = {.name = "virtio-serial",
                                           .config_size = sizeof(struct virtio_console_config),
                                           .read_config = read_config,
                                           .start = start,
-                                          .stop = stop,
+                                          .stop = virtio_worker_stop,
                                           .destroy = destroy};
 
 void virtio_channels_listen(struct options *options) {
@@ -350,14 +345,13 @@ void virtio_channels_print(const struct virtio_device *device, FILE *to) {
 }
 
 struct virtio_device *virtio_channels_create(struct vm *vm, const struct options *options) {
-    struct virtio_channels *channels = calloc(1, sizeof(*channels));
+    struct virtio_channels *channels = virtio_worker_create(sizeof(*channels), vm, &class, serve,
+                                                            2 * (options->channel_count + 1));
 
-    if (!channels) {
-        fatal("out of memory");
-    }
     channels->count = options->channel_count;
-    channels->worker = (struct virtio_worker){
-        .serve = serve, .extra = look_at_sockets, .extra_fd = epoll_create1(EPOLL_CLOEXEC)};
+    channels->worker.extra = look_at_sockets;
+    channels->worker.extra_fd = epoll_create1(EPOLL_CLOEXEC);
+    channels->worker.device.features |= 1ull << VIRTIO_CONSOLE_F_MULTIPORT;
     if (channels->worker.extra_fd < 0) {
         fatal_errno("epoll_create1");
     }
@@ -365,11 +359,6 @@ struct virtio_device *virtio_channels_create(struct vm *vm, const struct options
         channels->ports[i] = (struct port){.options = &options->channels[i], .client = -1};
         watch(channels, OPTIONS_CHANNELS_MAX + i, options->channels[i].listener, EPOLLIN);
     }
-    channels->device = (struct virtio_device){.class = &class,
-                                              .vm = vm,
-                                              .features = VIRTIO_WORKER_FEATURES |
-                                                          1ull << VIRTIO_CONSOLE_F_MULTIPORT,
-                                              .queue_count = 2 * (channels->count + 1)};
-    virtio_attach(&channels->device);
-    return &channels->device;
+    virtio_attach(&channels->worker.device);
+    return &channels->worker.device;
 }

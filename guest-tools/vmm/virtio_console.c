@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "error.h"
 #include "terminal.h"
 #include "virtio_worker.h"
 #include "vm.h"
@@ -18,9 +17,8 @@ enum { RECEIVE, TRANSMIT };
 #define INPUT_MAX 512u
 
 struct virtio_console {
-    struct virtio_device device;
-    struct virtio_worker worker;
-    bool connected; // to the terminal; else to nothing
+    struct virtio_worker worker; // first: it is the device
+    bool connected;              // to the terminal; else to nothing
     uint8_t input[INPUT_MAX];
     uint32_t input_length;
 };
@@ -65,7 +63,7 @@ static void listen_to_terminal(struct virtio_console *console) {
 
 static int64_t serve(struct virtio_worker *worker, unsigned queue,
                      const struct virtqueue_buffer *buffer) {
-    struct virtio_console *console = (struct virtio_console *)worker->device;
+    struct virtio_console *console = (struct virtio_console *)worker;
 
     if (queue == TRANSMIT) {
         return console->connected ? transmit(buffer) : 0;
@@ -76,11 +74,11 @@ static int64_t serve(struct virtio_worker *worker, unsigned queue,
 }
 
 static void take_input(struct virtio_worker *worker) {
-    struct virtio_console *console = (struct virtio_console *)worker->device;
+    struct virtio_console *console = (struct virtio_console *)worker;
     size_t count = INPUT_MAX;
 
     if (terminal_read(console->input, &count) == TERMINAL_ESCAPE) {
-        vm_end(console->device.vm, VM_ENDED);
+        vm_end(console->worker.device.vm, VM_ENDED);
     }
     console->input_length = (uint32_t)count;
     listen_to_terminal(console);
@@ -88,19 +86,8 @@ static void take_input(struct virtio_worker *worker) {
 }
 
 static int start(struct virtio_device *device) {
-    struct virtio_console *console = (struct virtio_console *)device;
-
-    listen_to_terminal(console);
-    return virtio_worker_start(&console->worker, device);
-}
-
-static void stop(struct virtio_device *device) {
-    virtio_worker_stop(&((struct virtio_console *)device)->worker);
-}
-
-static void destroy(struct virtio_device *device) {
-    virtio_detach(device);
-    free(device);
+    listen_to_terminal((struct virtio_console *)device);
+    return virtio_worker_start(device);
 }
 
 static const struct virtio_class class = {.name = "virtio-console",
@@ -108,19 +95,14 @@ static const struct virtio_class class = {.name = "virtio-console",
                                           .pci_class = 0x078000,
                                           .queue_size = 64,
                                           .start = start,
-                                          .stop = stop,
-                                          .destroy = destroy};
+                                          .stop = virtio_worker_stop,
+                                          .destroy = virtio_worker_destroy};
 
 struct virtio_device *virtio_console_create(struct vm *vm, bool connected) {
-    struct virtio_console *console = calloc(1, sizeof(*console));
+    struct virtio_console *console = virtio_worker_create(sizeof(*console), vm, &class, serve, 2);
 
-    if (!console) {
-        fatal("out of memory");
-    }
     console->connected = connected;
-    console->worker = (struct virtio_worker){.serve = serve, .extra = take_input, .extra_fd = -1};
-    console->device = (struct virtio_device){
-        .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 2};
-    virtio_attach(&console->device);
-    return &console->device;
+    console->worker.extra = take_input;
+    virtio_attach(&console->worker.device);
+    return &console->worker.device;
 }

@@ -23,8 +23,7 @@ enum { EVENTS, STATUS };
 #define SECOND_NS 1000000000ull
 
 struct virtio_input {
-    struct virtio_device device;
-    struct virtio_worker worker; // its extra fd is a timer
+    struct virtio_worker worker; // first: it is the device; its extra fd is a timer
     struct virtio_input_config config;
     pthread_mutex_t lock; // of what follows
     uint32_t first, count;
@@ -70,7 +69,7 @@ static int64_t serve(struct virtio_worker *worker, unsigned queue,
     if (queue == STATUS) { // the lights
         return 0;
     }
-    return buffer->readable ? -EPROTO : send_event((struct virtio_input *)worker->device, buffer);
+    return buffer->readable ? -EPROTO : send_event((struct virtio_input *)worker, buffer);
 }
 
 static void time_has_come(struct virtio_worker *worker) {
@@ -95,7 +94,7 @@ bool virtio_input_type(struct virtio_input *keyboard, const uint16_t *keys, unsi
     bool room;
 
     pthread_mutex_lock(&keyboard->lock);
-    room = keyboard->device.started && keyboard->count + 4 * count <= RING;
+    room = keyboard->worker.device.started && keyboard->count + 4 * count <= RING;
     if (room) {
         uint64_t time = now();
 
@@ -153,14 +152,8 @@ static void write_config(struct virtio_device *device, uint32_t offset, const vo
 }
 
 static int start(struct virtio_device *device) {
-    struct virtio_input *keyboard = (struct virtio_input *)device;
-
-    keyboard->count = 0;
-    return virtio_worker_start(&keyboard->worker, device);
-}
-
-static void stop(struct virtio_device *device) {
-    virtio_worker_stop(&((struct virtio_input *)device)->worker);
+    ((struct virtio_input *)device)->count = 0;
+    return virtio_worker_start(device);
 }
 
 static void destroy(struct virtio_device *device) {
@@ -179,26 +172,19 @@ static const struct virtio_class class = {.name = "virtio-input",
                                           .read_config = read_config,
                                           .write_config = write_config,
                                           .start = start,
-                                          .stop = stop,
+                                          .stop = virtio_worker_stop,
                                           .destroy = destroy};
 
 struct virtio_device *virtio_input_create(struct vm *vm) {
-    struct virtio_input *keyboard = calloc(1, sizeof(*keyboard));
+    struct virtio_input *keyboard = virtio_worker_create(sizeof(*keyboard), vm, &class, serve, 2);
 
-    if (!keyboard) {
-        fatal("out of memory");
-    }
     pthread_mutex_init(&keyboard->lock, NULL);
-    keyboard->worker = (struct virtio_worker){
-        .serve = serve,
-        .extra = time_has_come,
-        .extra_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)};
+    keyboard->worker.extra = time_has_come;
+    keyboard->worker.extra_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (keyboard->worker.extra_fd < 0) {
         fatal_errno("timerfd_create");
     }
-    keyboard->device = (struct virtio_device){
-        .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 2};
-    virtio_attach(&keyboard->device);
+    virtio_attach(&keyboard->worker.device);
     vm->devices.keyboard = keyboard;
-    return &keyboard->device;
+    return &keyboard->worker.device;
 }

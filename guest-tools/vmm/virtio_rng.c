@@ -14,15 +14,14 @@
 #define BYTES_MAX 4096u
 
 struct virtio_rng {
-    struct virtio_device device;
-    struct virtio_worker worker;
+    struct virtio_worker worker; // first: it is the device
     const char *path;
     int fd;
 };
 
 static int64_t serve(struct virtio_worker *worker, unsigned queue,
                      const struct virtqueue_buffer *buffer) {
-    const struct virtio_rng *rng = (const struct virtio_rng *)worker->device;
+    const struct virtio_rng *rng = (const struct virtio_rng *)worker;
     (void)queue;
 
     if (buffer->readable || !buffer->writable) {
@@ -37,14 +36,6 @@ static int64_t serve(struct virtio_worker *worker, unsigned queue,
     return got;
 }
 
-static int start(struct virtio_device *device) {
-    return virtio_worker_start(&((struct virtio_rng *)device)->worker, device);
-}
-
-static void stop(struct virtio_device *device) {
-    virtio_worker_stop(&((struct virtio_rng *)device)->worker);
-}
-
 static void destroy(struct virtio_device *device) {
     struct virtio_rng *rng = (struct virtio_rng *)device;
 
@@ -57,24 +48,18 @@ static const struct virtio_class class = {.name = "virtio-rng",
                                           .id = VIRTIO_ID_RNG,
                                           .pci_class = 0xff0000,
                                           .queue_size = 64,
-                                          .start = start,
-                                          .stop = stop,
+                                          .start = virtio_worker_start,
+                                          .stop = virtio_worker_stop,
                                           .destroy = destroy};
 
 struct virtio_device *virtio_rng_create(struct vm *vm, const char *path) {
-    struct virtio_rng *rng = calloc(1, sizeof(*rng));
+    struct virtio_rng *rng = virtio_worker_create(sizeof(*rng), vm, &class, serve, 1);
 
-    if (!rng) {
-        fatal("out of memory");
-    }
     rng->path = path;
     rng->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (rng->fd < 0) {
         fatal_errno("cannot open %s", path);
     }
-    rng->worker = (struct virtio_worker){.serve = serve, .extra_fd = -1};
-    rng->device = (struct virtio_device){
-        .class = &class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = 1};
-    virtio_attach(&rng->device);
-    return &rng->device;
+    virtio_attach(&rng->worker.device);
+    return &rng->worker.device;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 
 static void signal_driver(struct virtio_worker *worker, unsigned queue) {
     const uint64_t one = 1;
-    int fd = virtio_call_fd(worker->device, queue);
+    int fd = virtio_call_fd(&worker->device, queue);
 
     // It can only fail by being signalled already.
     if (fd >= 0 && virtqueue_must_signal(&worker->queues[queue]) &&
@@ -44,9 +45,9 @@ static enum outcome serve_one(struct virtio_worker *worker, unsigned index) {
     }
     if (written < 0) {
         warning("%s: queue %u is malformed; the device waits for a reset",
-                worker->device->class->name, index);
+                worker->device.class->name, index);
         worker->enabled[index] = false;
-        virtio_needs_reset(worker->device);
+        virtio_needs_reset(&worker->device);
         return BLOCKED;
     }
     virtqueue_push(queue, &worker->buffer, (uint32_t)written);
@@ -83,14 +84,14 @@ static void drain(int fd) {
 
 static void *run(void *argument) {
     struct virtio_worker *worker = argument;
-    unsigned queues = worker->device->queue_count;
+    unsigned queues = worker->device.queue_count;
     struct pollfd fds[VIRTIO_QUEUES_MAX + 2];
-    struct run_gate *gate = &worker->device->vm->gate;
+    struct run_gate *gate = &worker->device.vm->gate;
 
     run_gate_enter(gate, &worker->stopping, NULL);
     for (unsigned i = 0; i < queues; i++) {
         virtio_worker_serve(worker, i); // what came before the first kick
-        fds[i] = (struct pollfd){.fd = worker->device->queues[i].kick_fd, .events = POLLIN};
+        fds[i] = (struct pollfd){.fd = worker->device.queues[i].kick_fd, .events = POLLIN};
     }
     run_gate_leave(gate);
     for (;;) {
@@ -119,10 +120,26 @@ static void *run(void *argument) {
     }
 }
 
-int virtio_worker_start(struct virtio_worker *worker, struct virtio_device *device) {
+void *virtio_worker_create(size_t size, struct vm *vm, const struct virtio_class *class,
+                           int64_t (*serve)(struct virtio_worker *worker, unsigned queue,
+                                            const struct virtqueue_buffer *buffer),
+                           unsigned queues) {
+    struct virtio_worker *worker = calloc(1, size);
+
+    if (!worker) {
+        fatal("out of memory");
+    }
+    worker->device = (struct virtio_device){
+        .class = class, .vm = vm, .features = VIRTIO_WORKER_FEATURES, .queue_count = queues};
+    worker->serve = serve;
+    worker->extra_fd = -1;
+    return worker;
+}
+
+int virtio_worker_start(struct virtio_device *device) {
+    struct virtio_worker *worker = (struct virtio_worker *)device;
     sigset_t all, before;
 
-    worker->device = device;
     worker->stopping = false;
     for (unsigned i = 0; i < device->queue_count; i++) {
         const struct virtio_queue *queue = &device->queues[i];
@@ -151,13 +168,19 @@ int virtio_worker_start(struct virtio_worker *worker, struct virtio_device *devi
     return 0;
 }
 
-void virtio_worker_stop(struct virtio_worker *worker) {
+void virtio_worker_stop(struct virtio_device *device) {
+    struct virtio_worker *worker = (struct virtio_worker *)device;
     const uint64_t one = 1;
 
     if (write(worker->stop_fd, &one, sizeof(one)) < 0) {
         fatal_errno("eventfd");
     }
-    run_gate_set(&worker->device->vm->gate, &worker->stopping, true);
+    run_gate_set(&device->vm->gate, &worker->stopping, true);
     pthread_join(worker->thread, NULL);
     close(worker->stop_fd);
+}
+
+void virtio_worker_destroy(struct virtio_device *device) {
+    virtio_detach(device);
+    free(device);
 }

@@ -115,6 +115,17 @@ static void eject(void *context, unsigned object) {
     }
 }
 
+// A device stays: who asked is told by the main loop.
+static void refuse(void *context, unsigned object) {
+    struct vm *vm = context;
+
+    if (object < PCI_DEVICES_MAX) {
+        vm->devices.refused |= 1u << object;
+        vm->devices.ejected = true;
+        vm_wake(vm);
+    }
+}
+
 static void attach_devices(struct vm *vm, const struct options *options) {
     // First the reset register, which lies within PCI's ports.
     vm->power = (struct power){.end = end_by_power, .panicked = report_panic, .context = vm};
@@ -122,6 +133,7 @@ static void attach_devices(struct vm *vm, const struct options *options) {
     vm->hotplug = (struct hotplug){.interrupt = interrupt_for_hotplug,
                                    .is_there = is_plugged_cpu,
                                    .eject = eject,
+                                   .refuse = refuse,
                                    .context = vm};
     hotplug_attach(&vm->hotplug, &vm->ports);
     irq_routes_create(&vm->irq_routes, vm->fd);

@@ -61,6 +61,8 @@ class Monitor:
                     return None
             self.devices.add(argument.split("id=")[1])
             self.file = None
+        elif verb == "remove-device" and argument == "vdk":  # a guest that keeps it
+            self.event(f"device-removal-failed {argument}")
         elif verb == "remove-device" and argument in self.devices:
             self.devices.remove(argument)
             self.event(f"device-removed {argument}")

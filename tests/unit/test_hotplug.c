@@ -12,7 +12,7 @@ Suite *hotplug_suite(void);
 
 static struct hotplug hotplug;
 static const struct bus_device_ops *registers;
-static unsigned interrupts, ejected;
+static unsigned interrupts, ejected, refused;
 static uint8_t dsdt[1 << 16], madt[1 << 16];
 static size_t dsdt_size, madt_size;
 
@@ -20,7 +20,7 @@ void bus_attach(struct bus *bus, uint64_t start, uint64_t length, const struct b
                 void *device) {
     (void)bus;
     ck_assert_uint_eq(start, HOTPLUG_PORT);
-    ck_assert_uint_eq(length, 16);
+    ck_assert_uint_eq(length, 20);
     ck_assert_ptr_eq(device, &hotplug);
     registers = ops;
 }
@@ -52,6 +52,11 @@ static void eject(void *context, unsigned object) {
     ejected = object;
 }
 
+static void refuse(void *context, unsigned object) {
+    (void)context;
+    refused = object;
+}
+
 static uint32_t in(unsigned offset) {
     uint32_t value;
 
@@ -66,8 +71,9 @@ static void out(unsigned offset, uint32_t value) {
 static void setup(void) {
     static struct bus ports;
 
-    hotplug = (struct hotplug){.interrupt = interrupt, .is_there = is_there, .eject = eject};
-    interrupts = ejected = 0;
+    hotplug = (struct hotplug){
+        .interrupt = interrupt, .is_there = is_there, .eject = eject, .refuse = refuse};
+    interrupts = ejected = refused = 0;
     hotplug_attach(&hotplug, &ports);
 }
 
@@ -106,6 +112,17 @@ START_TEST(status_and_eject) {
 }
 END_TEST
 
+START_TEST(outcome) {
+    out(16, 5 << 8);
+    out(16, 6 << 8 | 0x84); // it is at work
+    out(16, (uint32_t)HOTPLUG_OBJECTS << 8 | 1);
+    ck_assert_uint_eq(refused, 0);
+    out(16, 5 << 8 | 0x81);
+    ck_assert_uint_eq(refused, 5);
+    ck_assert_uint_eq(ejected, 0);
+}
+END_TEST
+
 // As Intel's compiler makes them from the ASL in comments, but for the package lengths, which here
 // always have three bytes.
 #define CODE(bytes) bytes, sizeof(bytes) - 1
@@ -132,6 +149,15 @@ START_TEST(tables) {
                                  "EJEC")),
                       1);
     ck_assert_uint_eq(count(CODE("_EJ0")), 4);
+    // Method (_OST, 3) {COST (0x04, Arg0, Arg1)}, and what COST does
+    ck_assert_uint_eq(count(CODE("_OST\x03"
+                                 "COST\x0a\x04\x68\x69")),
+                      1);
+    ck_assert_uint_eq(count(CODE("_OST")), 2);
+    // If (Arg1 == 0x03) {OUTC = Arg0 << 8 | (Arg2 & 0xff)}
+    ck_assert_uint_eq(count(CODE("\xa0\x16\x93\x69\x0a\x03\x70\x7d\x79\x68\x0a\x08\x00"
+                                 "\x7b\x6a\x0a\xff\x00\x00OUTC")),
+                      1);
     // If (Arg0 == 0x04) {Notify (^PCI0.S004, Arg1)}
     ck_assert_uint_eq(count(CODE("\x93\x68\x0b\x04\x00\x86^\x2ePCI0S004\x69")), 1);
     // Method (_STA) {Return (CSTA (0x22))}, of the third CPU, whose _MAT says that it is enabled
@@ -160,6 +186,7 @@ Suite *hotplug_suite(void) {
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_test(tests, events_come_once);
     tcase_add_test(tests, status_and_eject);
+    tcase_add_test(tests, outcome);
     tcase_add_test(tests, tables);
     suite_add_tcase(suite, tests);
     return suite;

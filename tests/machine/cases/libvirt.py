@@ -431,6 +431,14 @@ def plugging(test, daemon, client):
     client.virsh("setvcpus", "guest", "1", "--config")
     client.virsh("setvcpus", "guest", "2", "--live")
     client.expect(r"^current +config +1\ncurrent +live +2$", "vcpucount", "guest")
+    client.virsh("attach-disk", "guest", image, "vdk")
+    events = connected_events(client, "guest")
+    try:
+        client.virsh("detach-disk", "guest", "vdk")
+        events.expect("'device-removal-failed'")
+    finally:
+        events.stop()
+    client.expect(rf"^ vdk +{image}$", "domblklist", "guest")
 
 
 # --- on Ashlar --------------------------------------------------------------------------------------------------------

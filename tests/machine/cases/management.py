@@ -68,15 +68,15 @@ def counters(text, kind):
     return {name: int(value) for name, value in re.findall(rf"^{kind} (\S+) (\d+)$", text, re.MULTILINE)}
 
 
-def replug_interface(test, client):
-    """The one that the driver domain serves goes and comes again."""
-    path = os.path.join(test.directory, "interface.xml")
+def replug(test, client, element, lister):
+    """What the driver domain serves goes and comes again."""
+    path = os.path.join(test.directory, f"{element}.xml")
     with open(path, "w", encoding="ascii") as file:
-        file.write(re.search("<interface.*?</interface>", client.virsh("dumpxml", "guest"), re.DOTALL).group())
+        file.write(re.search(f"<{element} .*?</{element}>", client.virsh("dumpxml", "guest"), re.DOTALL).group())
     client.virsh("detach-device", "guest", path)
     deadline = time.monotonic() + TIMEOUT
-    while client.virsh("domiflist", "guest").strip():
-        test.check(time.monotonic() < deadline, "the guest does not let go of its interface")
+    while client.virsh(lister, "guest").strip():
+        test.check(time.monotonic() < deadline, f"the guest does not let go of its {element}")
         time.sleep(0.1)
     client.virsh("attach-device", "guest", path)
 
@@ -101,12 +101,14 @@ def statistics(test):
     management.start(test.emulator.management)
     client = Client(test, management.uri)
     before = {}
+    type_line(test, "umount /mnt; echo away$?", "^away0")
     with Pump(test):
-        replug_interface(test, client)
+        replug(test, client, "interface", "domiflist")
+        replug(test, client, "disk", "domblklist")
         for kind, name in (("domblkstat", "vda"), ("domifstat", "vnet0")):
             before[kind] = counters(client.virsh(kind, "guest", name), name)
-    type_line(test, "dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct; "
-                    "until [ -e /sys/class/net/eth0 ]; do sleep 0.1; done; ip link set eth0 up; "
+    type_line(test, "until [ -e /dev/vda ] && [ -e /sys/class/net/eth0 ]; do sleep 0.1; done; "
+                    "dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct; ip link set eth0 up; "
                     "arping -c 5 -I eth0 10.0.2.2; echo do''ne", "^done")
     with Pump(test):
         # One client waits for events while others come and go.
