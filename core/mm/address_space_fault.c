@@ -34,6 +34,7 @@ struct fault {
     bool wanted_zeroed;
     struct memory_object *object; // NEED_OBJECT_PAGE, with a reference
     uint64_t object_index;
+    unsigned object_order; // of the block that is welcome
     bool object_made;
     uint64_t drop_start, drop_end; // NEED_DROP
     struct numa_policy policy;     // of the mapping
@@ -127,11 +128,12 @@ static int fault_object(struct fault *fault, const struct mapping *mapping) {
         memory_object_get(object);
         fault->object = object;
         fault->object_index = index;
+        fault->object_order = mapping->flags & MAPPING_HUGE ? PAGE_ORDER_2M : 0;
         fault->need = NEED_OBJECT_PAGE;
         return 0;
     }
     uint64_t physical;
-    unsigned order;
+    unsigned order = fault->object_order;
     int error = object->ops->page(object, index, &physical, &order);
     if (error)
         return error == -EFAULT ? -ENXIO : error;
@@ -236,7 +238,7 @@ static void release_object(struct fault *fault) {
 
 static int make_object_page(struct fault *fault) {
     uint64_t physical;
-    unsigned order;
+    unsigned order = fault->object_order;
     numa_fault_begin(fault->policy, fault->object_index);
     int error = fault->object->ops->page(fault->object, fault->object_index, &physical, &order);
     numa_fault_end();

@@ -93,6 +93,7 @@ static void batch_take(struct leaf_batch *batch, const struct page_table_entry *
 struct leaf_walk {
     struct address_space *space;
     uint64_t at, end;
+    uint64_t low, high; // of the chunk and all that its leaves show
     // Called with the lock for the leaf at `at`. 0: go on behind it, LOOK_AGAIN, or -errno.
     int (*visit)(struct leaf_walk *walk, const struct page_table_entry *entry);
     struct leaf_batch batch;
@@ -107,6 +108,9 @@ enum { LOOK_AGAIN = 1 };
 static int drop_leaf(struct leaf_walk *walk, const struct page_table_entry *entry) {
     if (walk->keep_anonymous && page_use(entry->physical) == PAGE_ANONYMOUS)
         return 0;
+    uint64_t base = walk->at & ~(entry->size - 1);
+    walk->low = base < walk->low ? base : walk->low;
+    walk->high = base + entry->size;
     page_table_unmap(walk->space->page_table, walk->at);
     batch_take(&walk->batch, entry);
     return 0;
@@ -133,7 +137,8 @@ static int walk_leaves(struct leaf_walk *walk) {
     struct address_space *space = walk->space;
     int error = 0;
     while (walk->at < walk->end && !error) {
-        uint64_t from = walk->at;
+        uint64_t from = walk->low = walk->at;
+        walk->high = 0;
         batch_begin(&walk->batch);
         spin_lock(&space->lock);
         error = walk_chunk(walk);
@@ -142,7 +147,7 @@ static int walk_leaves(struct leaf_walk *walk) {
         walk->batch.changed |= walk->batch.tables != 0;
         batch_seal(space, &walk->batch);
         spin_unlock(&space->lock);
-        batch_finish(space, &walk->batch, from, walk->at);
+        batch_finish(space, &walk->batch, walk->low, walk->high > walk->at ? walk->high : walk->at);
         if (walk->at < walk->end && !error)
             thread_preemption_point();
     }

@@ -12,7 +12,8 @@ struct memory_object;
 struct memory_object_ops {
     // Physical address of 4 KiB page `index`, with a reference for the caller; makes it if need be.
     // -ENOMEM, -EFAULT beyond the end (SIGBUS). No lock held by the caller but the address space's.
-    // *order: the block around it that is contiguous and naturally aligned (0, 9 or 18).
+    // *order: the block that would be welcome, then the one around it that is contiguous and
+    // naturally aligned (0, 9 or 18).
     int (*page)(struct memory_object *object, uint64_t index, uint64_t *physical, unsigned *order);
     // A hole of zeroes, bytes, in the object and wherever it is mapped; NULL: cannot. 0 or -errno.
     int (*punch)(struct memory_object *object, uint64_t offset, uint64_t size);

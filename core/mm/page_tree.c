@@ -28,17 +28,16 @@ static unsigned slot_number(uint64_t index, unsigned level) {
 }
 
 uint64_t page_tree_find(const struct page_tree *tree, uint64_t index, unsigned *order) {
-    if (!covers(tree->height, index))
-        return PHYSICAL_NONE;
     uint64_t slot = tree->root;
-    unsigned level = tree->height;
-    while (slot && !slot_is_page(slot)) {
+    unsigned level = slot ? tree->height : MAX_HEIGHT;
+    bool inside = covers(level, index);
+    while (inside && slot && !slot_is_page(slot)) {
         level--;
         slot = slot_node(slot)[slot_number(index, level)];
     }
-    if (!slot)
-        return PHYSICAL_NONE;
     *order = level * NODE_BITS;
+    if (!inside || !slot)
+        return PHYSICAL_NONE;
     uint64_t within = index & ((1ull << *order) - 1);
     return (slot & ~SLOT_PAGE) + (within << PAGE_SHIFT);
 }
@@ -120,6 +119,25 @@ static bool slot_remove(uint64_t *slot, unsigned level, uint64_t first, uint64_t
 void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end) {
     if (slot_remove(&tree->root, tree->height, first, end))
         tree->height = 0;
+}
+
+void page_tree_demote(struct page_tree *tree, uint64_t index) {
+    uint64_t *slot = &tree->root;
+    unsigned level = tree->height;
+    if (!covers(level, index))
+        return;
+    while (*slot && !slot_is_page(*slot))
+        slot = &slot_node(*slot)[slot_number(index, --level)];
+    uint64_t physical = *slot & ~SLOT_PAGE;
+    if (level != 1 || !*slot || page_references(physical) != 1)
+        return;
+    uint64_t *node = node_create();
+    if (!node)
+        return;
+    page_split(physical, PAGE_ORDER_2M);
+    for (unsigned i = 0; i < NODE_SLOTS; i++)
+        node[i] = (physical + i * PAGE_SIZE) | SLOT_PAGE;
+    *slot = (uintptr_t)node;
 }
 
 uint64_t page_tree_last(const struct page_tree *tree) {

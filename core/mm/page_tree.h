@@ -11,13 +11,16 @@ struct page_tree {
 };
 
 // Physical address of page `index`, and the order (0 or 9) of the entry it lies in; PHYSICAL_NONE:
-// none.
+// none, nor in the naturally aligned block of that order around it.
 uint64_t page_tree_find(const struct page_tree *tree, uint64_t index, unsigned *order);
 // Puts a page (order 0) or 2 MiB block (order 9, index a multiple of 512) in, with the caller's
 // reference. 0, -EEXIST when any part of it is there already, -ENOMEM.
 int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uint64_t physical);
 // Drops the pages in [first, end); of a block that is not wholly inside, nothing.
 void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end);
+// The 2 MiB block around index becomes pages, if nobody but the tree has a reference on it and
+// there is memory.
+void page_tree_demote(struct page_tree *tree, uint64_t index);
 
 // The index of the last page, of a block that of its first; UINT64_MAX: there is none.
 uint64_t page_tree_last(const struct page_tree *tree);

@@ -39,8 +39,11 @@ static int make_page(struct shared_memory *memory, uint64_t index, unsigned orde
     return error;
 }
 
+// As the objects' page(), lock held. A block is made where it is welcome while half of RAM is free:
+// speed is then worth more than the memory that it may waste.
 static int find_or_make(struct shared_memory *memory, uint64_t index, uint64_t *physical,
                         unsigned *order) {
+    bool huge = memory->huge || (*order && page_free_bytes() > page_total() / 2);
     uint64_t pages = (memory->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
     if (index >= pages)
         return -EFAULT;
@@ -48,7 +51,7 @@ static int find_or_make(struct shared_memory *memory, uint64_t index, uint64_t *
     if (*physical != PHYSICAL_NONE)
         return 0;
     int error = -ENOMEM;
-    if (memory->huge && (index | (HUGE_PAGES - 1)) < pages)
+    if (huge && *order >= PAGE_ORDER_2M && (index | (HUGE_PAGES - 1)) < pages)
         error = make_page(memory, index, PAGE_ORDER_2M);
     if (error)
         error = make_page(memory, index, 0);
@@ -109,12 +112,31 @@ static uint64_t block_end(uint64_t offset) {
     return (offset + block - 1) & ~(block - 1);
 }
 
+// A block that a hole begins or ends in becomes pages, so that those in the hole can go. It stays
+// one where somebody has it pinned.
+static void cut_block(struct memory_object *object, uint64_t offset) {
+    struct shared_memory *memory = shared_memory_of(object);
+    uint64_t end = block_end(offset);
+    unsigned order = 0;
+    spin_lock(&object->lock);
+    bool there = page_tree_find(&memory->pages, offset >> PAGE_SHIFT, &order) != PHYSICAL_NONE;
+    spin_unlock(&object->lock);
+    if (!there || order != PAGE_ORDER_2M || offset == end)
+        return;
+    address_spaces_forget(object, end - ((uint64_t)PAGE_SIZE << PAGE_ORDER_2M), end);
+    spin_lock(&object->lock);
+    page_tree_demote(&memory->pages, offset >> PAGE_SHIFT);
+    spin_unlock(&object->lock);
+}
+
 int shared_memory_punch(struct memory_object *object, uint64_t offset, uint64_t size) {
     enum { CHUNK = PAGE_TREE_CHUNK }; // a multiple of HUGE_PAGES
     struct shared_memory *memory = shared_memory_of(object);
     uint64_t end = offset + size, head_end = block_end(offset);
     uint64_t tail = end & ~(((uint64_t)PAGE_SIZE << PAGE_ORDER_2M) - 1);
     uint64_t last = (end < memory->size ? end : memory->size) >> PAGE_SHIFT;
+    cut_block(object, offset);
+    cut_block(object, end);
     for (uint64_t at = (offset + PAGE_SIZE - 1) >> PAGE_SHIFT, next; at < last; at = next) {
         next = (at / CHUNK + 1) * CHUNK < last ? (at / CHUNK + 1) * CHUNK : last;
         spin_lock(&object->lock);
@@ -163,6 +185,7 @@ int shared_memory_resize(struct memory_object *object, uint64_t size) {
     bool shorter = false;
     if (size > size_limit)
         return -EFBIG;
+    cut_block(object, size);
     for (bool longer = true; longer;) {
         spin_lock(&object->lock);
         longer = shorten(memory, size);
@@ -180,7 +203,7 @@ int shared_memory_resize(struct memory_object *object, uint64_t size) {
 // A reference on page `index` for a copy outside the lock. *physical PHYSICAL_NONE: a hole (only if
 // !make).
 static int page_hold(struct shared_memory *memory, uint64_t index, bool make, uint64_t *physical) {
-    unsigned order;
+    unsigned order = 0;
     int error = 0;
     spin_lock(&memory->object.lock);
     if (make)

@@ -45,7 +45,7 @@ static int read_file(struct file *file, uint64_t offset, void *to, size_t size) 
         return error;
     for (size_t done = 0; done < size && !error;) {
         uint64_t at = base + (offset - start) + done, physical;
-        unsigned order;
+        unsigned order = 0;
         size_t in_page = at % PAGE_SIZE, piece = PAGE_SIZE - in_page;
         if (piece > size - done)
             piece = size - done;

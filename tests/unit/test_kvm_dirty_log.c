@@ -145,7 +145,7 @@ END_TEST
 static const uint32_t *ring_flags(struct memory_object *object, uint64_t index,
                                   struct kvm_dirty_gfn **entry) {
     uint64_t physical = 0;
-    unsigned order;
+    unsigned order = 0;
     ck_assert_int_eq(
         object->ops->page(object, index * sizeof(**entry) / PAGE_SIZE, &physical, &order), 0);
     page_put(physical);

@@ -22,7 +22,7 @@ START_TEST(tree_finds_what_was_put_in) {
     size_t before = page_free_bytes();
     struct page_tree tree = {0};
     uint64_t pages[COUNT];
-    unsigned order;
+    unsigned order = 0;
     for (unsigned i = 0; i < COUNT; i++) {
         pages[i] = page_alloc(0);
         ck_assert_uint_eq(page_tree_find(&tree, indexes[i], &order), PHYSICAL_NONE);
@@ -75,7 +75,7 @@ START_TEST(tree_holds_blocks) {
     fake_memory_start();
     size_t before = page_free_bytes();
     struct page_tree tree = {0};
-    unsigned order;
+    unsigned order = 0;
     uint64_t block = page_alloc(PAGE_ORDER_2M), page = page_alloc(0);
     ck_assert_int_eq(page_tree_insert(&tree, 1024, PAGE_ORDER_2M, block), 0);
     ck_assert_int_eq(page_tree_insert(&tree, 1030, 0, page), -EEXIST);
@@ -98,7 +98,7 @@ START_TEST(tree_loses_pieces) {
     size_t before = page_free_bytes();
     struct page_tree tree = {0};
     bool there[PAGES];
-    unsigned order;
+    unsigned order = 0;
     for (unsigned i = 0; i < PAGES; i++)
         there[i] = !page_tree_insert(&tree, i, 0, page_alloc(0));
     srand(5);
@@ -164,7 +164,7 @@ START_TEST(shared_memory_pages) {
     fake_memory_start();
     struct memory_object *object = shared_memory_create(true);
     uint64_t physical, again;
-    unsigned order;
+    unsigned order = 0;
     ck_assert_int_eq(object->ops->page(object, 0, &physical, &order), -EFAULT);
     shared_memory_resize(object, (2 << 20) + 5000);
     ck_assert_int_eq(object->ops->page(object, 7, &physical, &order), 0);
@@ -186,6 +186,60 @@ START_TEST(shared_memory_pages) {
 }
 END_TEST
 
+// 2 MiB where they are welcome; a hole in them frees its pages and leaves the rest.
+START_TEST(holes_cut_blocks) {
+    fake_memory_start();
+    struct memory_object *object = shared_memory_create(false);
+    uint64_t physical, held;
+    unsigned order = PAGE_ORDER_2M;
+    shared_memory_resize(object, 4 << 20);
+    ck_assert_int_eq(object->ops->page(object, 7, &physical, &order), 0);
+    ck_assert_uint_eq(order, PAGE_ORDER_2M);
+    *(char *)page_to_virtual(physical) = 42;
+    *((char *)page_to_virtual(physical) + 2 * PAGE_SIZE) = 43;
+    size_t before = page_free_bytes();
+    // Not while somebody has the block.
+    ck_assert_int_eq(shared_memory_punch(object, 8 * PAGE_SIZE, PAGE_SIZE), 0);
+    ck_assert_uint_eq(page_free_bytes(), before);
+    page_put(physical);
+    ck_assert_int_eq(shared_memory_punch(object, 8 * PAGE_SIZE, PAGE_SIZE), 0);
+    before = page_free_bytes();
+    ck_assert_int_eq(shared_memory_punch(object, 9 * PAGE_SIZE, 2 * PAGE_SIZE), 0);
+    ck_assert_uint_eq(page_free_bytes(), before + 2 * PAGE_SIZE);
+    ck_assert_int_eq(object->ops->page(object, 7, &held, &order), 0);
+    ck_assert_uint_eq(order, 0);
+    ck_assert_uint_eq(held, physical);
+    ck_assert_int_eq(*(char *)page_to_virtual(held), 42);
+    page_put(held);
+    // A page alone where others of the block are, a block again where none is.
+    order = PAGE_ORDER_2M;
+    ck_assert_int_eq(object->ops->page(object, 9, &held, &order), 0);
+    ck_assert_uint_eq(order, 0);
+    ck_assert_int_eq(*(char *)page_to_virtual(held), 0);
+    page_put(held);
+    shared_memory_punch(object, 0, 2 << 20);
+    order = PAGE_ORDER_2M;
+    ck_assert_int_eq(object->ops->page(object, 9, &held, &order), 0);
+    ck_assert_uint_eq(order, PAGE_ORDER_2M);
+    page_put(held);
+    // The end of the file in a block.
+    shared_memory_resize(object, 5 * PAGE_SIZE);
+    order = PAGE_ORDER_2M;
+    ck_assert_int_eq(object->ops->page(object, 4, &held, &order), 0);
+    ck_assert_uint_eq(order, 0);
+    page_put(held);
+    memory_object_put(object);
+    // Small pages where memory is scarce.
+    object = shared_memory_create(false);
+    shared_memory_resize(object, 2 << 20);
+    while (page_free_bytes() > page_total() / 2)
+        page_alloc(PAGE_ORDER_2M);
+    order = PAGE_ORDER_2M;
+    ck_assert_int_eq(object->ops->page(object, 7, &physical, &order), 0);
+    ck_assert_uint_eq(order, 0);
+}
+END_TEST
+
 START_TEST(fixed_memory_is_shown_in_place_or_copied) {
     fake_memory_start();
     // Memory outside the allocator, as the initrd's.
@@ -198,7 +252,7 @@ START_TEST(fixed_memory_is_shown_in_place_or_copied) {
         size_t size = 2 * PAGE_SIZE + 100;
         struct memory_object *object = fixed_memory_create(data + shift, size);
         uint64_t physical, again;
-        unsigned order;
+        unsigned order = 0;
         for (uint64_t index = 0; index < 3; index++) {
             ck_assert_int_eq(object->ops->page(object, index, &physical, &order), 0);
             size_t valid = index < 2 ? PAGE_SIZE : 100;
@@ -223,7 +277,7 @@ END_TEST
 START_TEST(kernel_pages_live_as_long_as_the_object) {
     fake_memory_start();
     uint64_t pages[2] = {page_alloc(0), page_alloc(0)}, physical;
-    unsigned order;
+    unsigned order = 0;
     struct memory_object *object = kernel_pages_create(pages, 2);
     page_put(pages[0]);
     page_put(pages[1]);
@@ -249,6 +303,7 @@ Suite *memory_object_suite(void) {
     tcase_add_test(tests, shared_memory_reads_what_was_written);
     tcase_add_test(tests, shared_memory_shrinks_and_grows_with_zeroes);
     tcase_add_test(tests, shared_memory_pages);
+    tcase_add_test(tests, holes_cut_blocks);
     tcase_add_test(tests, fixed_memory_is_shown_in_place_or_copied);
     tcase_add_test(tests, kernel_pages_live_as_long_as_the_object);
     suite_add_tcase(suite, tests);
