@@ -108,13 +108,18 @@ int address_space_page(struct address_space *space, uint64_t address, enum acces
 // trouble).
 int address_space_pin(struct address_space *space, uint64_t address, enum access access,
                       uint64_t *physical);
+// What names the content at an address, wherever it is mapped and whatever page holds it: a shared
+// mapping's object and the offset in it, else the space and the address. 0 or -EFAULT.
+int address_space_content(struct address_space *space, uint64_t address, const void **owner,
+                          uint64_t *offset);
 // The page of 4 KiB that is mapped there now, PHYSICAL_NONE: none.
 uint64_t address_space_physical(struct address_space *space, uint64_t address);
 
-// mbind(2) of whole pages: where those to come are taken from. 0; -EFAULT: a hole; -EIO: strict,
-// and a page is already elsewhere.
+// mbind(2) of whole pages, flags MPOL_MF_*: where those to come are taken from, and with
+// MPOL_MF_MOVE those that are there go. 0; -EFAULT: a hole; -EIO: MPOL_MF_STRICT, and a page is
+// elsewhere.
 int address_space_bind(struct address_space *space, uint64_t start, uint64_t end,
-                       struct numa_policy policy, bool strict);
+                       struct numa_policy policy, unsigned flags);
 // The policy of the mapping at an address; *policy stays as it is where it has none. 0 or -EFAULT.
 int address_space_policy(struct address_space *space, uint64_t address, struct numa_policy *policy);
 

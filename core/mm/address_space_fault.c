@@ -271,7 +271,7 @@ static int provide(struct fault *fault) {
         error = leaves_cut(fault->space, (fault->address & ~(HUGE_SIZE - 1)) + PAGE_SIZE);
         break;
     case NEED_COPY:
-        leaf_copy(fault->space, fault->address, fault->spare);
+        leaf_copy(fault->space, fault->address, fault->spare, PAGE_SIZE);
         release_spare(fault);
         break;
     case NEED_CHANGE_END:
@@ -358,6 +358,17 @@ uint64_t address_space_physical(struct address_space *space, uint64_t address) {
 int address_space_fault(struct address_space *space, uint64_t address, enum access access) {
     struct user_page page;
     return address < USER_END ? resolve(space, address, access, &page) : -EFAULT;
+}
+
+int address_space_content(struct address_space *space, uint64_t address, const void **owner,
+                          uint64_t *offset) {
+    spin_lock(&space->lock);
+    const struct mapping *mapping = find_mapping(space, address);
+    bool shared = mapping && (mapping->flags & MAPPING_SHARED);
+    *owner = shared ? (const void *)mapping->object : space;
+    *offset = shared ? mapping->offset + (address - mapping->start) : address;
+    spin_unlock(&space->lock);
+    return mapping ? 0 : -EFAULT;
 }
 
 bool address_space_is_mapped(struct address_space *space, uint64_t address) {

@@ -271,19 +271,59 @@ int leaves_share(struct address_space *space, struct address_space *child,
     return walk_leaves(&walk);
 }
 
-void leaf_copy(struct address_space *space, uint64_t address, uint64_t copy) {
+void leaf_copy(struct address_space *space, uint64_t address, uint64_t copy, uint64_t size) {
     struct leaf_batch batch;
     batch_begin(&batch);
     spin_lock(&space->lock);
     struct page_table_entry entry = page_table_lookup(space->page_table, address);
-    if (entry.size == PAGE_SIZE && page_use(entry.physical) == PAGE_ANONYMOUS &&
+    if (entry.size == size && page_use(entry.physical) == PAGE_ANONYMOUS &&
         page_references(entry.physical) > 1) {
-        page_copy(page_to_virtual(copy), page_to_virtual(entry.physical), PAGE_SIZE);
+        page_copy(page_to_virtual(copy), page_to_virtual(entry.physical), size);
         page_get(copy);
-        page_table_map(space->page_table, address, copy, PAGE_SIZE, entry.flags & ~PAGING_WRITE);
+        page_table_map(space->page_table, address, copy, size, entry.flags & ~PAGING_WRITE);
         batch_take(&batch, &entry);
     }
     batch_seal(space, &batch);
     spin_unlock(&space->lock);
-    batch_finish(space, &batch, address, address + PAGE_SIZE);
+    batch_finish(space, &batch, address, address + size);
+}
+
+// With a reference more than the leaf's nobody may write to a page: it is then copied as after a
+// fork. Returns where the next leaf may be.
+static uint64_t leaf_move_node(struct address_space *space, uint64_t address,
+                               struct numa_policy policy) {
+    struct leaf_batch batch;
+    batch_begin(&batch);
+    spin_lock(&space->lock);
+    struct page_table_entry entry = page_table_lookup(space->page_table, address);
+    bool wanted = entry.size && page_use(entry.physical) == PAGE_ANONYMOUS &&
+                  page_references(entry.physical) == 1 &&
+                  !numa_policy_allows(policy, entry.physical);
+    if (wanted) {
+        page_get(entry.physical);
+        page_table_protect(space->page_table, address, entry.flags & ~PAGING_WRITE);
+        batch.changed = true;
+    }
+    batch_seal(space, &batch);
+    spin_unlock(&space->lock);
+    uint64_t next = address + (entry.size ? entry.size : entry.hole_size);
+    if (!wanted)
+        return next;
+    batch_finish(space, &batch, address, next);
+    uint64_t copy = page_alloc_policy(policy, address / entry.size,
+                                      entry.size == PAGE_SIZE ? 0 : PAGE_ORDER_2M, PAGE_ANONYMOUS);
+    if (copy != PHYSICAL_NONE) {
+        leaf_copy(space, address, copy, entry.size);
+        page_put(copy);
+    }
+    page_put(entry.physical);
+    return next;
+}
+
+void leaves_move_nodes(struct address_space *space, uint64_t start, uint64_t end,
+                       struct numa_policy policy) {
+    while (start < end) {
+        start = leaf_move_node(space, start, policy);
+        thread_preemption_point();
+    }
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/mm/numa.h"
+
 struct address_space;
 struct mapping;
 
@@ -26,9 +28,13 @@ int leaves_cut(struct address_space *space, uint64_t address);
 // the child. 0 or -ENOMEM.
 int leaves_share(struct address_space *space, struct address_space *child,
                  const struct mapping *mapping);
-// A fault's: puts `copy` in the place of a page of 4 KiB that others share, with its content. It
-// cannot be written to before the caller drops its own reference on it: by then nobody sees the old
-// page here.
-void leaf_copy(struct address_space *space, uint64_t address, uint64_t copy);
+// Private pages outside the policy's nodes go there, but those that somebody else has or for which
+// there is no room. The first write to one is a fault.
+void leaves_move_nodes(struct address_space *space, uint64_t start, uint64_t end,
+                       struct numa_policy policy);
+// A fault's: puts `copy` in the place of a page of this size that others share, with its content.
+// It cannot be written to before the caller drops its own reference on it: by then nobody sees the
+// old page here.
+void leaf_copy(struct address_space *space, uint64_t address, uint64_t copy, uint64_t size);
 // PAGING_* of a leaf of this mapping that shows `physical`.
 unsigned leaf_flags(const struct mapping *mapping, uint64_t physical);

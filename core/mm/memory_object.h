@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "core/mm/numa.h"
 #include "core/sched/spinlock.h"
 
 struct memory_object;
@@ -17,6 +18,10 @@ struct memory_object_ops {
     int (*page)(struct memory_object *object, uint64_t index, uint64_t *physical, unsigned *order);
     // A hole of zeroes, bytes, in the object and wherever it is mapped; NULL: cannot. 0 or -errno.
     int (*punch)(struct memory_object *object, uint64_t offset, uint64_t size);
+    // Pages outside the policy's nodes go there, wherever they are mapped; NULL: cannot. 0; -EIO:
+    // some are pinned, or there is no room. No lock held.
+    int (*move)(struct memory_object *object, uint64_t offset, uint64_t size,
+                struct numa_policy policy);
     void (*destroy)(struct memory_object *object);
 };
 

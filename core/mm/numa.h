@@ -2,6 +2,8 @@
 // NUMA nodes: which memory is near which CPU. Node numbers are ACPI's proximity domains. Plain
 // code; set up once at start, then only read.
 #pragma once
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { NUMA_NODES = 16, NUMA_RANGES = 64, NUMA_LOCAL = 10, NUMA_REMOTE = 20 };
@@ -33,6 +35,9 @@ struct numa_place {
     unsigned first;
     uint32_t allowed;
 };
+static inline bool numa_policy_allows(struct numa_policy policy, uint64_t physical) {
+    return policy.nodes >> numa_node_of(physical, NULL) & 1;
+}
 // The place that a policy gives to the page with this index, asked for on a CPU of node `here`.
 struct numa_place numa_policy_place(struct numa_policy policy, uint64_t index, unsigned here);
 // What the current thread's policy and CPU say (core/process has it). Asked only when there are

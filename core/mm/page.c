@@ -231,6 +231,17 @@ uint64_t page_alloc_for(unsigned order, enum page_use use) {
     return physical;
 }
 
+uint64_t page_alloc_policy(struct numa_policy policy, uint64_t index, unsigned order,
+                           enum page_use use) {
+    numa_fault_begin(policy, index);
+    uint64_t physical = page_alloc_for(order, use);
+    numa_fault_end();
+    if (physical == PHYSICAL_NONE || numa_policy_allows(policy, physical))
+        return physical;
+    page_put(physical);
+    return PHYSICAL_NONE;
+}
+
 uint64_t page_alloc(unsigned order) {
     return page_alloc_for(order, PAGE_KERNEL);
 }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "core/mm/account.h"
+#include "core/mm/numa.h"
 
 #define PAGE_SHIFT    12
 #define PAGE_SIZE     4096ul
@@ -33,6 +34,9 @@ uint64_t page_alloc_zeroed(unsigned order);
 // space.
 enum page_use { PAGE_KERNEL = 2, PAGE_SHARED, PAGE_ANONYMOUS };
 uint64_t page_alloc_for(unsigned order, enum page_use use); // content undefined
+// The same where a policy wants the page with this index; not on a node that it does not name.
+uint64_t page_alloc_policy(struct numa_policy policy, uint64_t index, unsigned order,
+                           enum page_use use);
 // The use of the block that holds `physical`; 0: not of the allocator (MMIO, the initrd).
 unsigned page_use(uint64_t physical);
 // Splits a block so that each of its 4 KiB pages has its own reference count (for huge page -> 4

@@ -27,16 +27,22 @@ static unsigned slot_number(uint64_t index, unsigned level) {
     return index >> (level * NODE_BITS) & (NODE_SLOTS - 1);
 }
 
+// The slot that has the page, or is empty: then of the highest level. NULL: above the tree.
+static uint64_t *slot_find(uint64_t *slot, unsigned height, uint64_t index, unsigned *level) {
+    *level = *slot ? height : MAX_HEIGHT;
+    if (!covers(*level, index))
+        return NULL;
+    while (*slot && !slot_is_page(*slot))
+        slot = &slot_node(*slot)[slot_number(index, --*level)];
+    return slot;
+}
+
 uint64_t page_tree_find(const struct page_tree *tree, uint64_t index, unsigned *order) {
-    uint64_t slot = tree->root;
-    unsigned level = slot ? tree->height : MAX_HEIGHT;
-    bool inside = covers(level, index);
-    while (inside && slot && !slot_is_page(slot)) {
-        level--;
-        slot = slot_node(slot)[slot_number(index, level)];
-    }
-    *order = level * NODE_BITS;
-    if (!inside || !slot)
+    uint64_t root = tree->root;
+    const uint64_t *found = slot_find(&root, tree->height, index, order);
+    uint64_t slot = found ? *found : 0;
+    *order *= NODE_BITS;
+    if (!slot)
         return PHYSICAL_NONE;
     uint64_t within = index & ((1ull << *order) - 1);
     return (slot & ~SLOT_PAGE) + (within << PAGE_SHIFT);
@@ -122,14 +128,10 @@ void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end) {
 }
 
 void page_tree_demote(struct page_tree *tree, uint64_t index) {
-    uint64_t *slot = &tree->root;
-    unsigned level = tree->height;
-    if (!covers(level, index))
-        return;
-    while (*slot && !slot_is_page(*slot))
-        slot = &slot_node(*slot)[slot_number(index, --level)];
-    uint64_t physical = *slot & ~SLOT_PAGE;
-    if (level != 1 || !*slot || page_references(physical) != 1)
+    unsigned level;
+    uint64_t *slot = slot_find(&tree->root, tree->height, index, &level);
+    uint64_t physical = slot ? *slot & ~SLOT_PAGE : 0;
+    if (!physical || level != 1 || page_references(physical) != 1)
         return;
     uint64_t *node = node_create();
     if (!node)
@@ -138,6 +140,13 @@ void page_tree_demote(struct page_tree *tree, uint64_t index) {
     for (unsigned i = 0; i < NODE_SLOTS; i++)
         node[i] = (physical + i * PAGE_SIZE) | SLOT_PAGE;
     *slot = (uintptr_t)node;
+}
+
+void page_tree_replace(struct page_tree *tree, uint64_t index, uint64_t physical) {
+    unsigned level;
+    uint64_t *slot = slot_find(&tree->root, tree->height, index, &level);
+    page_put(*slot & ~SLOT_PAGE);
+    *slot = physical | SLOT_PAGE;
 }
 
 uint64_t page_tree_last(const struct page_tree *tree) {

@@ -21,6 +21,8 @@ void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end);
 // The 2 MiB block around index becomes pages, if nobody but the tree has a reference on it and
 // there is memory.
 void page_tree_demote(struct page_tree *tree, uint64_t index);
+// Another page, or block of the same order, in the place of the one at index, which is there.
+void page_tree_replace(struct page_tree *tree, uint64_t index, uint64_t physical);
 
 // The index of the last page, of a block that of its first; UINT64_MAX: there is none.
 uint64_t page_tree_last(const struct page_tree *tree);

@@ -71,6 +71,62 @@ static int shared_memory_page(struct memory_object *object, uint64_t index, uint
     return error;
 }
 
+static uint64_t block_end(uint64_t offset) {
+    const uint64_t block = (uint64_t)PAGE_SIZE << PAGE_ORDER_2M;
+    return (offset + block - 1) & ~(block - 1);
+}
+
+// Lock held. Block or page `index` goes where the policy wants it; false: it cannot.
+static bool move_page(struct shared_memory *memory, uint64_t index, uint64_t physical,
+                      unsigned order, struct numa_policy policy) {
+    if (page_references(physical) > 1)
+        return false;
+    uint64_t copy = page_alloc_policy(policy, index, order, PAGE_SHARED);
+    if (copy == PHYSICAL_NONE)
+        return false;
+    page_copy(page_to_virtual(copy), page_to_virtual(physical), PAGE_SIZE << order);
+    page_tree_replace(&memory->pages, index, copy);
+    return true;
+}
+
+// Lock held. False: a page in [first, end) stays outside the nodes.
+static bool move_pages(struct shared_memory *memory, uint64_t first, uint64_t end,
+                       struct numa_policy policy) {
+    bool all = true;
+    for (uint64_t index = first; index < end;) {
+        unsigned order;
+        uint64_t physical = page_tree_find(&memory->pages, index, &order);
+        uint64_t pages = 1ull << order, within = index & (pages - 1);
+        index += pages - within;
+        if (physical != PHYSICAL_NONE && !numa_policy_allows(policy, physical))
+            all &= move_page(memory, index - pages, physical - within * PAGE_SIZE, order, policy);
+    }
+    return all;
+}
+
+// What is mapped moves once all have forgotten it; who uses it meanwhile may have it again by then.
+static int shared_memory_move(struct memory_object *object, uint64_t offset, uint64_t size,
+                              struct numa_policy policy) {
+    struct shared_memory *memory = shared_memory_of(object);
+    uint64_t last = (offset + size + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    bool all = true;
+    for (uint64_t at = offset >> PAGE_SHIFT, next; at < last; at = next) {
+        bool moved = false;
+        next = (at | (HUGE_PAGES - 1)) + 1 < last ? (at | (HUGE_PAGES - 1)) + 1 : last;
+        for (unsigned tries = 0; tries < 10 && !moved; tries++) {
+            if (tries)
+                address_spaces_forget(object, (at & ~(HUGE_PAGES - 1ull)) << PAGE_SHIFT,
+                                      block_end(next << PAGE_SHIFT));
+            spin_lock(&object->lock);
+            moved = move_pages(memory, at, next, policy);
+            spin_unlock(&object->lock);
+            thread_preemption_point();
+        }
+        all &= moved;
+    }
+    return all ? 0 : -EIO;
+}
+
 static void shared_memory_destroy(struct memory_object *object) {
     struct shared_memory *memory = shared_memory_of(object);
     page_tree_drop(&memory->pages);
@@ -80,6 +136,7 @@ static void shared_memory_destroy(struct memory_object *object) {
 static const struct memory_object_ops shared_memory_ops = {
     .page = shared_memory_page,
     .punch = shared_memory_punch,
+    .move = shared_memory_move,
     .destroy = shared_memory_destroy,
 };
 
@@ -105,11 +162,6 @@ static void clear_part(struct shared_memory *memory, uint64_t offset, uint64_t e
             memset((char *)page_to_virtual(physical) + within, 0, piece);
         offset += piece;
     }
-}
-
-static uint64_t block_end(uint64_t offset) {
-    const uint64_t block = (uint64_t)PAGE_SIZE << PAGE_ORDER_2M;
-    return (offset + block - 1) & ~(block - 1);
 }
 
 // A block that a hole begins or ends in becomes pages, so that those in the hole can go. It stays

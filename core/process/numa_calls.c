@@ -130,7 +130,8 @@ int64_t sys_get_mempolicy(const uint64_t *a) {
     return store_nodes(a[1], a[2], policy.nodes);
 }
 
-// Pages that are there already stay where they are: that is what EIO then says.
+// Pages of objects that others map too move with MPOL_MF_MOVE as with MPOL_MF_MOVE_ALL; private
+// ones that a fork shares do with neither.
 int64_t sys_mbind(const uint64_t *a) {
     const unsigned known = MPOL_MF_STRICT | MPOL_MF_MOVE | MPOL_MF_MOVE_ALL;
     uint64_t flags = a[5], size = (a[1] + PAGE_SIZE - 1) & PAGE_MASK;
@@ -141,5 +142,5 @@ int64_t sys_mbind(const uint64_t *a) {
     int error = load_policy((uint32_t)a[2], a[3], a[4], &policy);
     if (error || !size)
         return error;
-    return address_space_bind(process_current()->space, a[0], a[0] + size, policy, flags);
+    return address_space_bind(process_current()->space, a[0], a[0] + size, policy, (unsigned)flags);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // futex(2): waiters hashed by what names the word: the address space and address (private), or the
-// physical page and offset (shared).
+// object and offset (shared memory). A waiter holds no reference on either: another that comes in
+// its place may wake it, which futex(2) allows.
 #include <asm/errno.h>
 #include <linux/futex.h>
 #include "arch/x86/cpu.h"
@@ -18,8 +19,8 @@
 #define ROBUST_LIST_LIMIT 2048 // as Linux: a list that user space has looped ends
 
 struct futex_key {
-    const struct address_space *space; // NULL: shared
-    uint64_t address;                  // virtual (private) or physical (shared)
+    const void *owner;
+    uint64_t address;
 };
 
 struct futex_bucket {
@@ -39,12 +40,12 @@ struct futex_waiter {
 static struct futex_bucket buckets[FUTEX_BUCKETS];
 
 static struct futex_bucket *bucket_of(const struct futex_key *key) {
-    uint64_t hash = ((uint64_t)(uintptr_t)key->space ^ key->address) * 0x9e3779b97f4a7c15ull;
+    uint64_t hash = ((uint64_t)(uintptr_t)key->owner ^ key->address) * 0x9e3779b97f4a7c15ull;
     return &buckets[hash >> 56];
 }
 
 static bool same_key(const struct futex_key *a, const struct futex_key *b) {
-    return a->space == b->space && a->address == b->address;
+    return a->owner == b->owner && a->address == b->address;
 }
 
 static struct list *waiters_of(struct futex_bucket *bucket) {
@@ -60,19 +61,13 @@ static int make_key(uint64_t address, bool shared, struct futex_key *key) {
         return -EFAULT;
     struct address_space *space = process_current()->space;
     if (!shared) {
-        *key = (struct futex_key){.space = space, .address = address};
+        *key = (struct futex_key){.owner = space, .address = address};
         return 0;
     }
-    // For writing first, so that a page that is still shared by copy on write has become this
-    // process's own.
-    struct user_page page;
-    int error = address_space_page(space, address, ACCESS_WRITE, &page);
-    if (error)
-        error = address_space_page(space, address, ACCESS_READ, &page);
-    if (error)
+    struct user_page page; // there, and no change of mappings under way there
+    if (address_space_page(space, address, ACCESS_READ, &page))
         return -EFAULT;
-    *key = (struct futex_key){.address = page.physical + (address & (page.size - 1))};
-    return 0;
+    return address_space_content(space, address, &key->owner, &key->address);
 }
 
 // Under the bucket's lock, so that the waiter, which takes it on its way out, is still there when

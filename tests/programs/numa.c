@@ -3,12 +3,15 @@
 // set_mempolicy say. On a machine of one node it is that one.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/mempolicy.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tap.h"
@@ -97,6 +100,45 @@ static void bound(void) {
     }
 }
 
+// Pages that are there go too: private and shared ones, with what a second process sees of these;
+// and a shared futex on one still finds who waits.
+static void moved(void) {
+    run_on(0);
+    for (int shared = 0; shared < 2; shared++) {
+        unsigned count[16] = {0};
+        unsigned char *memory = map(shared ? MAP_SHARED : MAP_PRIVATE);
+        int status = -1;
+
+        CHECK(bind(memory, SIZE, MPOL_BIND, 1, 0) == 0, "");
+        touch(memory, count);
+        for (size_t at = 0; at < SIZE; at += PAGE) {
+            memory[at + 8] = (unsigned char)(at / PAGE);
+        }
+        _Atomic int *word = (_Atomic int *)memory;
+        *word = 5;
+        pid_t child = shared ? fork() : -1;
+        if (child == 0) {
+            const struct timespec limit = {.tv_sec = 20};
+            long woken = syscall(SYS_futex, word, FUTEX_WAIT, 5, &limit, NULL, 0);
+            _exit(woken == 0 && *word == 6 && memory[9 * PAGE + 8] == 9 ? 0 : 1);
+        }
+        if (shared) {
+            usleep(200000);
+        }
+        CHECK(bind(memory, SIZE, MPOL_BIND, 1ul << (nodes - 1), MPOL_MF_STRICT | MPOL_MF_MOVE) == 0,
+              "(%d)", errno);
+        for (size_t at = 0; at < SIZE; at += PAGE) {
+            CHECK_EQUAL(node_of(memory + at), (int)nodes - 1);
+            CHECK_EQUAL(memory[at + 8], at / PAGE);
+        }
+        if (shared) {
+            *word = 6;
+            CHECK(syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0) == 1, "");
+            CHECK(waitpid(child, &status, 0) == child && status == 0, "(%d)", status);
+        }
+    }
+}
+
 static void interleaved(void) {
     unsigned count[16] = {0}, thread[16] = {0};
     unsigned long mask = (1ul << nodes) - 1;
@@ -163,7 +205,7 @@ static void files(void) {
 }
 
 static const struct tap_test tests[] = {
-    {"first touch", first_touch}, {"mbind", bound},   {"interleave", interleaved},
+    {"first touch", first_touch}, {"mbind", bound},   {"moved", moved}, {"interleave", interleaved},
     {"preferred", preferred},     {"errors", errors}, {"files", files},
 };
 

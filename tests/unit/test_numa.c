@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // NUMA nodes: distances, and pages from the node that is asked for.
 // Sources: tests/unit/fake_memory.c core/mm/heap.c arch/x86/mm/page_walker.c
-// Sources: arch/x86/mm/page_format.c core/mm/page.c
+// Sources: arch/x86/mm/page_format.c core/mm/page.c core/mm/address_space_policy.c
+#include <asm/errno.h>
 #include <check.h>
 #include <linux/mempolicy.h>
+#include <linux/mman.h>
+#include "core/mm/address_space.h"
+#include "core/mm/memory_object.h"
 #include "core/mm/numa.h"
 #include "core/mm/page.h"
 #include "tests/unit/fake_memory.h"
@@ -101,6 +105,63 @@ START_TEST(policies) {
 }
 END_TEST
 
+static unsigned char *byte_at(struct address_space *space, uint64_t address, enum access access) {
+    struct user_page page;
+    ck_assert_int_eq(address_space_page(space, address, access, &page), 0);
+    return (unsigned char *)page_to_virtual(page.physical) + (address & (page.size - 1));
+}
+
+static unsigned place_of(struct address_space *space, uint64_t address) {
+    return node_of(virtual_to_page(byte_at(space, address, ACCESS_READ)));
+}
+
+// mbind with MPOL_MF_MOVE: private pages and those of an object, large and small.
+START_TEST(pages_move) {
+    three_nodes();
+    enum { MOVE = MPOL_MF_MOVE | MPOL_MF_STRICT, SIZE = 6 * MIB, STEP = 64 << 10 };
+    const struct numa_policy policy = {MPOL_BIND, 1 << 1}, back = {MPOL_BIND, 1 << 2};
+    struct memory_object *object = shared_memory_create(false);
+    struct address_space *space = address_space_create();
+    shared_memory_resize(object, SIZE);
+    for (unsigned shared = 0; shared < 2; shared++) {
+        fake_place = (struct numa_place){2, UINT32_MAX};
+        uint64_t free = page_free_bytes(), pinned;
+        uint64_t at = (uint64_t)address_space_map(space, 0, SIZE, PROT_READ | PROT_WRITE,
+                                                  shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS,
+                                                  shared ? object : NULL, 0);
+        address_space_advise(space, at, 3 * MIB, MADV_HUGEPAGE);
+        address_space_advise(space, at + 3 * MIB, 3 * MIB, MADV_NOHUGEPAGE);
+        for (uint64_t i = 0; i < SIZE; i += STEP)
+            *byte_at(space, at + i, ACCESS_WRITE) = (unsigned char)(i / STEP);
+        ck_assert_uint_eq(place_of(space, at + MIB), 2);
+        ck_assert_int_eq(address_space_bind(space, at, at + SIZE, policy, MPOL_MF_STRICT), -EIO);
+        fake_place = (struct numa_place){1, policy.nodes};
+        ck_assert_int_eq(address_space_bind(space, at, at + SIZE, policy, MOVE), 0);
+        for (uint64_t i = 0; i < SIZE; i += STEP) {
+            ck_assert_uint_eq(*byte_at(space, at + i, ACCESS_READ), (unsigned char)(i / STEP));
+            ck_assert_uint_eq(place_of(space, at + i), 1);
+            *byte_at(space, at + i, ACCESS_WRITE) = 7;
+        }
+        // What a device has stays, and is not lost.
+        ck_assert_int_eq(address_space_pin(space, at + 5 * MIB, ACCESS_WRITE, &pinned), 0);
+        fake_place = (struct numa_place){2, back.nodes};
+        ck_assert_int_eq(address_space_bind(space, at, at + SIZE, back, MOVE), -EIO);
+        ck_assert_uint_eq(place_of(space, at), 2);
+        ck_assert_uint_eq(place_of(space, at + 5 * MIB), 1);
+        *byte_at(space, at + 5 * MIB, ACCESS_WRITE) = 8;
+        ck_assert_uint_eq(*(unsigned char *)page_to_virtual(pinned), 8);
+        page_put(pinned);
+        ck_assert_int_eq(address_space_bind(space, at, at + SIZE, back, MPOL_MF_MOVE), 0);
+        ck_assert_uint_eq(place_of(space, at + 5 * MIB), 2);
+        address_space_unmap(space, at, SIZE);
+        if (shared)
+            memory_object_put(object);
+        ck_assert_uint_ge(page_free_bytes() + 16 * PAGE_SIZE, free);
+    }
+    address_space_put(space);
+}
+END_TEST
+
 Suite *numa_suite(void);
 
 Suite *numa_suite(void) {
@@ -111,6 +172,7 @@ Suite *numa_suite(void) {
     tcase_add_test(test, pages_come_from_where_they_are_wanted);
     tcase_add_test(test, blocks_do_not_span_nodes);
     tcase_add_test(test, policies);
+    tcase_add_test(test, pages_move);
     suite_add_tcase(suite, test);
     return suite;
 }
