@@ -15,7 +15,8 @@ HEAD = """# Linux's KVM selftests
 
 The tests of Linux 6.1's `tools/testing/selftests/kvm`, unmodified, on Ashlar and on Linux's own KVM (Debian's cloud kernel,
 nested virtualization off) in the same machine. Made by `make selftests-table` from what `make selftests MACHINE=…` and
-`make selftests MACHINE=… HOST=linux` left; heavy tests get smaller sizes by their own options (`tests/machine/selftests.py`).
+`make selftests MACHINE=… HOST=linux` left; heavy tests get smaller sizes by their own options, and Ashlar's rseq_test in Bochs
+has four CPUs: on two, the vCPU runs only while the thread that moves it sleeps, just once in two moves (`tests/machine/selftests.py`).
 Ticks are the machine's TSC from the test's start to its end: instructions in Bochs, the emulating host's time in QEMU TCG.
 """
 
