@@ -224,12 +224,13 @@ static void *run_thread(void *argument) {
         while ((vcpu->vm->gate.closed || vcpu_is_parked(vcpu)) && vcpu->vm->outcome == VM_RUNNING) {
             run_gate_leave(&vcpu->vm->gate);
             run_gate_enter(&vcpu->vm->gate, NULL, &vcpu->parked);
-            // Before the next look at the gate: whoever closes it again sets this after.
-            __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
         }
         if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
             handle_exit(vcpu);
-        } else if (errno != EINTR && errno != EAGAIN) {
+        } else if (errno == EINTR) {
+            // Before the next looks: whoever asks it out sets this after what they see.
+            __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+        } else if (errno != EAGAIN) {
             // EAGAIN: the CPU was waiting for SIPI and has come out of it.
             warning("CPU %u: KVM_RUN: %s", vcpu->index, strerror(errno));
             fail(vcpu);

@@ -93,11 +93,11 @@ static void boots(void) {
     static char command_line[] =
         "console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off tsc=reliable "
         "initcall_blacklist=load_system_certificate_list,init_kprobe_trace";
-    static char *const arguments[] = {"vmm",        "--kernel",     "vmlinuz", "--initrd",
-                                      "initrd.img", "--api-socket", API,       "--serial",
-                                      "api",        "--cpus",       "2",       "--memory",
-                                      "192M",       "--balloon",    "size=0",  "--paused",
-                                      "--cmdline",  command_line,   NULL};
+    static char *const arguments[] = {
+        "vmm",          "--kernel",  "vmlinuz",    "--initrd",  "initrd.img",
+        "--api-socket", API,         "--serial",   "api",       "--cpus",
+        "boot=2,max=3", "--memory",  "192M",       "--balloon", "size=0",
+        "--paused",     "--cmdline", command_line, NULL};
 
     CHECK_EQUAL(posix_spawn(&vmm, "/bin/vmm", NULL, NULL, arguments, environ), 0);
     events = attach();
@@ -151,6 +151,11 @@ static void stands_still(void) {
     CHECK(strstr(seen, "state=paused\n") != NULL, "%s", seen);
     CHECK(request("resume\n"));
     CHECK(expect(fd, "awake", 30));
+    // The third CPU, which has not run yet, was told to stop with the others.
+    CHECK(request("cpus 3\n"));
+    send_text(fd, "until echo 1 >/sys/devices/system/cpu/cpu2/online; do sleep 0.1; done "
+                  "2>/dev/null; echo $(nproc)cp''us\n");
+    CHECK(expect(fd, "3cpus", PATIENT));
     close(fd);
     CHECK(request("balloon 167772160\n"));
     balloon = 0;
