@@ -5,6 +5,7 @@
 #include <linux/resource.h>
 #include "core/file/file_lock.h"
 #include "core/mm/heap.h"
+#include "core/mm/user_copy.h"
 #include "core/process/process.h"
 #include "core/process/system_call.h"
 #include "core/sched/thread.h"
@@ -315,4 +316,14 @@ int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool clo
         file_put(file);
     }
     return fd;
+}
+
+int fd_store_pair(const int fds[2], uint64_t user) {
+    int error = fds[0] < 0   ? fds[0]
+                : fds[1] < 0 ? fds[1]
+                             : copy_to_user(user, fds, 2 * sizeof(int));
+    for (unsigned i = 0; error && i < 2; i++)
+        if (fds[i] >= 0)
+            fd_close(fds[i]);
+    return error;
 }

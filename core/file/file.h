@@ -88,6 +88,9 @@ int fd_close(int fd);
 // Creates an unnamed file of these ops and installs it. fd or -errno (object then still the
 // caller's).
 int fd_create(const struct file_ops *ops, void *object, uint32_t flags, bool close_on_exec);
+// Stores two new fds, or the -errno there is instead of one, for the program at `user`. 0, or
+// -errno with both closed.
+int fd_store_pair(const int fds[2], uint64_t user);
 
 // Paths: an initrd read-only root with a RAM overlay, plus device nodes that other parts register
 // at start. Opens `path` relative to the current process's working directory. File or NULL with

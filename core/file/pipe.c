@@ -335,11 +335,5 @@ int64_t sys_pipe2(const uint64_t *arguments) {
         return error;
     fds[0] = fd_install(reader, flags & O_CLOEXEC);
     fds[1] = fd_install(writer, flags & O_CLOEXEC);
-    error = fds[0] < 0   ? fds[0]
-            : fds[1] < 0 ? fds[1]
-                         : copy_to_user(arguments[0], fds, sizeof(fds));
-    for (unsigned i = 0; error && i < 2; i++)
-        if (fds[i] >= 0)
-            fd_close(fds[i]);
-    return error;
+    return fd_store_pair(fds, arguments[0]);
 }

@@ -59,13 +59,7 @@ int64_t sys_socketpair(const uint64_t *arguments) {
     unix_socket_join(a, b);
     fds[0] = install(a, kind);
     fds[1] = install(b, kind);
-    error = fds[0] < 0   ? fds[0]
-            : fds[1] < 0 ? fds[1]
-                         : copy_to_user(arguments[3], fds, sizeof(fds));
-    for (unsigned i = 0; error && i < 2; i++)
-        if (fds[i] >= 0)
-            fd_close(fds[i]);
-    return error;
+    return fd_store_pair(fds, arguments[3]);
 }
 
 int64_t socket_bind(struct file *file, const uint64_t *arguments) {
