@@ -29,7 +29,7 @@ static int64_t system_ioctl(struct file *file, unsigned command, uint64_t argume
     case KVM_GET_DEVICE_ATTR:
         return device_attribute_system(command, argument);
     case KVM_X86_GET_MCE_CAP_SUPPORTED:
-        return copy_to_user(argument, &(uint64_t){machine_check_capabilities()}, sizeof(uint64_t));
+        return copy_to_user(argument, &(uint64_t){MCG_SUPPORTED}, sizeof(uint64_t));
     default:
         return -ENOTTY;
     }

@@ -4,9 +4,6 @@
 #include <asm/errno.h>
 #include <asm/processor-flags.h>
 
-#define MCG_CTL_P   (1ull << 8)
-#define MCG_CMCI_P  (1ull << 10)
-#define MCG_SER_P   (1ull << 24)
 #define MCG_MCIP    (1ull << 2)
 #define STATUS_AR   (1ull << 55)
 #define STATUS_S    (1ull << 56)
@@ -15,13 +12,8 @@
 #define STATUS_OVER (1ull << 62)
 #define STATUS_VAL  (1ull << 63)
 #define CTL2_CMCI   (1ull << 30)
-#define VECTOR_MC   18
 
 enum bank_register { BANK_CTL, BANK_STATUS, BANK_ADDR, BANK_MISC };
-
-uint64_t machine_check_capabilities(void) {
-    return MCG_CTL_P | MCG_CMCI_P | MCG_SER_P;
-}
 
 int machine_check_setup(struct vcpu *vcpu, uint64_t capabilities) {
     if (guest_msrs_setup_mce(&vcpu->virt.msrs, capabilities))
@@ -59,7 +51,7 @@ static int inject_uncorrected(struct vcpu *vcpu, const struct kvm_x86_mce *event
     }
     store(bank, event, event->status | (bank[BANK_STATUS] & STATUS_VAL ? STATUS_OVER : 0));
     msrs->mcg_status = event->mcg_status;
-    struct guest_exception exception = {.vector = VECTOR_MC};
+    struct guest_exception exception = {.vector = GUEST_MC};
     virt_raise(&vcpu->virt, &exception);
     return 0;
 }

@@ -140,9 +140,6 @@ bool hypercall_fix(struct vcpu *vcpu, const uint8_t *bytes, unsigned count);
 
 // -- machine_check.c --
 
-// KVM_X86_GET_MCE_CAP_SUPPORTED: the bits of MCG_CAP that KVM_X86_SETUP_MCE takes, without the
-// bank count.
-uint64_t machine_check_capabilities(void);
 // KVM_X86_SETUP_MCE. 0 or -EINVAL. The vCPU is held.
 int machine_check_setup(struct vcpu *vcpu, uint64_t capabilities);
 // KVM_X86_SET_MCE. 0 or -EINVAL. The vCPU is held.

@@ -7,12 +7,15 @@
 enum {
     GUEST_DE = 0,
     GUEST_DB = 1,
+    GUEST_BP = 3,
+    GUEST_OF = 4,
     GUEST_UD = 6,
     GUEST_NM = 7,
     GUEST_SS = 12,
     GUEST_GP = 13,
     GUEST_PF = 14,
     GUEST_AC = 17,
+    GUEST_MC = 18,
 };
 
 struct guest_exception {

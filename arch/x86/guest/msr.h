@@ -77,6 +77,12 @@ struct guest_msr_backend {
 #define GUEST_MTRR_VARIABLE 8
 #define GUEST_MC_BANKS      32
 
+// MCG_CAP (SDM vol. 3 16.3.1.1), and those KVM_X86_SETUP_MCE takes beside the number of banks.
+#define MCG_CTL_P     (1ull << 8)
+#define MCG_CMCI_P    (1ull << 10)
+#define MCG_SER_P     (1ull << 24)
+#define MCG_SUPPORTED (MCG_CTL_P | MCG_CMCI_P | MCG_SER_P)
+
 // Values kept here. Reset by guest_msrs_init.
 struct guest_msrs {
     const struct guest_msr_backend *backend;

@@ -4,13 +4,13 @@
 #include <asm/errno.h>
 
 int read_mcg_ctl(const struct access *access, uint64_t *value) {
-    if (!(access->msrs->mcg_cap & MCG_CTL_PRESENT) && !access->host)
+    if (!(access->msrs->mcg_cap & MCG_CTL_P) && !access->host)
         return GP;
     return read_field(access, value);
 }
 
 int write_mcg_ctl(const struct access *access, uint64_t value) {
-    if (!(access->msrs->mcg_cap & MCG_CTL_PRESENT) && (value || !access->host))
+    if (!(access->msrs->mcg_cap & MCG_CTL_P) && (value || !access->host))
         return GP;
     return value == 0 || value == UINT64_MAX ? write_field(access, value) : GP;
 }
@@ -45,8 +45,7 @@ int write_mc_bank(const struct access *access, uint64_t value) {
 int read_mc_ctl2(const struct access *access, uint64_t *value) {
     uint32_t bank = access->index - MSR_INDEX_MC0_CTL2;
 
-    if (!bank_exists(access, bank) ||
-        (!(access->msrs->mcg_cap & MCG_CMCI_PRESENT) && !access->host))
+    if (!bank_exists(access, bank) || (!(access->msrs->mcg_cap & MCG_CMCI_P) && !access->host))
         return GP;
     *value = access->msrs->mc_ctl2[bank];
     return OK;
@@ -56,7 +55,7 @@ int write_mc_ctl2(const struct access *access, uint64_t value) {
     uint32_t bank = access->index - MSR_INDEX_MC0_CTL2;
 
     if (!bank_exists(access, bank) || (value & ~0x40007fffull) ||
-        (!(access->msrs->mcg_cap & MCG_CMCI_PRESENT) && (value || !access->host)))
+        (!(access->msrs->mcg_cap & MCG_CMCI_P) && (value || !access->host)))
         return GP;
     access->msrs->mc_ctl2[bank] = value;
     return OK;
@@ -64,12 +63,12 @@ int write_mc_ctl2(const struct access *access, uint64_t value) {
 
 int guest_msrs_setup_mce(struct guest_msrs *msrs, uint64_t mcg_cap) {
     uint64_t banks = mcg_cap & 0xff;
-    const uint64_t known = 0xff | 0xff0000 | MCG_CTL_PRESENT | MCG_SER_PRESENT | MCG_CMCI_PRESENT;
+    const uint64_t known = 0xff | 0xff0000 | MCG_SUPPORTED;
 
     if (banks == 0 || banks > GUEST_MC_BANKS || (mcg_cap & ~known))
         return -EINVAL;
     msrs->mcg_cap = mcg_cap;
-    msrs->mcg_ctl = mcg_cap & MCG_CTL_PRESENT ? UINT64_MAX : 0;
+    msrs->mcg_ctl = mcg_cap & MCG_CTL_P ? UINT64_MAX : 0;
     for (unsigned bank = 0; bank < banks; bank++)
         msrs->mc_banks[bank][0] = UINT64_MAX;
     return 0;

@@ -7,10 +7,6 @@
 #define OK 0
 #define GP GUEST_MSR_INVALID
 
-#define MCG_CTL_PRESENT  (1ull << 8)
-#define MCG_CMCI_PRESENT (1ull << 10)
-#define MCG_SER_PRESENT  (1ull << 24)
-
 struct access {
     struct guest_msrs *msrs;
     const struct msr_rule *rule;

@@ -32,9 +32,9 @@ uint32_t vcpu_debug_exceptions(const struct virt_vcpu *vcpu) {
     // #DB: DR6 is ours to keep, and #AC, #DB in a loop must not hang the CPU (CVE-2015-5307,
     // CVE-2015-8104). #UD: RSM, and the other vendor's hypercall.
     uint32_t exceptions = EXCEPTION_BIT(GUEST_DB) | EXCEPTION_BIT(GUEST_UD) |
-                          EXCEPTION_BIT(GUEST_AC) | EXCEPTION_BIT(VECTOR_MC);
+                          EXCEPTION_BIT(GUEST_AC) | EXCEPTION_BIT(GUEST_MC);
     if (vcpu_debugging(vcpu, KVM_GUESTDBG_USE_SW_BP))
-        exceptions |= EXCEPTION_BIT(VECTOR_BP);
+        exceptions |= EXCEPTION_BIT(GUEST_BP);
     return exceptions;
 }
 
@@ -66,7 +66,7 @@ enum exit_action vcpu_to_debugger(struct virt_vcpu *vcpu, struct virt_exit *exit
 }
 
 HANDLER(exit_breakpoint) {
-    return vcpu_to_debugger(vcpu, exit, VECTOR_BP, vcpu->dr6);
+    return vcpu_to_debugger(vcpu, exit, GUEST_BP, vcpu->dr6);
 }
 
 enum exit_action vcpu_debug_exception(struct virt_vcpu *vcpu, struct virt_exit *exit,

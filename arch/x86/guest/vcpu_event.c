@@ -98,7 +98,7 @@ static bool is_fault(uint8_t vector) {
 static void select_exception(struct virt_vcpu *vcpu, struct vcpu_event *event) {
     struct virt_events *events = &vcpu->events;
     uint8_t vector = events->exception_vector;
-    bool soft = events->exception_soft || vector == VECTOR_BP || vector == VECTOR_OF;
+    bool soft = events->exception_soft || vector == GUEST_BP || vector == GUEST_OF;
     event->sets_rf = events->exception_pending && is_fault(vector);
     if (events->exception_pending)
         virt_deliver_payload(vcpu);

@@ -69,9 +69,6 @@ enum exit_action vcpu_clear_task_switched(struct virt_vcpu *vcpu, struct virt_ex
 #define DR6_VOLATILE 0xe00full // B0-B3, BD, BS, BT
 
 #define EXCEPTION_BIT(vector) (1u << (vector))
-#define VECTOR_BP             3
-#define VECTOR_OF             4
-#define VECTOR_MC             18
 
 static inline bool vcpu_debugging(const struct virt_vcpu *vcpu, uint32_t flag) {
     return (vcpu->guest_debug.control & KVM_GUESTDBG_ENABLE) && (vcpu->guest_debug.control & flag);

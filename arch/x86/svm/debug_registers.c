@@ -11,7 +11,7 @@ void svm_debug_changed(struct virt_vcpu *vcpu) {
     v->vmcb->dr7 = vcpu_breakpoint_control(vcpu);
     v->vmcb->dr6 = DR6_FIXED;
     v->vmcb->intercepts[INTERCEPT_EXCEPTIONS] = exceptions;
-    vmcb_intercept(v, SVM_EXIT_SWINT, exceptions & EXCEPTION_BIT(VECTOR_BP));
+    vmcb_intercept(v, SVM_EXIT_SWINT, exceptions & EXCEPTION_BIT(GUEST_BP));
     vmcb_dirty(v->vmcb, CLEAN_DEBUG | CLEAN_INTERCEPTS);
     vcpu_step(vcpu);
 }

@@ -14,7 +14,7 @@ static void cut_off(struct virt_vcpu *vcpu, struct svm_vcpu *v, uint64_t informa
     enum vcpu_event_kind kind = (information & EVENT_TYPE) >> EVENT_TYPE_SHIFT;
     uint8_t vector = information & EVENT_VECTOR;
     bool soft = kind == EVENT_SOFT_INTERRUPT ||
-                (kind == EVENT_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF));
+                (kind == EVENT_EXCEPTION && (vector == GUEST_BP || vector == GUEST_OF));
     vcpu->recheck_events = true;
     // RIP is still at the guest's own INT n, INT3 or INTO (APM vol. 2 15.7.2): it runs again.
     if (soft && !v->soft_advance)

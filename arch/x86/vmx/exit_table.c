@@ -138,12 +138,12 @@ static HANDLER(exit_exception) {
         return EXIT_RESUME;
     }
     switch (vector) {
-    case VECTOR_MC:
+    case GUEST_MC:
         __asm__ volatile("int $18");
         return EXIT_RESUME;
     case GUEST_DB:
         return exit_debug_exception(vcpu, exit, information);
-    case VECTOR_BP:
+    case GUEST_BP:
         return exit_breakpoint(vcpu, exit);
     case GUEST_UD:
         return exit_invalid_opcode(vcpu, exit);
