@@ -19,7 +19,7 @@
 #define PAGES 70 // more than a word, not a multiple of one
 #define GPA   0x40000000ull
 
-static const struct virt_ops ops = {.stage2_format = &ept_format_1g};
+static const struct virt_ops ops = {.stage2_format = &ept_format};
 static struct vm vm;
 static struct vcpu vcpu = {.vm = &vm};
 static struct memslot slot;
@@ -46,15 +46,14 @@ void cpu_synchronize(void) {
 }
 
 static void map(uint64_t page) {
-    ck_assert_int_eq(page_walker_map(&ept_format_1g, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE,
+    ck_assert_int_eq(page_walker_map(&ept_format, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE,
                                      0x100000 + page * PAGE_SIZE, PAGE_SIZE,
                                      PAGING_WRITE | PAGING_EXECUTE | PAGING_USER),
                      0);
 }
 
 static bool writable(uint64_t page) {
-    return page_walker_lookup(&ept_format_1g, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE)
-               .flags &
+    return page_walker_lookup(&ept_format, vm.virt.stage2_root[0], GPA + page * PAGE_SIZE).flags &
            PAGING_WRITE;
 }
 
@@ -63,7 +62,7 @@ static void start(uint64_t manual) {
     memset(&vm, 0, sizeof(vm));
     flushes = 0;
     virt = &ops;
-    vm.virt.stage2_root[0] = page_walker_create(&ept_format_1g);
+    vm.virt.stage2_root[0] = page_walker_create(&ept_format);
     ck_assert_int_eq(dirty_log_set_manual(&vm, manual), 0);
     slot = (struct memslot){.gpa = GPA, .size = PAGES * PAGE_SIZE, .id = 3};
     slot.dirty = dirty_log_create(&vm, PAGES);
@@ -132,13 +131,13 @@ START_TEST(dirty_marks_go) {
     uint64_t *entry = page_to_virtual(vm.virt.stage2_root[0]);
     for (unsigned level = 4; level > 1; level--)
         entry = page_to_virtual(entry[level == 3] & ~0xfffull);
-    entry[0] |= ept_format_1g.dirty;
-    entry[5] |= ept_format_1g.dirty;
+    entry[0] |= ept_format.dirty;
+    entry[5] |= ept_format.dirty;
     dirty_log_mark(&vcpu, &slot, 5);
     fetch(bits);
     ck_assert_uint_eq(bits[0], 1ull << 5);
-    ck_assert(writable(5) && !(entry[5] & ept_format_1g.dirty));
-    ck_assert(entry[0] & ept_format_1g.dirty);
+    ck_assert(writable(5) && !(entry[5] & ept_format.dirty));
+    ck_assert(entry[0] & ept_format.dirty);
 }
 END_TEST
 

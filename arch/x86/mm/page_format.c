@@ -27,14 +27,21 @@ const struct page_format host_format = {
 };
 
 // SDM 3C 29.3.2: read, write, execute in bits 2:0, memory type in 5:3 (0 UC, 1 WC, 6 WB).
-#define EPT_FORMAT(size)                                                                           \
-    {                                                                                              \
-        .present = 0x7, .table_bits = 0x7, .large = 1 << 7, .accessed = 1 << 8, .dirty = 1 << 9,   \
-        .read = 1, .write = 1 << 1, .execute = 1 << 2, .uncached = 0 << 3,                         \
-        .write_combining = 1 << 3, .write_back = 6 << 3, .largest = (size), .levels = 4,           \
-    }
-const struct page_format ept_format = EPT_FORMAT(2 << 20);
-const struct page_format ept_format_1g = EPT_FORMAT(1 << 30);
+const struct page_format ept_format = {
+    .present = 0x7,
+    .table_bits = 0x7,
+    .large = 1 << 7,
+    .accessed = 1 << 8,
+    .dirty = 1 << 9,
+    .read = 1,
+    .write = 1 << 1,
+    .execute = 1 << 2,
+    .uncached = 0 << 3,
+    .write_combining = 1 << 3,
+    .write_back = 6 << 3,
+    .largest = 2 << 20,
+    .levels = 4,
+};
 
 // AMD APM 2 15.25.5: an ordinary long-mode table whose accesses are all user accesses.
 const struct page_format npt_format = {

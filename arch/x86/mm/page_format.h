@@ -28,9 +28,8 @@ struct page_format {
 #define PAGE_ENTRY_ADDRESS 0x000ffffffffff000ull
 
 extern const struct page_format host_format;
-// EPT: guest pages are write-back unless asked otherwise; IPAT clear. The second one for CPUs with
-// 1 GiB pages.
-extern const struct page_format ept_format, ept_format_1g;
+// EPT: guest pages are write-back unless asked otherwise; IPAT clear.
+extern const struct page_format ept_format;
 extern const struct page_format npt_format;
 // What IOMMUs walk. VT-d's is narrowed to what the units can do.
 extern const struct page_format vtd_format, amd_vi_format;
