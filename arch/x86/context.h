@@ -2,6 +2,7 @@
 // A thread's registers: the trap frame of user mode, the kernel context switch, and the FPU state.
 #pragma once
 #include <stdint.h>
+#include <asm/sigcontext.h>
 
 // Laid out so that the six system-call arguments stand in order at the start. Built by every entry
 // from user mode at the top of the thread's kernel stack (stub.asm must agree; static asserts in
@@ -18,7 +19,7 @@ struct trap_frame {
 // or when KVM_RUN goes from user to guest. Area: XSAVE standard format, fpu_area_size() bytes,
 // 64-byte aligned.
 struct fpu_state {
-    uint8_t *area;
+    struct _xstate *area;
     uint64_t xcr0; // what XCR0 holds while these registers are loaded (host: fpu_host_xcr0())
     uint64_t xss;
 };

@@ -25,9 +25,7 @@ _Static_assert(sizeof(struct rt_sigframe) == 440, "as in Linux");
 _Static_assert(offsetof(struct ucontext, uc_sigmask) == 296, "as in Linux");
 
 #define RED_ZONE        128 // System V ABI, 3.2.2
-#define FXSAVE_SIZE     512
-#define SW_BYTES_OFFSET 464
-#define XSAVE_HEADER    512
+#define SW_BYTES_OFFSET offsetof(struct _fpstate, sw_reserved)
 #define XSTATE_FP_SSE   3
 
 // What a program may set in RFLAGS by itself.
@@ -151,15 +149,13 @@ static int pop_fpu(uint64_t address) {
     // would save the registers over what has been copied.
     int error = fpu_state_init(&fresh);
     if (!error)
-        error = copy_from_user(fresh.area, address, extended ? size : FXSAVE_SIZE);
+        error = copy_from_user(fresh.area, address, extended ? size : sizeof(struct _fpstate));
     if (error) {
         fpu_state_destroy(&fresh);
         return error;
     }
-    if (!extended) {
-        uint64_t features = XSTATE_FP_SSE;
-        memcpy(fresh.area + XSAVE_HEADER, &features, sizeof features);
-    }
+    if (!extended)
+        fresh.area->xstate_hdr.xfeatures = XSTATE_FP_SSE;
     fpu_state_sanitize(&fresh);
     thread_replace_fpu(&fresh);
     return 0;

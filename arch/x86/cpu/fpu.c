@@ -8,10 +8,6 @@
 #include "core/mm/heap.h"
 
 enum {
-    FCW_OFFSET = 0,
-    MXCSR_OFFSET = 24,
-    HEADER_OFFSET = 512, // XSTATE_BV, XCOMP_BV, six reserved words (SDM 1 13.4.2)
-    HEADER_WORDS = 8,
     FCW_DEFAULT = 0x37f,
     MXCSR_DEFAULT = 0x1f80,
     MXCSR_WRITABLE = 0xffff,
@@ -53,8 +49,8 @@ int fpu_state_init(struct fpu_state *state) {
         return -ENOMEM;
     // XSTATE_BV 0 means: initial state, whatever stands in the area; FCW and MXCSR are written for
     // those who read it (KVM_GET_FPU), and MXCSR is always taken from memory.
-    *(uint16_t *)(state->area + FCW_OFFSET) = FCW_DEFAULT;
-    *(uint32_t *)(state->area + MXCSR_OFFSET) = MXCSR_DEFAULT;
+    state->area->fpstate.cwd = FCW_DEFAULT;
+    state->area->fpstate.mxcsr = MXCSR_DEFAULT;
     state->xcr0 = host.xcr0;
     state->xss = 0;
     return 0;
@@ -66,11 +62,9 @@ void fpu_state_destroy(struct fpu_state *state) {
 }
 
 void fpu_state_sanitize(struct fpu_state *state) {
-    *(uint32_t *)(state->area + MXCSR_OFFSET) &= MXCSR_WRITABLE;
-    uint64_t *header = (uint64_t *)(state->area + HEADER_OFFSET);
-    header[0] &= state->xcr0;
-    for (unsigned i = 1; i < HEADER_WORDS; i++)
-        header[i] = 0;
+    struct _header *header = &state->area->xstate_hdr;
+    state->area->fpstate.mxcsr &= MXCSR_WRITABLE;
+    *header = (struct _header){.xfeatures = header->xfeatures & state->xcr0};
 }
 
 static void save(struct fpu_state *state) {
