@@ -3,7 +3,7 @@
 #include <asm/errno.h>
 #include <linux/mman.h>
 #include <linux/pci_regs.h>
-#include "arch/x86/cpu/instruction.h"
+#include "arch/x86/cpu/device_access.h"
 #include "core/file/io_buffer.h"
 #include "core/mm/address_space.h"
 #include "core/mm/heap.h"
@@ -97,26 +97,10 @@ static uint32_t access_read(const struct region_access *access) {
     const struct vfio_device *device = access->device;
     if (access->index == VFIO_PCI_CONFIG_REGION_INDEX)
         return config_space_read(&device->config, (unsigned)access->at, access->size);
-    if (is_ports(device, access->index)) {
-        uint16_t port = (uint16_t)(device->pci->bar[access->index].base + access->at);
-        return access->size == 1 ? in8(port) : access->size == 2 ? in16(port) : in32(port);
-    }
+    if (is_ports(device, access->index))
+        return port_in((uint16_t)(device->pci->bar[access->index].base + access->at), access->size);
     volatile uint8_t *at = pci_bar_map(device->pci, access->index);
-    if (!at || in_table(access))
-        return UINT32_MAX;
-    at += access->at;
-    return access->size == 1   ? *at
-           : access->size == 2 ? *(volatile uint16_t *)at
-                               : *(volatile uint32_t *)at;
-}
-
-static void port_write(uint16_t port, unsigned size, uint32_t value) {
-    if (size == 1)
-        out8(port, (uint8_t)value);
-    else if (size == 2)
-        out16(port, (uint16_t)value);
-    else
-        out32(port, value);
+    return at && !in_table(access) ? mmio_read(at + access->at, access->size) : UINT32_MAX;
 }
 
 static void config_write(struct vfio_device *device, unsigned at, unsigned size, uint32_t value) {
@@ -135,20 +119,13 @@ static void access_write(const struct region_access *access, uint32_t value) {
         return;
     }
     if (is_ports(device, access->index)) {
-        port_write((uint16_t)(device->pci->bar[access->index].base + access->at), access->size,
-                   value);
+        port_out((uint16_t)(device->pci->bar[access->index].base + access->at), access->size,
+                 value);
         return;
     }
     volatile uint8_t *at = pci_bar_map(device->pci, access->index);
-    if (!at || in_table(access))
-        return;
-    at += access->at;
-    if (access->size == 1)
-        *at = (uint8_t)value;
-    else if (access->size == 2)
-        *(volatile uint16_t *)at = (uint16_t)value;
-    else
-        *(volatile uint32_t *)at = value;
+    if (at && !in_table(access))
+        mmio_write(at + access->at, access->size, value);
 }
 
 // One access in the largest pieces that alignment allows. 0 or -EFAULT.

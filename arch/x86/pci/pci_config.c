@@ -3,7 +3,7 @@
 // ports (PCI 3.0, 3.2.2.3.2).
 #include "arch/x86/pci/pci.h"
 #include "arch/x86/cpu/acpi.h"
-#include "arch/x86/cpu/instruction.h"
+#include "arch/x86/cpu/device_access.h"
 #include "arch/x86/paging.h"
 #include "core/sched/spinlock.h"
 
@@ -48,16 +48,9 @@ static uint32_t port_read(pci_function function, unsigned offset, unsigned size)
 }
 
 static void port_write(pci_function function, unsigned offset, unsigned size, uint32_t value) {
-    uint16_t port = (uint16_t)(CONFIG_DATA + offset % 4);
     spin_lock(&config.lock);
-    if (!select_port(function, offset))
-        ;
-    else if (size == 1)
-        out8(port, (uint8_t)value);
-    else if (size == 2)
-        out16(port, (uint16_t)value);
-    else
-        out32(port, value);
+    if (select_port(function, offset))
+        port_out((uint16_t)(CONFIG_DATA + offset % 4), size, value);
     spin_unlock(&config.lock);
 }
 
@@ -69,8 +62,7 @@ uint32_t pci_read(pci_function function, unsigned offset, unsigned size) {
     volatile uint8_t *at = config.bus[function >> 8];
     if (!at)
         return port_read(function, offset, size);
-    at += (size_t)(function & 0xff) << 12 | offset;
-    return size == 1 ? *at : size == 2 ? *(volatile uint16_t *)at : *(volatile uint32_t *)at;
+    return mmio_read(at + ((size_t)(function & 0xff) << 12 | offset), size);
 }
 
 void pci_write(pci_function function, unsigned offset, unsigned size, uint32_t value) {
@@ -79,11 +71,5 @@ void pci_write(pci_function function, unsigned offset, unsigned size, uint32_t v
         port_write(function, offset, size, value);
         return;
     }
-    at += (size_t)(function & 0xff) << 12 | offset;
-    if (size == 1)
-        *at = (uint8_t)value;
-    else if (size == 2)
-        *(volatile uint16_t *)at = (uint16_t)value;
-    else
-        *(volatile uint32_t *)at = value;
+    mmio_write(at + ((size_t)(function & 0xff) << 12 | offset), size, value);
 }
