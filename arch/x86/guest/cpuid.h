@@ -33,7 +33,6 @@ bool cpuid_compacts(cpuid_reader read, uint64_t xcr0);
 // Fills at most *count entries. 0 and *count = number, or -E2BIG and *count = number needed.
 int cpuid_supported(const struct cpuid_host *host, struct kvm_cpuid_entry2 *entries,
                     uint32_t *count);
-int cpuid_emulated(struct kvm_cpuid_entry2 *entries, uint32_t *count);
 
 // Features by (leaf, subleaf, register, bit): register 0..3 = EAX..EDX.
 #define CPUID_FEATURE(leaf, subleaf, reg, bit)                                                     \

@@ -307,9 +307,3 @@ int cpuid_supported(const struct cpuid_host *host, struct kvm_cpuid_entry2 *entr
     *count = out.count;
     return out.count > out.capacity ? -E2BIG : 0;
 }
-
-// Nothing is emulated that the processor lacks: the emulator runs MMIO accesses, not #UD.
-int cpuid_emulated(struct kvm_cpuid_entry2 *entries, uint32_t *count) {
-    *count = 0;
-    return 0;
-}
