@@ -220,7 +220,7 @@ __attribute__((noinline)) void schedule(void) {
         (previous == here->idle || atomic_load(&previous->state) >= THREAD_WAITING))
         run_domain_pull(&domain, &here->queue, now);
     spin_lock(&here->queue.lock);
-    cpu->reschedule = false; // what comes later waits for the lock
+    cpu->reschedule = false; // who asked until here has added to the queue before: it is seen below
     put_previous(here, previous, now);
     struct thread *next = pick_next(here, now);
     if (next == previous) {
