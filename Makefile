@@ -26,8 +26,9 @@ Q := @
 say = @printf '  %-5s %s\n' '$(1)' '$(2:$(OUT)/%=%)'
 endif
 
-# Functions that stand in a table have its arguments, needed or not.
-WARNINGS := -Wall -Wextra -Wno-unused-parameter -Werror
+WARNINGS := -Wall -Wextra -Werror
+# The kernel's functions that stand in a table have its arguments, needed or not.
+KERNEL_WARNINGS := -Wno-unused-parameter
 C_COMMON := -std=gnu17 -O2 -I. -I$(OUT)/include -MMD -MP $(WARNINGS)
 
 # --- the packages ----------------------------------------------------------------------------------------------------
@@ -76,8 +77,8 @@ $(OUT)/BOOTX64.EFI: $(OUT)/loader.so
 KERNEL_C := $(shell find arch core -path core/process/vdso/user -prune -o -name '*.c' -print | sort)
 KERNEL_ASM := $(shell find arch core -name '*.asm' | sort)
 KERNEL_OBJECTS := $(KERNEL_C:%.c=$(OUT)/kernel-obj/%.o) $(KERNEL_ASM:%.asm=$(OUT)/kernel-obj/%.asm.o)
-KERNEL_CFLAGS := $(C_COMMON) -g -ffreestanding -mgeneral-regs-only -mcmodel=kernel -mno-red-zone -fno-pic -fno-pie \
-	-fno-stack-protector -fno-asynchronous-unwind-tables -fno-common -fno-strict-aliasing
+KERNEL_CFLAGS := $(C_COMMON) $(KERNEL_WARNINGS) -g -ffreestanding -mgeneral-regs-only -mcmodel=kernel \
+	-mno-red-zone -fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables -fno-common -fno-strict-aliasing
 # The exit path crosses borders between files; the linker may fold calls over them.
 KERNEL_LTO := -flto=auto -fno-fat-lto-objects
 $(OUT)/kernel-obj/%.o: %.c | $(DEPS) $(VERSION_HEADER)
@@ -224,7 +225,7 @@ bench: $(SYSTEM) $(BENCH) $(GUEST_IMAGE) $(if $(filter linux,$(HOST)),$(LINUX_HO
 # --- tests -----------------------------------------------------------------------------------------------------------
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-HOST_CFLAGS := $(C_COMMON) -g -O1 $(SANITIZE)
+HOST_CFLAGS := $(C_COMMON) $(KERNEL_WARNINGS) -g -O1 $(SANITIZE)
 
 # The sources that a test needs: the .c beside each header it includes, and those it names in a line `// Sources: ...`.
 sources_of = $(sort $(shell sed -nE 's:^\#include "(\.\./)*((arch|core|boot|drivers)/.*)\.h"$$:\2.c:p; s:^// Sources\: (.*)$$:\1:p' \
@@ -262,7 +263,8 @@ unit: $(OUT)/unit/unit
 	CK_DEFAULT_TIMEOUT=300 $(OUT)/unit/unit
 
 FUZZERS := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. -I$(OUT)/include -MMD -MP $(WARNINGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. -I$(OUT)/include -MMD -MP $(WARNINGS) $(KERNEL_WARNINGS) \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 
 FUZZ_SOURCES := $(sort $(UNIT_SOURCES) $(call sources_of,$(wildcard tests/fuzz/*.c)))
 FUZZ_FAKES := $(patsubst %.c,$(OUT)/fuzz-obj/%.o,$(wildcard tests/unit/fake_*.c))

@@ -76,7 +76,7 @@ int64_t __vdso_time(int64_t *time) {
     return seconds;
 }
 
-int __vdso_getcpu(unsigned *cpu, unsigned *node, void *unused) {
+int __vdso_getcpu(unsigned *cpu, unsigned *node, void *cache __attribute__((unused))) {
     uint64_t number;
     // The limit of a segment that nobody loads; each CPU has its number and its node there.
     __asm__("lsl %1, %0" : "=r"(number) : "r"((uint64_t)SEGMENT_CPU_NUMBER) : "cc");
