@@ -46,9 +46,10 @@ struct virt_events {
     bool interrupt_injected;    // delivery was cut off by an exit: goes first at the next entry
     bool interrupt_soft;
     uint8_t interrupt_vector;
-    bool exception_soft; // INT3, INTO, INT1: soft_length counts
-    uint8_t soft_length; // instruction length for soft interrupts/exceptions
-    bool triple_fault;   // the next entry ends with VIRT_EXIT_SHUTDOWN instead
+    bool interrupt_of_lapic; // the last that was chosen is in service there
+    bool exception_soft;     // INT3, INTO, INT1: soft_length counts
+    uint8_t soft_length;     // instruction length for soft interrupts/exceptions
+    bool triple_fault;       // the next entry ends with VIRT_EXIT_SHUTDOWN instead
     bool nmi_injected;
     _Atomic uint8_t nmi_pending; // 0..2, set by any CPU
     _Atomic bool smi_pending;

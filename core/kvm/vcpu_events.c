@@ -91,6 +91,7 @@ int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *in) {
     events->interrupt_injected = in->interrupt.injected;
     events->interrupt_vector = in->interrupt.nr;
     events->interrupt_soft = in->interrupt.soft;
+    events->interrupt_of_lapic = false;
     if (in->flags & KVM_VCPUEVENT_VALID_SHADOW)
         virt->set_interrupt_shadow(&vcpu->virt, in->interrupt.shadow);
     events->nmi_injected = in->nmi.injected;

@@ -50,6 +50,7 @@ static void set_pending_interrupt(struct vcpu *vcpu, const struct kvm_sregs *sre
             continue;
         vcpu->virt.events.interrupt_injected = true;
         vcpu->virt.events.interrupt_soft = false;
+        vcpu->virt.events.interrupt_of_lapic = false;
         vcpu->virt.events.interrupt_vector = (uint8_t)vector;
         return;
     }

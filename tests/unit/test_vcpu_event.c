@@ -115,6 +115,26 @@ START_TEST(cut_off_delivery_goes_first) {
 }
 END_TEST
 
+START_TEST(untaken_interrupt_goes_back_where_it_came_from) {
+    struct vcpu_event event;
+    const uint32_t ext_int = LAPIC_DELIVER_EXTINT << 8;
+    lapic_mmio_write(&vcpu->lapic, LAPIC_LVT_LINT0, 4, &ext_int);
+    lapic_post(&vcpu->lapic, 0x30, false);
+    vcpu_event_select(vcpu, 0, &event);
+    vcpu_event_take_back(vcpu);
+    ck_assert(!vcpu->events.interrupt_injected);
+    ck_assert_int_eq(lapic_pending_vector(&vcpu->lapic), 0x30);
+    vcpu_event_select(vcpu, 0, &event);
+    vcpu_event_delivered(&vcpu->events);
+    pic_line = true; // and 0x30 of the PIC, while that of the local APIC is in service
+    vcpu_event_select(vcpu, 0, &event);
+    vcpu_event_take_back(vcpu);
+    ck_assert(vcpu->events.interrupt_injected);
+    ck_assert_int_eq(lapic_pending_vector(&vcpu->lapic), -1);
+    ck_assert_uint_eq(vcpu->statistics.injections, 2);
+}
+END_TEST
+
 START_TEST(cut_off_deliveries_are_kept) {
     struct vcpu_event event;
     vcpu_event_cut_off(vcpu, EVENT_VALID | EVENT_HAS_ERROR | EVENT_EXCEPTION << 8 | 13, 0x18, 0);
@@ -223,6 +243,7 @@ Suite *vcpu_event_suite(void) {
     tcase_add_test(tests, page_fault_sets_cr2_when_it_is_injected);
     tcase_add_test(tests, debug_exception_sets_dr6_and_clears_gd);
     tcase_add_test(tests, cut_off_delivery_goes_first);
+    tcase_add_test(tests, untaken_interrupt_goes_back_where_it_came_from);
     tcase_add_test(tests, cut_off_deliveries_are_kept);
     tcase_add_test(tests, real_mode_pushes_no_error_code);
     tcase_add_test(tests, nmi_before_interrupts);

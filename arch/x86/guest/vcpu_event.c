@@ -142,6 +142,7 @@ static bool interrupt_waiting(struct virt_vcpu *vcpu, int *lapic_vector) {
 
 static void select_interrupt(struct virt_vcpu *vcpu, int lapic_vector, struct vcpu_event *event) {
     struct virt_events *events = &vcpu->events;
+    events->interrupt_of_lapic = false;
     if (events->user_interrupt >= 0) {
         events->interrupt_vector = (uint8_t)events->user_interrupt;
         events->user_interrupt = -1;
@@ -149,6 +150,7 @@ static void select_interrupt(struct virt_vcpu *vcpu, int lapic_vector, struct vc
         events->interrupt_vector = vcpu->pic_acknowledge(vcpu);
     } else {
         events->interrupt_vector = (uint8_t)lapic_vector;
+        events->interrupt_of_lapic = true;
         lapic_accept(&vcpu->lapic, (uint8_t)lapic_vector);
     }
     events->interrupt_injected = true;
@@ -223,6 +225,14 @@ void vcpu_event_cut_off(struct virt_vcpu *vcpu, uint32_t information, uint32_t e
         events->exception_error = error;
         break;
     }
+}
+
+void vcpu_event_take_back(struct virt_vcpu *vcpu) {
+    struct virt_events *events = &vcpu->events;
+    if (!events->interrupt_of_lapic || !lapic_take_back(&vcpu->lapic, events->interrupt_vector))
+        return;
+    events->interrupt_injected = false;
+    vcpu->statistics.injections--;
 }
 
 bool virt_interrupt_allowed(struct virt_vcpu *vcpu) {

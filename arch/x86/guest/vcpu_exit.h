@@ -202,6 +202,9 @@ static inline unsigned vcpu_event_blocks(bool shadow, bool nmi_masked, bool inte
 // instruction, for the soft ones.
 void vcpu_event_cut_off(struct virt_vcpu *vcpu, uint32_t information, uint32_t error,
                         uint8_t length);
+// The guest has not taken the interrupt that was injected. The local APIC's is a request again, so
+// that a higher one goes first; others still go first at the next entry.
+void vcpu_event_take_back(struct virt_vcpu *vcpu);
 // The delivery ended, well or not: nothing counts as injected any more.
 static inline void vcpu_event_delivered(struct virt_events *events) {
     events->exception_injected = events->interrupt_injected = events->nmi_injected = false;

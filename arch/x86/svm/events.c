@@ -34,10 +34,7 @@ static bool still_waits(struct svm_vcpu *v) {
         return false;
     vmcb->exit_event = 0;
     v->vcpu->recheck_events = true;
-    if (v->vcpu->irqchip && lapic_take_back(&v->vcpu->lapic, v->vcpu->events.interrupt_vector)) {
-        v->vcpu->events.interrupt_injected = false;
-        v->vcpu->statistics.injections--;
-    }
+    vcpu_event_take_back(v->vcpu);
     return true;
 }
 
