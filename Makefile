@@ -142,11 +142,11 @@ VIRTIO_SOURCES := $(wildcard drivers/virtio/*.c drivers/sandbox/*.c) drivers/blo
 $(foreach tool,$(GUEST_TOOLS),$(eval $(call program_rule,$(OUT)/bin/$(tool),$(wildcard guest-tools/$(tool)/*.c) \
 	$(if $(filter vmm,$(tool)),$(VIRTIO_SOURCES)) $(if $(filter vsh,$(tool)),$(VSH_SOURCES)),$(if $(filter virtd,$(tool)),-lexpat))))
 $(eval $(call program_rule,$(OUT)/bin/drivers,$(wildcard drivers/*.c drivers/*/*.c),-lext2fs -lcom_err))
-# The drivers of disk controllers, which the program `disks` tests.
+# A program's other files are in a directory of its name. The drivers of disk controllers are what `disks` tests.
 DISK_SOURCES := $(wildcard $(patsubst %,drivers/%/*.c,pci disks nvme ata ahci ide virtio_pci virtio_blk)) \
 	drivers/machine_disks.c drivers/clock.c
 $(foreach program,$(TEST_PROGRAMS),$(eval $(call program_rule,$(program),$(program:$(OUT)/tests/%=tests/programs/%.c) \
-	$(if $(filter %/disks,$(program)),$(DISK_SOURCES)))))
+	$(wildcard $(program:$(OUT)/tests/%=tests/programs/%)/*.c) $(if $(filter %/disks,$(program)),$(DISK_SOURCES)))))
 SUITE := $(OUT)/tests/suite
 $(eval $(call program_rule,$(SUITE),tests/selftests/suite.c))
 $(eval $(call program_rule,$(OUT)/tests/bench,tests/bench/bench.c))

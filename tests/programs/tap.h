@@ -13,7 +13,7 @@ struct tap_test {
     void (*run)(void);
 };
 
-static int tap_failed_checks; // of the running test
+__attribute__((weak)) int tap_failed_checks; // of the running test, in all files of a program
 
 // A check with what was seen in the message; evaluates to whether it held.
 #define CHECK(condition, ...)                                                                      \
