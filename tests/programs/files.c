@@ -7,47 +7,29 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/select.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "tap.h"
+#include "files/files.h"
 
 #define DIRECTORY "/tmp/ashlar-files-test"
-#define FAILS(call, code)                                                                          \
-    do {                                                                                           \
-        errno = 0;                                                                                 \
-        long result_ = (long)(call);                                                               \
-        CHECK(result_ == -1 && errno == (code), "result %ld, wanted errno %d", result_, (code));   \
-    } while (0)
 
-static uint64_t now_ms(void) {
+uint64_t now_ms(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
 }
-
-// Runs `body(argument)` in a thread after a delay, to act on a file another thread waits for.
-struct later {
-    pthread_t thread;
-    void (*body)(int fd);
-    int fd;
-};
 
 static void *later_main(void *argument) {
     struct later *later = argument;
@@ -56,23 +38,30 @@ static void *later_main(void *argument) {
     return NULL;
 }
 
-static void later_start(struct later *later, void (*body)(int fd), int fd) {
+void later_start(struct later *later, void (*body)(int fd), int fd) {
     later->body = body;
     later->fd = fd;
     CHECK_EQUAL(pthread_create(&later->thread, NULL, later_main, later), 0);
 }
 
-static void later_join(struct later *later) {
+void later_join(struct later *later) {
     pthread_join(later->thread, NULL);
 }
 
-static void write_word(int fd) {
+void write_word(int fd) {
     CHECK_EQUAL(write(fd, "word", 4), 4);
 }
 
-static void write_one(int fd) {
+void write_one(int fd) {
     uint64_t one = 1;
     CHECK_EQUAL(write(fd, &one, 8), 8);
+}
+
+volatile sig_atomic_t signals;
+
+void count_signal(int number) {
+    (void)number;
+    signals++;
 }
 
 static void drain(int fd) {
@@ -293,13 +282,6 @@ static void locks(void) {
     unlink("locked");
 }
 
-static volatile sig_atomic_t signals;
-
-static void count_signal(int number) {
-    (void)number;
-    signals++;
-}
-
 static void pipes(void) {
     int fds[2], bytes;
     static char block[100000], back[100000];
@@ -445,286 +427,6 @@ static void memory_files(void) {
     munmap(image, 4096);
     CHECK(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
     close(fd);
-}
-
-static void polling(void) {
-    int fds[2];
-    CHECK_EQUAL(pipe(fds), 0);
-    struct pollfd set[12];
-    for (int i = 0; i < 12; i++) {
-        set[i] = (struct pollfd){.fd = i < 10 ? -1 : fds[0], .events = POLLIN};
-    }
-    set[11].fd = 999;
-    CHECK_EQUAL(poll(set, 12, -1), 1);
-    CHECK_EQUAL(set[11].revents, POLLNVAL);
-    CHECK_EQUAL(poll(set, 11, 0), 0);
-    uint64_t start = now_ms();
-    CHECK_EQUAL(poll(set, 11, 30), 0);
-    CHECK(now_ms() - start >= 29);
-    struct later later;
-    later_start(&later, write_word, fds[1]);
-    CHECK_EQUAL(poll(set, 11, -1), 1);
-    CHECK_EQUAL(set[10].revents, POLLIN);
-    later_join(&later);
-    fd_set in, out;
-    FD_ZERO(&in);
-    FD_ZERO(&out);
-    FD_SET(fds[0], &in);
-    FD_SET(fds[1], &out);
-    CHECK_EQUAL(select(fds[1] + 1, &in, &out, NULL, NULL), 2);
-    char word[4];
-    CHECK_EQUAL(read(fds[0], word, 4), 4);
-    FD_ZERO(&out);
-    struct timeval time = {0, 20000};
-    CHECK_EQUAL(select(fds[1] + 1, &in, &out, NULL, &time), 0);
-    CHECK(!FD_ISSET(fds[0], &in));
-    close(fds[0]);
-    close(fds[1]);
-    // A signal that the mask lets through only while waiting.
-    sigset_t usr1, none;
-    sigemptyset(&none);
-    sigemptyset(&usr1);
-    sigaddset(&usr1, SIGUSR1);
-    signal(SIGUSR1, count_signal);
-    sigprocmask(SIG_BLOCK, &usr1, NULL);
-    signals = 0;
-    raise(SIGUSR1);
-    CHECK_EQUAL(signals, 0);
-    FAILS(ppoll(NULL, 0, NULL, &none), EINTR);
-    CHECK_EQUAL(signals, 1);
-    sigset_t mask;
-    sigprocmask(SIG_SETMASK, &none, &mask);
-    CHECK(sigismember(&mask, SIGUSR1));
-}
-
-static void event_polling(void) {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = 77}, found[4];
-    int epoll = epoll_create1(EPOLL_CLOEXEC), fds[2], counter = eventfd(0, EFD_NONBLOCK);
-    CHECK_EQUAL(pipe2(fds, O_NONBLOCK), 0);
-    CHECK_EQUAL(epoll_ctl(epoll, EPOLL_CTL_ADD, fds[0], &event), 0);
-    FAILS(epoll_ctl(epoll, EPOLL_CTL_ADD, fds[0], &event), EEXIST);
-    FAILS(epoll_ctl(epoll, EPOLL_CTL_MOD, fds[1], &event), ENOENT);
-    FAILS(epoll_ctl(epoll, EPOLL_CTL_ADD, epoll, &event), EINVAL);
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, 0), 0);
-    CHECK_EQUAL(write(fds[1], "abc", 3), 3);
-    for (int i = 0; i < 2; i++) { // level-triggered: as long as bytes are there
-        CHECK_EQUAL(epoll_wait(epoll, found, 4, 1000), 1);
-        CHECK_EQUAL(found[0].data.u64, 77);
-        CHECK_EQUAL(found[0].events, EPOLLIN);
-    }
-    event.events = EPOLLIN | EPOLLET;
-    CHECK_EQUAL(epoll_ctl(epoll, EPOLL_CTL_MOD, fds[0], &event), 0);
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, 0), 1);
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, 0), 0);
-    CHECK_EQUAL(write(fds[1], "d", 1), 1);
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, 0), 1);
-    event.events = EPOLLIN | EPOLLONESHOT;
-    CHECK_EQUAL(epoll_ctl(epoll, EPOLL_CTL_MOD, fds[0], &event), 0);
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, 0), 1);
-    CHECK_EQUAL(write(fds[1], "e", 1), 1);
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, 0), 0);
-    CHECK_EQUAL(epoll_ctl(epoll, EPOLL_CTL_DEL, fds[0], NULL), 0);
-    event = (struct epoll_event){.events = EPOLLIN, .data.u64 = 88};
-    CHECK_EQUAL(epoll_ctl(epoll, EPOLL_CTL_ADD, counter, &event), 0);
-    struct later later;
-    later_start(&later, write_one, counter);
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, -1), 1);
-    CHECK_EQUAL(found[0].data.u64, 88);
-    later_join(&later);
-    int outer = epoll_create1(0);
-    event.data.u64 = 99;
-    CHECK_EQUAL(epoll_ctl(outer, EPOLL_CTL_ADD, epoll, &event), 0);
-    CHECK_EQUAL(epoll_wait(outer, found, 4, 0), 1);
-    CHECK_EQUAL(found[0].data.u64, 99);
-    FAILS(epoll_ctl(epoll, EPOLL_CTL_ADD, outer, &event), ELOOP);
-    uint64_t value;
-    CHECK_EQUAL(read(counter, &value, 8), 8);
-    CHECK_EQUAL(epoll_wait(outer, found, 4, 0), 0);
-    later_start(&later, write_one, counter);
-    CHECK_EQUAL(epoll_wait(outer, found, 4, -1), 1);
-    later_join(&later);
-    close(counter); // the item goes with the file
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, 0), 0);
-    int file = open("/proc/self/exe", O_RDONLY);
-    FAILS(epoll_ctl(epoll, EPOLL_CTL_ADD, file, &event), EPERM);
-    uint64_t start = now_ms();
-    CHECK_EQUAL(epoll_wait(epoll, found, 4, 25), 0);
-    CHECK(now_ms() - start >= 24);
-    close(file);
-    close(outer);
-    close(epoll);
-    close(fds[0]);
-    close(fds[1]);
-}
-
-static ssize_t send_fd(int socket, int fd, const char *text) {
-    char control[CMSG_SPACE(sizeof(int))] = "";
-    struct iovec piece = {(char *)text, strlen(text)};
-    struct msghdr message = {.msg_iov = &piece,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof(control)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &fd, sizeof(int));
-    return sendmsg(socket, &message, 0);
-}
-
-static int receive_fd(int socket, char *text, size_t size) {
-    char control[CMSG_SPACE(sizeof(int))];
-    struct iovec piece = {text, size - 1};
-    struct msghdr message = {.msg_iov = &piece,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof(control)};
-    ssize_t got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-    if (got < 0) {
-        return -1;
-    }
-    text[got] = 0;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    int fd = -1;
-    if (header && header->cmsg_type == SCM_RIGHTS) {
-        memcpy(&fd, CMSG_DATA(header), sizeof(int));
-    }
-    return fd;
-}
-
-static void socket_pairs(void) {
-    int fds[2], counter;
-    char text[64];
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    CHECK_EQUAL(write(fds[0], "one", 3), 3);
-    CHECK_EQUAL(write(fds[0], "two", 3), 3);
-    CHECK_EQUAL(recv(fds[1], text, 2, MSG_PEEK), 2);
-    CHECK_EQUAL(read(fds[1], text, sizeof(text)), 6);
-    CHECK(!memcmp(text, "onetwo", 6));
-    FAILS(recv(fds[1], text, 1, MSG_DONTWAIT), EAGAIN);
-    counter = eventfd(41, 0);
-    CHECK_EQUAL(write(fds[0], "before", 6), 6);
-    CHECK_EQUAL(send_fd(fds[0], counter, "with"), 4);
-    close(counter);
-    CHECK_EQUAL(write(fds[0], "after", 5), 5);
-    int passed = receive_fd(fds[1], text, sizeof(text)); // a file is a border behind its message
-    CHECK(passed >= 0 && !strcmp(text, "beforewith"), "%s", text);
-    CHECK_EQUAL(receive_fd(fds[1], text, sizeof(text)), -1);
-    CHECK(!strcmp(text, "after"), "%s", text);
-    uint64_t value;
-    CHECK_EQUAL(read(passed, &value, 8), 8);
-    CHECK_EQUAL(value, 41);
-    CHECK_EQUAL(fcntl(passed, F_GETFD), FD_CLOEXEC);
-    close(passed);
-    struct later later;
-    later_start(&later, write_word, fds[0]);
-    CHECK_EQUAL(recv(fds[1], text, 4, MSG_WAITALL), 4);
-    later_join(&later);
-    CHECK_EQUAL(shutdown(fds[0], SHUT_WR), 0);
-    CHECK_EQUAL(read(fds[1], text, 1), 0);
-    FAILS(send(fds[0], "x", 1, MSG_NOSIGNAL), EPIPE);
-    CHECK_EQUAL(write(fds[1], "back", 4), 4);
-    CHECK_EQUAL(read(fds[0], text, 4), 4);
-    close(fds[1]);
-    CHECK_EQUAL(read(fds[0], text, 1), 0);
-    struct pollfd in = {.fd = fds[0], .events = POLLIN | POLLRDHUP};
-    CHECK_EQUAL(poll(&in, 1, 0), 1);
-    CHECK_EQUAL(in.revents, POLLIN | POLLHUP | POLLRDHUP);
-    close(fds[0]);
-
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);
-    CHECK_EQUAL(write(fds[0], "long message", 12), 12);
-    CHECK_EQUAL(write(fds[0], "next", 4), 4);
-    CHECK_EQUAL(read(fds[1], text, 4), 4); // the rest of a record is lost
-    CHECK_EQUAL(recv(fds[1], text, 2, MSG_TRUNC), 4);
-    FAILS(read(fds[1], text, 4), EAGAIN);
-    static char block[1000];
-    int sent = 0;
-    while (write(fds[0], block, sizeof(block)) == sizeof(block)) {
-        sent++;
-    }
-    CHECK(errno == EAGAIN && sent > 20, "%d", sent);
-    struct pollfd out = {.fd = fds[0], .events = POLLOUT};
-    CHECK_EQUAL(poll(&out, 1, 0), 0);
-    while (read(fds[1], block, sizeof(block)) > 0) {
-        sent--;
-    }
-    CHECK_EQUAL(sent, 0);
-    CHECK_EQUAL(poll(&out, 1, 1000), 1);
-    // Files still in flight go with the socket.
-    int pipe_fds[2];
-    CHECK_EQUAL(pipe(pipe_fds), 0);
-    CHECK_EQUAL(send_fd(fds[0], pipe_fds[1], "w"), 1);
-    close(pipe_fds[1]);
-    close(fds[0]);
-    close(fds[1]);
-    CHECK_EQUAL(read(pipe_fds[0], text, 1), 0);
-    close(pipe_fds[0]);
-}
-
-static void connect_later(int unused) {
-    (void)unused;
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "server"};
-    int client = socket(AF_UNIX, SOCK_STREAM, 0);
-    CHECK_EQUAL(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
-    CHECK_EQUAL(write(client, "hi", 2), 2);
-    close(client);
-}
-
-static void named_sockets(void) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "server"}, peer;
-    socklen_t length = sizeof(peer);
-    int server = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
-    FAILS(connect(client, (struct sockaddr *)&address, sizeof(address)), ENOENT);
-    CHECK_EQUAL(bind(server, (struct sockaddr *)&address, sizeof(address)), 0);
-    FAILS(connect(client, (struct sockaddr *)&address, sizeof(address)), ECONNREFUSED);
-    CHECK_EQUAL(listen(server, 5), 0);
-    struct later later;
-    later_start(&later, connect_later, 0);
-    int accepted = accept4(server, (struct sockaddr *)&peer, &length, SOCK_CLOEXEC);
-    CHECK(accepted >= 0 && length == sizeof(sa_family_t));
-    char text[8];
-    CHECK_EQUAL(recv(accepted, text, 2, MSG_WAITALL), 2);
-    later_join(&later);
-    CHECK_EQUAL(read(accepted, text, 2), 0);
-    close(accepted);
-    CHECK_EQUAL(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
-    FAILS(connect(client, (struct sockaddr *)&address, sizeof(address)), EISCONN);
-    struct ucred owner;
-    length = sizeof(owner);
-    CHECK_EQUAL(getsockopt(client, SOL_SOCKET, SO_PEERCRED, &owner, &length), 0);
-    CHECK_EQUAL(owner.pid, getpid());
-    length = sizeof(peer);
-    CHECK_EQUAL(getpeername(client, (struct sockaddr *)&peer, &length), 0);
-    CHECK(!strcmp(peer.sun_path, "server"));
-    struct stat status;
-    CHECK_EQUAL(stat("server", &status), 0);
-    CHECK(S_ISSOCK(status.st_mode));
-    FAILS(open("server", O_RDWR), ENXIO);
-    struct pollfd in = {.fd = server, .events = POLLIN};
-    CHECK_EQUAL(poll(&in, 1, 0), 1);
-    close(server); // with a connection nobody accepted
-    CHECK(read(client, text, 1) <= 0);
-    close(client);
-    CHECK_EQUAL(unlink("server"), 0);
-
-    // Datagrams, in the abstract name space.
-    struct sockaddr_un abstract = {.sun_family = AF_UNIX};
-    memcpy(abstract.sun_path, "\0ashlar-test", 12);
-    socklen_t abstract_length = offsetof(struct sockaddr_un, sun_path) + 12;
-    server = socket(AF_UNIX, SOCK_DGRAM, 0);
-    client = socket(AF_UNIX, SOCK_DGRAM, 0);
-    CHECK_EQUAL(bind(server, (struct sockaddr *)&abstract, abstract_length), 0);
-    FAILS(bind(client, (struct sockaddr *)&abstract, abstract_length), EADDRINUSE);
-    CHECK_EQUAL(sendto(client, "datagram", 8, 0, (struct sockaddr *)&abstract, abstract_length), 8);
-    CHECK_EQUAL(recv(server, text, 4, 0), 4);
-    CHECK_EQUAL(connect(client, (struct sockaddr *)&abstract, abstract_length), 0);
-    CHECK_EQUAL(send(client, "more", 4, 0), 4);
-    CHECK_EQUAL(recv(server, text, 8, 0), 4);
-    close(server);
-    FAILS(send(client, "x", 1, MSG_NOSIGNAL), ECONNREFUSED);
-    close(client);
-    FAILS(socket(AF_UNIX, 9, 0), ESOCKTNOSUPPORT);
 }
 
 static void console(void) {
