@@ -14,6 +14,7 @@
 
 #include "tap.h"
 
+#include "fuzz_kvm/requests.h"
 #include "self_process.h"
 #include "tiny_guest.h"
 
@@ -24,127 +25,6 @@
 #define ARENA_SIZE   (4ul << 20) // memory of guests and of arguments
 #define ARGUMENTS    (1ul << 20) // of these, at the end of the arena
 #define LEAK_ALLOWED (64ul << 10)
-
-static const unsigned long system_requests[] = {KVM_GET_API_VERSION,
-                                                KVM_CREATE_VM,
-                                                KVM_CHECK_EXTENSION,
-                                                KVM_GET_VCPU_MMAP_SIZE,
-                                                KVM_GET_SUPPORTED_CPUID,
-                                                KVM_GET_EMULATED_CPUID,
-                                                KVM_GET_MSR_INDEX_LIST,
-                                                KVM_GET_MSRS,
-                                                KVM_GET_MSR_FEATURE_INDEX_LIST,
-                                                KVM_X86_GET_MCE_CAP_SUPPORTED,
-                                                KVM_GET_SUPPORTED_HV_CPUID,
-                                                KVM_GET_DEVICE_ATTR,
-                                                KVM_HAS_DEVICE_ATTR};
-
-static const unsigned long vm_requests[] = {KVM_CREATE_VCPU,
-                                            KVM_GET_DIRTY_LOG,
-                                            KVM_CLEAR_DIRTY_LOG,
-                                            KVM_SET_NR_MMU_PAGES,
-                                            KVM_GET_NR_MMU_PAGES,
-                                            KVM_SET_USER_MEMORY_REGION,
-                                            KVM_SET_TSS_ADDR,
-                                            KVM_SET_IDENTITY_MAP_ADDR,
-                                            KVM_CREATE_IRQCHIP,
-                                            KVM_IRQ_LINE,
-                                            KVM_IRQ_LINE_STATUS,
-                                            KVM_GET_IRQCHIP,
-                                            KVM_SET_IRQCHIP,
-                                            KVM_CREATE_PIT,
-                                            KVM_CREATE_PIT2,
-                                            KVM_GET_PIT,
-                                            KVM_SET_PIT,
-                                            KVM_GET_PIT2,
-                                            KVM_SET_PIT2,
-                                            KVM_REGISTER_COALESCED_MMIO,
-                                            KVM_UNREGISTER_COALESCED_MMIO,
-                                            KVM_SET_GSI_ROUTING,
-                                            KVM_REINJECT_CONTROL,
-                                            KVM_IRQFD,
-                                            KVM_IOEVENTFD,
-                                            KVM_SIGNAL_MSI,
-                                            KVM_SET_BOOT_CPU_ID,
-                                            KVM_SET_CLOCK,
-                                            KVM_GET_CLOCK,
-                                            KVM_SET_TSC_KHZ,
-                                            KVM_GET_TSC_KHZ,
-                                            KVM_CREATE_DEVICE,
-                                            KVM_ENABLE_CAP,
-                                            KVM_CHECK_EXTENSION,
-                                            KVM_X86_SET_MSR_FILTER,
-                                            KVM_RESET_DIRTY_RINGS,
-                                            KVM_GET_STATS_FD,
-                                            KVM_SET_PMU_EVENT_FILTER,
-                                            KVM_MEMORY_ENCRYPT_OP,
-                                            KVM_HYPERV_EVENTFD,
-                                            KVM_SET_DEVICE_ATTR,
-                                            KVM_HAS_DEVICE_ATTR,
-                                            KVM_XEN_HVM_CONFIG};
-
-static const unsigned long vcpu_requests[] = {KVM_RUN,
-                                              KVM_GET_REGS,
-                                              KVM_SET_REGS,
-                                              KVM_GET_SREGS,
-                                              KVM_SET_SREGS,
-                                              KVM_GET_SREGS2,
-                                              KVM_SET_SREGS2,
-                                              KVM_TRANSLATE,
-                                              KVM_INTERRUPT,
-                                              KVM_GET_MSRS,
-                                              KVM_SET_MSRS,
-                                              KVM_SET_CPUID,
-                                              KVM_SET_SIGNAL_MASK,
-                                              KVM_GET_FPU,
-                                              KVM_SET_FPU,
-                                              KVM_GET_LAPIC,
-                                              KVM_SET_LAPIC,
-                                              KVM_SET_CPUID2,
-                                              KVM_GET_CPUID2,
-                                              KVM_TPR_ACCESS_REPORTING,
-                                              KVM_SET_VAPIC_ADDR,
-                                              KVM_GET_MP_STATE,
-                                              KVM_SET_MP_STATE,
-                                              KVM_NMI,
-                                              KVM_SET_GUEST_DEBUG,
-                                              KVM_X86_SETUP_MCE,
-                                              KVM_X86_SET_MCE,
-                                              KVM_GET_VCPU_EVENTS,
-                                              KVM_SET_VCPU_EVENTS,
-                                              KVM_GET_DEBUGREGS,
-                                              KVM_SET_DEBUGREGS,
-                                              KVM_GET_XSAVE,
-                                              KVM_GET_XSAVE2,
-                                              KVM_SET_XSAVE,
-                                              KVM_GET_XCRS,
-                                              KVM_SET_XCRS,
-                                              KVM_SET_TSC_KHZ,
-                                              KVM_GET_TSC_KHZ,
-                                              KVM_KVMCLOCK_CTRL,
-                                              KVM_SMI,
-                                              KVM_ENABLE_CAP,
-                                              KVM_GET_NESTED_STATE,
-                                              KVM_SET_NESTED_STATE,
-                                              KVM_GET_STATS_FD,
-                                              KVM_GET_DEVICE_ATTR,
-                                              KVM_SET_DEVICE_ATTR,
-                                              KVM_HAS_DEVICE_ATTR,
-                                              KVM_GET_ONE_REG,
-                                              KVM_SET_ONE_REG,
-                                              KVM_GET_REG_LIST,
-                                              KVM_GET_SUPPORTED_CPUID};
-
-enum kind { ANY, SYSTEM, VM, VCPU, EVENT, KINDS };
-
-static const struct {
-    const unsigned long *requests;
-    unsigned count;
-} requests_of[KINDS] = {
-    [SYSTEM] = {system_requests, sizeof(system_requests) / sizeof(system_requests[0])},
-    [VM] = {vm_requests, sizeof(vm_requests) / sizeof(vm_requests[0])},
-    [VCPU] = {vcpu_requests, sizeof(vcpu_requests) / sizeof(vcpu_requests[0])},
-};
 
 // -- what the threads of a round share --
 
