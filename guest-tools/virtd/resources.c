@@ -78,6 +78,7 @@ static void make_group(const struct domain *domain) {
 
     free(path);
     write_text(CGROUPS "/cgroup.subtree_control", "+cpu");
+    write_text(CGROUPS "/cgroup.subtree_control", "+memory");
     for (unsigned i = 0; made && i < domain->vmm->vcpus; i++) {
         char below[32];
         snprintf(below, sizeof(below), "/vcpu%u", i);
@@ -106,6 +107,26 @@ void resources_release(struct domain *domain) {
         rmdir(path);
         free(path);
     }
+}
+
+uint64_t resources_resident(const struct domain *domain) {
+    char *statm = print_string("/proc/%d/statm", (int)domain->vmm->pid);
+    char *current = group_path(domain, "/memory.current");
+    unsigned long long pages = 0, bytes = 0;
+    FILE *file = fopen(statm, "re");
+
+    if (file) {
+        (void)!fscanf(file, "%*u %llu", &pages);
+        bytes = pages * (unsigned long long)sysconf(_SC_PAGESIZE);
+    } else if ((file = fopen(current, "re"))) {
+        (void)!fscanf(file, "%llu", &bytes);
+    }
+    if (file) {
+        fclose(file);
+    }
+    free(current);
+    free(statm);
+    return bytes / 1024;
 }
 
 bool resources_pin(struct domain *domain, unsigned vcpu, const uint8_t *map) {

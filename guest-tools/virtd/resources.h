@@ -16,6 +16,10 @@ void resources_apply(struct domain *domain, const char *info);
 // Removes the control group.
 void resources_release(struct domain *domain);
 
+// KiB that the monitor holds, the guest's memory included: as its process has them, or, where that
+// is not told, its group. 0: unknown.
+uint64_t resources_resident(const struct domain *domain);
+
 // A running domain's. False: errno says why.
 bool resources_pin(struct domain *domain, unsigned vcpu, const uint8_t *map);
 bool resources_set_shares(struct domain *domain, uint64_t shares);

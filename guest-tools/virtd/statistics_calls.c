@@ -14,6 +14,7 @@
 #include "domain_xml.h"
 #include "host.h"
 #include "memory.h"
+#include "resources.h"
 #include "statistics.h"
 #include "vmm.h"
 
@@ -46,7 +47,11 @@ static const struct {
     {"hugetlb-allocations", "hugetlb_pgalloc", 11, false},
     {"hugetlb-failures", "hugetlb_pgfail", 12, false},
 };
-enum { BALLOON_NAMES = sizeof(balloon_names) / sizeof(balloon_names[0]), MEMORY_ACTUAL = 6 };
+enum {
+    BALLOON_NAMES = sizeof(balloon_names) / sizeof(balloon_names[0]),
+    MEMORY_ACTUAL = 6,
+    MEMORY_RSS = 7
+};
 
 // --- typed parameters whose number stands before them ------------------------------------------
 
@@ -512,6 +517,11 @@ static void answer_memory(const struct snapshot *snapshot, void *context) {
             xdr_put_u64(&entries, balloon_names[i].bytes ? value / 1024 : value);
             count++;
         }
+    }
+    if (domain->vmm && count < query->groups && resources_resident(domain)) {
+        xdr_put_u32(&entries, MEMORY_RSS);
+        xdr_put_u64(&entries, resources_resident(domain));
+        count++;
     }
     xdr_put_u32(&query->call->reply, count);
     buffer_append(&query->call->reply, entries.data, entries.length);

@@ -373,6 +373,7 @@ def live_definition(test, daemon, client):
     daemon.ask_monitor("fail")
     client.expect("^vda: unspecified error", "domblkerror", "guest")
     client.expect("errs 1$", "domblkstat", "guest", "vda")
+    client.expect("^rss [1-9]", "dommemstat", "guest")
     client.virsh("inject-nmi", "guest")
 
 
@@ -565,6 +566,7 @@ def check_inspection(client, name):
     client.virsh("schedinfo", name, "--set", "vcpu_quota=-1")
     client.expect(r"^  vcpu\.0\.time=[1-9]", "domstats", name)
     client.expect(r"^actual ", "dommemstat", name)
+    client.expect(r"^rss [1-9]\d{4,}", "dommemstat", name)
     client.virsh("domblklist", name)
     client.virsh("domiflist", name)
     output = client.run(PYTHON, "-c", TUTORIAL, client.uri)
