@@ -1,79 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Address spaces: mappings, faults, copy on write, huge pages, and what listeners are told.
-// Sources: tests/unit/fake_memory.c core/mm/page.c core/mm/heap.c core/mm/account.c
-// Sources: core/mm/mapping.c core/mm/mapping_change.c core/mm/leaf_range.c
-// Sources: core/mm/address_space_map.c core/mm/address_space_fault.c
-// Sources: core/mm/address_space_protect.c core/mm/address_space_remap.c
-// Sources: core/mm/address_space_fork.c core/mm/fixed_memory.c core/mm/page_tree.c
-// Sources: core/mm/memory_object.c core/mm/shared_memory.c
-// Sources: arch/x86/mm/page_walker.c arch/x86/mm/page_format.c
+// Address spaces: mappings, faults, huge pages, races, and what listeners are told.
 #include <asm/errno.h>
 #include <check.h>
 #include <linux/mman.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include "arch/x86/paging.h"
-#include "core/mm/address_space.h"
-#include "core/mm/memory_object.h"
-#include "core/mm/page.h"
-#include "tests/unit/fake_memory.h"
-
-#define KIB 1024ull
-#define MIB (1024 * KIB)
-enum { RW = PROT_READ | PROT_WRITE, PRIVATE = MAP_PRIVATE | MAP_ANONYMOUS };
-
-static struct address_space *space;
-static size_t free_at_start;
-
-static void start(void) {
-    fake_memory_start();
-    free_at_start = page_free_bytes();
-    fake_account = account_create(0, 0);
-    space = address_space_create();
-    ck_assert_ptr_nonnull(space);
-    atomic_store(&space->cpus[0], 1);
-}
-
-// Everything is given back, but for one empty slab a size class.
-static void finish(void) {
-    address_space_put(space);
-    ck_assert_uint_eq(fake_account->user.used, 0);
-    ck_assert_uint_eq(page_user_bytes(), 0);
-    ck_assert_uint_ge(page_free_bytes() + 16 * PAGE_SIZE, free_at_start);
-}
-
-static uint64_t map(uint64_t address, uint64_t size, int prot, int flags) {
-    int64_t result = address_space_map(space, address, size, prot, flags, NULL, 0);
-    ck_assert_int_ge(result, 0);
-    return (uint64_t)result;
-}
-
-static int touch(uint64_t address, enum access access) {
-    return address_space_fault(space, address, access);
-}
-
-// As the program would: through the page table, faulting where it must.
-static void poke(uint64_t address, unsigned char value) {
-    struct user_page page;
-    ck_assert_int_eq(address_space_page(space, address, ACCESS_WRITE, &page), 0);
-    ck_assert(page.writable);
-    ((unsigned char *)page_to_virtual(page.physical))[address & (page.size - 1)] = value;
-}
-
-static unsigned peek(uint64_t address) {
-    struct user_page page;
-    ck_assert_int_eq(address_space_page(space, address, ACCESS_READ, &page), 0);
-    return ((unsigned char *)page_to_virtual(page.physical))[address & (page.size - 1)];
-}
-
-static uint64_t size_at(uint64_t address) {
-    struct user_page page;
-    ck_assert_int_eq(address_space_page(space, address, ACCESS_READ, &page), 0);
-    ck_assert_uint_eq(page.physical & (page.size - 1), 0);
-    return page.size;
-}
+#include "tests/unit/address_space_fixture.h"
 
 START_TEST(anonymous_memory_is_zero_and_keeps_what_is_written) {
     start();
@@ -362,170 +295,6 @@ START_TEST(an_account_limits_pages) {
 }
 END_TEST
 
-START_TEST(private_file_pages_are_copied_on_write) {
-    start();
-    uint64_t base = page_alloc(2);
-    char *data = page_to_virtual(base);
-    memset(data, 'a', 4 * PAGE_SIZE);
-    struct memory_object *file = fixed_memory_create(data, 3 * PAGE_SIZE);
-    uint64_t at = (uint64_t)address_space_map(space, 0, 4 * PAGE_SIZE, RW, MAP_PRIVATE, file, 4096);
-    memory_object_put(file);
-    struct user_page page;
-    ck_assert_int_eq(address_space_page(space, at, ACCESS_READ, &page), 0);
-    ck_assert_uint_eq(page.physical, base + 4096);
-    ck_assert(!page.writable);
-    unsigned flushes = fake_flush.count;
-    poke(at, 'b');
-    ck_assert_uint_gt(fake_flush.count, flushes); // the read-only translation had to go
-    ck_assert_uint_eq(peek(at), 'b');
-    ck_assert_uint_eq(peek(at + 1), 'a');
-    ck_assert_int_eq(data[4096], 'a');
-    poke(at + 4096, 'c'); // at once
-    ck_assert_int_eq(data[8192], 'a');
-    ck_assert_uint_eq(fake_account->user.used, 8 * KIB);
-    ck_assert_int_eq(touch(at + 2 * 4096, ACCESS_READ), -ENXIO);
-    ck_assert_int_eq(touch(at + 2 * 4096, ACCESS_WRITE), -ENXIO);
-    ck_assert_int_eq(address_space_advise(space, at, 4096, MADV_DONTNEED), 0);
-    ck_assert_uint_eq(peek(at), 'a');
-    ck_assert_int_eq(address_space_protect(space, at, 8192, PROT_READ), 0);
-    ck_assert_int_eq(address_space_protect(space, at, 8192, RW), 0);
-    ck_assert_int_eq(address_space_page(space, at, ACCESS_READ, &page), 0);
-    ck_assert(!page.writable); // the file's page again
-    ck_assert_uint_eq(peek(at + 4096), 'c');
-    finish();
-}
-END_TEST
-
-static void *end_change(void *changed) {
-    usleep(1000);
-    spin_lock(&space->lock);
-    space->changing = false;
-    spin_unlock(&space->lock);
-    return changed;
-}
-
-START_TEST(what_an_object_gives_up_goes_though_who_gives_it_up_was_killed) {
-    start();
-    uint64_t base = page_alloc(0);
-    struct memory_object *file = fixed_memory_create(page_to_virtual(base), PAGE_SIZE);
-    uint64_t at = (uint64_t)address_space_map(space, 0, PAGE_SIZE, RW, MAP_SHARED, file, 0);
-    pthread_t other;
-    poke(at, 'a');
-    unsigned flushes = fake_flush.count;
-    space->changing = true;
-    fake_wait_result = -EINTR;
-    ck_assert_int_eq(pthread_create(&other, NULL, end_change, NULL), 0);
-    address_spaces_forget(file, 0, UINT64_MAX);
-    fake_wait_result = 0;
-    pthread_join(other, NULL);
-    ck_assert_uint_gt(fake_flush.count, flushes);
-    memory_object_put(file);
-    finish();
-}
-END_TEST
-
-START_TEST(file_mappings_split_and_join) {
-    start();
-    uint64_t base = page_alloc(3);
-    char *data = page_to_virtual(base);
-    for (unsigned i = 0; i < 8; i++)
-        memset(data + i * PAGE_SIZE, 'a' + (int)i, PAGE_SIZE);
-    struct memory_object *file = fixed_memory_create(data, 8 * PAGE_SIZE);
-    uint64_t at = 0x10000000;
-    ck_assert_int_eq(
-        address_space_map(space, at, 6 * PAGE_SIZE, RW, MAP_PRIVATE | MAP_FIXED, file, 4096),
-        (int64_t)at);
-    ck_assert_int_eq(address_space_protect(space, at + 8192, 8192, PROT_READ), 0);
-    ck_assert_uint_eq(space->mappings.count, 3);
-    ck_assert_uint_eq(peek(at + 8192), 'd');
-    ck_assert_int_eq(address_space_protect(space, at + 8192, 8192, RW), 0);
-    ck_assert_uint_eq(space->mappings.count, 1);
-    ck_assert_int_eq(address_space_unmap(space, at, 4096), 0);
-    for (unsigned i = 1; i < 6; i++)
-        ck_assert_uint_eq(peek(at + i * 4096), 'b' + i);
-    // Adjacent in memory but not in the file: two mappings.
-    ck_assert_int_eq(
-        address_space_map(space, at + 6 * 4096, 4096, RW, MAP_PRIVATE | MAP_FIXED, file, 0),
-        (int64_t)(at + 6 * 4096));
-    ck_assert_uint_eq(space->mappings.count, 2);
-    ck_assert_uint_eq(peek(at + 6 * 4096), 'a');
-    memory_object_put(file);
-    finish();
-}
-END_TEST
-
-START_TEST(shared_memory_is_one_in_all_mappings) {
-    start();
-    struct memory_object *object = shared_memory_create(true);
-    shared_memory_resize(object, 4 * MIB);
-    uint64_t a = (uint64_t)address_space_map(space, 0, 4 * MIB, RW, MAP_SHARED, object, 0);
-    uint64_t b = (uint64_t)address_space_map(space, 0, MIB, RW, MAP_SHARED, object, 2 * MIB + 8192);
-    uint64_t c =
-        (uint64_t)address_space_map(space, 0, MIB, RW, MAP_PRIVATE, object, 2 * MIB + 8192);
-    poke(b, 1);
-    ck_assert_uint_eq(peek(a + 2 * MIB + 8192), 1);
-    ck_assert_uint_eq(size_at(a + 2 * MIB), 2 * MIB);
-    ck_assert_uint_eq(peek(c), 1);
-    poke(c, 2);
-    ck_assert_uint_eq(peek(b), 1);
-    ck_assert_uint_eq(peek(c), 2);
-    char byte = 9;
-    ck_assert_int_eq(shared_memory_write(object, 2 * MIB + 8192, &byte, 1), 1);
-    ck_assert_uint_eq(peek(a + 2 * MIB + 8192), 9);
-    // Part of a huge page goes: the object still has the rest.
-    ck_assert_int_eq(address_space_unmap(space, a + 3 * MIB, 4096), 0);
-    ck_assert_uint_eq(peek(a + 2 * MIB + 8192), 9);
-    ck_assert_uint_eq(size_at(a + 2 * MIB), 4 * KIB);
-    memory_object_put(object); // the mappings keep it
-    ck_assert_uint_eq(peek(b), 9);
-    uint64_t d = map(0, 64 * KIB, RW, MAP_SHARED | MAP_ANONYMOUS);
-    poke(d, 3);
-    ck_assert_int_eq(address_space_advise(space, d, 64 * KIB, MADV_DONTNEED), 0);
-    ck_assert_uint_eq(peek(d), 3);
-    ck_assert_int_eq(address_space_advise(space, d, 64 * KIB, MADV_FREE), -EINVAL);
-    finish();
-}
-END_TEST
-
-START_TEST(a_hole_is_seen_in_all_mappings) {
-    start();
-    struct memory_object *object = shared_memory_create(true);
-    shared_memory_resize(object, 6 * MIB);
-    uint64_t a = (uint64_t)address_space_map(space, 0, 6 * MIB, RW, MAP_SHARED, object, 0);
-    struct address_space *first = space, *other = address_space_create();
-    space = other;
-    uint64_t b = (uint64_t)address_space_map(space, 0, 64 * KIB, RW, MAP_PRIVATE, object, MIB);
-    ck_assert_uint_eq(peek(b), 0);
-    poke(b + 4096, 5); // its own copy stays
-    space = first;
-    for (uint64_t at = 0; at < 6 * MIB; at += 4096)
-        poke(a + at, 1);
-    uint64_t used = fake_account->user.used;
-    // A block in the middle goes, and the pages of two others that are wholly inside.
-    ck_assert_int_eq(shared_memory_punch(object, MIB + 1, 4 * MIB - 2), 0);
-    ck_assert_uint_eq(fake_account->user.used, used - 2 * MIB - 2 * (MIB - 4096));
-    for (uint64_t at = 0; at < 6 * MIB; at += 4096)
-        ck_assert_uint_eq(peek(a + at), at <= MIB || at >= 5 * MIB);
-    space = other;
-    ck_assert_uint_eq(peek(b), 1);
-    ck_assert_uint_eq(peek(b + 4096), 5);
-    ck_assert_uint_eq(peek(b + 8192), 0);
-    address_space_put(space);
-    space = first;
-    ck_assert_int_eq(address_space_advise(space, a, MIB, MADV_REMOVE), 0);
-    ck_assert_uint_eq(peek(a), 0);
-    ck_assert_uint_eq(peek(a + MIB), 1);
-    // Beyond a new end there is nothing, mapped before or not.
-    ck_assert_int_eq(shared_memory_resize(object, 5 * MIB), 0);
-    ck_assert_int_eq(touch(a + 5 * MIB, ACCESS_READ), -ENXIO);
-    ck_assert_int_eq(address_space_advise(space, a, 4096, MADV_NORMAL), 0);
-    uint64_t private = map(0, 4096, RW, PRIVATE);
-    ck_assert_int_eq(address_space_advise(space, private, 4096, MADV_REMOVE), -EACCES);
-    memory_object_put(object);
-    finish();
-}
-END_TEST
-
 struct witness {
     struct address_space_listener listener;
     unsigned calls;
@@ -722,100 +491,6 @@ START_TEST(faults_race_with_changes) {
 }
 END_TEST
 
-// A few address spaces that fork from one another, each with what it should show.
-START_TEST(forks_share_pages_until_one_writes) {
-    enum { SPACES = 4, PAGES = 1024, ROUNDS = 3000 };
-    const uint64_t base = 0x40000000;
-    static struct {
-        struct address_space *space;
-        unsigned char content[PAGES];
-    } all[SPACES];
-    start();
-    srand(11);
-    map(base, PAGES * 4096ull, RW, PRIVATE | MAP_FIXED);
-    all[0].space = space;
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        unsigned self = (unsigned)rand() % SPACES, other = (unsigned)rand() % SPACES;
-        unsigned page = (unsigned)rand() % PAGES, count = 1 + (unsigned)rand() % 64;
-        uint64_t at = base + page * 4096ull;
-        if (!all[self].space)
-            continue;
-        space = all[self].space;
-        if (page + count > PAGES)
-            count = PAGES - page;
-        switch (rand() % 32) {
-        case 0:
-            if (self == other)
-                break;
-            if (all[other].space)
-                address_space_put(all[other].space);
-            all[other] = all[self];
-            all[other].space = address_space_fork(space);
-            ck_assert_ptr_nonnull(all[other].space);
-            break;
-        case 1:
-            ck_assert_int_eq(address_space_advise(space, at, count * 4096ull, MADV_DONTNEED), 0);
-            memset(all[self].content + page, 0, count);
-            break;
-        case 2:
-            ck_assert_int_eq(address_space_protect(space, at, 4096, PROT_READ), 0);
-            ck_assert_int_eq(touch(at, ACCESS_WRITE), -EFAULT);
-            ck_assert_int_eq(address_space_protect(space, at, 4096, RW), 0);
-            break;
-        default:
-            poke(at, all[self].content[page] = (unsigned char)rand());
-        }
-        ck_assert_uint_eq(peek(at), all[self].content[page]);
-        unsigned probe = (unsigned)rand() % PAGES;
-        ck_assert_uint_eq(peek(base + probe * 4096ull), all[self].content[probe]);
-    }
-    space = NULL;
-    for (unsigned i = 0; i < SPACES; i++) {
-        if (!all[i].space)
-            continue;
-        if (space)
-            address_space_put(space);
-        space = all[i].space;
-    }
-    for (unsigned i = 0; i < PAGES; i++) // the last one may write to all of them
-        ck_assert_int_eq(touch(base + i * 4096ull, ACCESS_WRITE), 0);
-    finish();
-}
-END_TEST
-
-START_TEST(a_fork_follows_advice_and_keeps_huge_pages) {
-    start();
-    uint64_t huge = map(0, 8 * MIB, RW, PRIVATE), wiped = map(0, 4096, RW, PRIVATE);
-    uint64_t parents = map(0, 4096, RW, PRIVATE),
-             shared = map(0, 4096, RW, MAP_SHARED | MAP_ANONYMOUS);
-    struct address_space *parent = space;
-    ck_assert_int_eq(address_space_advise(space, wiped, 4096, MADV_WIPEONFORK), 0);
-    ck_assert_int_eq(address_space_advise(space, parents, 4096, MADV_DONTFORK), 0);
-    poke(huge, 1);
-    poke(wiped, 2);
-    poke(parents, 3);
-    poke(shared, 4);
-    uint64_t used = fake_account->user.used;
-    unsigned flushes = fake_flush.count;
-    space = address_space_fork(parent);
-    ck_assert_uint_gt(fake_flush.count, flushes); // others must not go on writing
-    ck_assert_uint_eq(fake_account->user.used, used);
-    ck_assert_uint_eq(size_at(huge), 2 * MIB);
-    ck_assert_uint_eq(peek(huge), 1);
-    ck_assert_uint_eq(peek(wiped), 0);
-    ck_assert_int_eq(touch(parents, ACCESS_READ), -EFAULT);
-    ck_assert_uint_eq(peek(shared), 4);
-    poke(shared, 5);
-    address_space_put(space);
-    space = parent;
-    ck_assert_uint_eq(peek(shared), 5);
-    poke(huge + 4096, 6); // alone again: no copy
-    ck_assert_uint_eq(size_at(huge), 2 * MIB);
-    ck_assert_uint_eq(fake_account->user.used, used);
-    finish();
-}
-END_TEST
-
 Suite *address_space_suite(void);
 Suite *address_space_suite(void) {
     Suite *suite = suite_create("address_space");
@@ -832,19 +507,12 @@ Suite *address_space_suite(void) {
     tcase_add_test(tests, huge_pages_come_back);
     tcase_add_test(tests, no_access_keeps_the_page);
     tcase_add_test(tests, an_account_limits_pages);
-    tcase_add_test(tests, private_file_pages_are_copied_on_write);
-    tcase_add_test(tests, what_an_object_gives_up_goes_though_who_gives_it_up_was_killed);
-    tcase_add_test(tests, file_mappings_split_and_join);
     tcase_add_test(tests, faults_race_with_changes);
-    tcase_add_test(tests, shared_memory_is_one_in_all_mappings);
-    tcase_add_test(tests, a_hole_is_seen_in_all_mappings);
     tcase_add_test(tests, listeners_hear_before_pages_are_freed);
     tcase_add_test(tests, remap_grows_shrinks_and_moves);
     tcase_add_test(tests, remap_moves_huge_pages);
     tcase_add_test(tests, brk_grows_and_shrinks);
     tcase_add_test(tests, populate_makes_pages_present);
-    tcase_add_test(tests, forks_share_pages_until_one_writes);
-    tcase_add_test(tests, a_fork_follows_advice_and_keeps_huge_pages);
     suite_add_tcase(suite, tests);
     return suite;
 }
