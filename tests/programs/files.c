@@ -59,11 +59,6 @@ void write_one(int fd) {
 
 volatile sig_atomic_t signals;
 
-void count_signal(int number) {
-    (void)number;
-    signals++;
-}
-
 static void drain(int fd) {
     char bytes[8192];
     CHECK(read(fd, bytes, sizeof(bytes)) > 0);

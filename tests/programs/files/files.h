@@ -30,7 +30,10 @@ void write_word(int fd);
 void write_one(int fd); // a number of 8 bytes
 
 extern volatile sig_atomic_t signals; // that came to count_signal
-void count_signal(int number);
+static inline void count_signal(int number) {
+    (void)number;
+    signals++;
+}
 
 // Of polling.c and sockets.c.
 void polling(void);
