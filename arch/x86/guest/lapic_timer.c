@@ -70,8 +70,11 @@ bool lapic_timer_expired(struct lapic *lapic) {
     if (deadline == LAPIC_NEVER)
         return false;
     now = lapic->ops->now_ns(lapic);
-    if (now < deadline)
+    if (now < deadline) {
+        // Of an earlier setting, or by another CPU's clock, which is ahead: then there is no other.
+        lapic->ops->timer_changed(lapic);
         return false;
+    }
     switch (timer_mode(lapic)) {
     case TIMER_PERIODIC:
         // Missed periods are one interrupt: IRR holds no count.
