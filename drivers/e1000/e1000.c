@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual (8254x), and the
-// 82574's datasheet for its interrupt vectors. One ring each way, legacy descriptors.
+// 82574's datasheet for its interrupt vectors. One ring each way, legacy descriptors, several of
+// them for a long frame.
 #include "drivers/e1000/e1000.h"
 
 #include <stdlib.h>
@@ -41,6 +42,7 @@ enum {
     RCTL_EN = 1 << 1,
     RCTL_UPE = 1 << 3, // all stations and groups: a switch is behind us
     RCTL_MPE = 1 << 4,
+    RCTL_LPE = 1 << 5, // frames longer than Ethernet's
     RCTL_BAM = 1 << 15,
     RCTL_SECRC = 1 << 26, // buffers of 2,048 bytes are RCTL.BSIZE 0
     TCTL_EN = 1 << 1,
@@ -95,46 +97,85 @@ static void set(const struct e1000 *e1000, uint32_t offset, uint32_t value) {
     *(volatile uint32_t *)(e1000->registers + offset) = value;
 }
 
+// How many descriptors the frame has that came first, 0: it is not there whole. *length is 0 where
+// it is bad.
+static unsigned find_frame(const struct e1000 *e1000, uint32_t *length) {
+    bool good = true;
+    unsigned count = 0;
+    uint8_t status = 0;
+
+    for (*length = 0; count < RING_SIZE - 1 && !(status & RECEIVED_END); count++) {
+        const volatile struct receive_descriptor *descriptor =
+            &e1000->received[(e1000->next_received + count) % RING_SIZE];
+
+        status = descriptor->status;
+        if (!(status & RECEIVED_DONE))
+            return 0;
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        good &= !descriptor->errors;
+        *length += descriptor->length;
+    }
+    if (!good || !(status & RECEIVED_END) || *length > NET_FRAME_MAX)
+        *length = 0;
+    return count;
+}
+
 static struct net_frame *receive(struct nic *nic) {
     struct e1000 *e1000 = (struct e1000 *)nic;
-    unsigned index = e1000->next_received;
-    volatile struct receive_descriptor *descriptor = &e1000->received[index];
     struct net_frame *frame = NULL;
+    uint32_t length;
+    unsigned count;
 
-    while (!frame && descriptor->status & RECEIVED_DONE) {
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        uint32_t length = descriptor->length;
-        bool good = descriptor->status & RECEIVED_END && !descriptor->errors && length &&
-                    length <= NIC_BUFFER_SIZE;
+    while (!frame && (count = find_frame(e1000, &length))) {
+        unsigned index = e1000->next_received;
+        uint32_t left = length;
 
-        if (good)
+        if (length)
             frame = net_frame_new(length);
-        if (frame)
-            memcpy(frame->bytes, e1000->receive_buffers + index * NIC_BUFFER_SIZE, length);
-        descriptor->status = 0;
+        for (unsigned i = 0; i < count; i++) {
+            index = e1000->next_received;
+            uint32_t size = e1000->received[index].length;
+
+            size = size < NIC_BUFFER_SIZE ? size : NIC_BUFFER_SIZE;
+            size = size < left ? size : left;
+            if (frame)
+                memcpy(frame->bytes + length - left,
+                       e1000->receive_buffers + index * NIC_BUFFER_SIZE, size);
+            left -= size;
+            e1000->received[index].status = 0;
+            e1000->next_received = (index + 1) % RING_SIZE;
+        }
+        if (frame && left) // the device has changed its mind
+            memset(frame->bytes + length - left, 0, left);
         __atomic_thread_fence(__ATOMIC_RELEASE);
         set(e1000, RDBAL + RING_TAIL, index);
-        index = e1000->next_received = (index + 1) % RING_SIZE;
-        descriptor = &e1000->received[index];
     }
     return frame;
 }
 
 static bool transmit(struct nic *nic, const struct net_frame *frame) {
     struct e1000 *e1000 = (struct e1000 *)nic;
-    unsigned index = e1000->next_send, next = (index + 1) % RING_SIZE;
+    unsigned index = e1000->next_send;
+    unsigned count = (frame->length + NIC_BUFFER_SIZE - 1) / NIC_BUFFER_SIZE;
 
     while (e1000->oldest_sent != index && e1000->sent[e1000->oldest_sent].status & SENT_DONE)
         e1000->oldest_sent = (e1000->oldest_sent + 1) % RING_SIZE;
-    if (next == e1000->oldest_sent) {
+    if ((e1000->oldest_sent + RING_SIZE - 1 - index) % RING_SIZE < count) {
         set(e1000, IMS, CAUSES_SENT); // until it interrupts; what was sent by now does so at once
         return false;
     }
-    memcpy(e1000->send_buffers + index * NIC_BUFFER_SIZE, frame->bytes, frame->length);
-    e1000->sent[index].length = (uint16_t)frame->length;
-    e1000->sent[index].command = SEND_END | SEND_CHECK_SEQUENCE | SEND_REPORT;
-    e1000->sent[index].status = 0;
-    e1000->next_send = next;
+    for (uint32_t at = 0; at < frame->length; at += NIC_BUFFER_SIZE) {
+        bool last = frame->length - at <= NIC_BUFFER_SIZE;
+        uint32_t size = last ? frame->length - at : NIC_BUFFER_SIZE;
+
+        memcpy(e1000->send_buffers + index * NIC_BUFFER_SIZE, frame->bytes + at, size);
+        e1000->sent[index].length = (uint16_t)size;
+        e1000->sent[index].command =
+            (uint8_t)(SEND_CHECK_SEQUENCE | SEND_REPORT | (last ? SEND_END : 0));
+        e1000->sent[index].status = 0;
+        index = (index + 1) % RING_SIZE;
+    }
+    e1000->next_send = index;
     return true;
 }
 
@@ -213,7 +254,7 @@ static bool set_up(struct e1000 *e1000) {
     set(e1000, TIDV, 0);
     set(e1000, TIPG, TIPG_COPPER);
     set(e1000, TCTL, TCTL_EN | TCTL_PSP | TCTL_COLLISIONS);
-    set(e1000, RCTL, RCTL_EN | RCTL_UPE | RCTL_MPE | RCTL_BAM | RCTL_SECRC);
+    set(e1000, RCTL, RCTL_EN | RCTL_UPE | RCTL_MPE | RCTL_LPE | RCTL_BAM | RCTL_SECRC);
     set(e1000, RDBAL + RING_TAIL, RING_SIZE - 1);
     return true;
 }
@@ -224,6 +265,7 @@ struct nic *e1000_open(struct pci_device *pci) {
     if (!e1000)
         return NULL;
     e1000->nic = (struct nic){.pci = pci,
+                              .frame_max = NET_FRAME_MAX,
                               .receive = receive,
                               .transmit = transmit,
                               .kick = kick,

@@ -66,7 +66,7 @@ static void transmit(struct nic_port *port) {
     bool kick = false;
 
     while ((frame = net_port_peek_whole(&port->port))) {
-        bool fits = frame->length <= NIC_FRAME_MAX;
+        bool fits = frame->length <= port->nic->frame_max;
 
         if (fits && !port->nic->transmit(port->nic, frame))
             break;

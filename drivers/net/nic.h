@@ -7,14 +7,15 @@
 #include "drivers/net/switch.h"
 #include "drivers/pci/pci_device.h"
 
-#define NIC_BUFFER_SIZE 2048u // of a frame on its way to or from the device; two fill a page
-#define NIC_FRAME_MAX   1518u // with one VLAN tag, without the check sequence
+#define NIC_BUFFER_SIZE 2048u // of what is on its way to or from the device; two fill a page
+#define NIC_FRAME_MAX   1518u // an ordinary one, with one VLAN tag, without the check sequence
 
 struct nic {
     struct pci_device *pci;
+    uint32_t frame_max; // bytes of a frame that it can send
     // The frame received next; NULL: none, or no memory for it.
     struct net_frame *(*receive)(struct nic *nic);
-    // Copies a frame of at most NIC_FRAME_MAX bytes to the device; false where it has no room
+    // Copies a frame of at most frame_max bytes to the device; false where it has no room
     // before its next interrupt. kick makes it send what was copied.
     bool (*transmit)(struct nic *nic, const struct net_frame *frame);
     void (*kick)(struct nic *nic);

@@ -119,6 +119,7 @@ struct nic *virtio_net_open(struct pci_device *pci) {
     if (!net)
         return NULL;
     net->nic = (struct nic){.pci = pci,
+                            .frame_max = NIC_FRAME_MAX,
                             .receive = receive,
                             .transmit = transmit,
                             .kick = kick,
