@@ -65,6 +65,7 @@ static const struct rule rules[] = {
     {"domain/devices/interface/source", "type=unix path mode=client"},
     {"domain/devices/interface/target", "dev"},
     {"domain/devices/interface/model", "type=virtio"},
+    {"domain/devices/interface/mtu", "size"},
     {"domain/devices/serial", "type=pty"},
     {"domain/devices/serial/target", "type=isa-serial port=0"},
     {"domain/devices/serial/target/model", "name=isa-serial"},

@@ -292,7 +292,7 @@ static bool check_mac(const char *mac) {
 }
 
 static bool check_interface(struct xml *interface, struct refusal *refusal) {
-    const char *mac = xml_get(interface, "mac@address");
+    const char *mac = xml_get(interface, "mac@address"), *mtu = xml_get(interface, "mtu@size");
     uint8_t random[3] = {0};
     char text[18];
 
@@ -302,6 +302,10 @@ static bool check_interface(struct xml *interface, struct refusal *refusal) {
     if (mac && !check_mac(mac)) {
         return refuse(refusal, ERROR_XML, "line %u: '%s' is no station's MAC address",
                       xml_find(interface, "mac")->line, mac);
+    }
+    if (mtu && (!*mtu || mtu[strspn(mtu, "0123456789")])) {
+        return refuse(refusal, ERROR_XML, "line %u: '%s' is no MTU",
+                      xml_find(interface, "mtu")->line, mtu);
     }
     if (!mac) {
         if (getrandom(random, sizeof(random), 0) != sizeof(random)) {

@@ -47,8 +47,11 @@ char *device_value(const struct xml *device) {
     const char *id = device_id(device), *queues = xml_get(device, "driver@queues");
 
     if (strcmp(device->name, "interface") == 0) {
-        return print_string("vhost_user=true,socket=%s,mac=%s,id=%s",
-                            xml_get(device, "source@path"), id, id);
+        const char *mtu = xml_get(device, "mtu@size");
+
+        return print_string("vhost_user=true,socket=%s,mac=%s%s%s,id=%s",
+                            xml_get(device, "source@path"), id, mtu ? ",mtu=" : "", mtu ? mtu : "",
+                            id);
     }
     if (is(device, "@type", "vhostuser")) {
         return print_string("vhost_user=true,socket=%s,num_queues=%s,id=%s",

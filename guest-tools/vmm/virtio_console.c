@@ -37,12 +37,15 @@ static int64_t receive(struct virtio_console *console, const struct virtqueue_bu
     return written;
 }
 
-static int64_t transmit(const struct virtqueue_buffer *buffer) {
+// A buffer may have gigabytes: the machine's end does not wait for them.
+static int64_t transmit(const struct virtio_console *console,
+                        const struct virtqueue_buffer *buffer) {
     for (unsigned i = 0; i < buffer->readable; i++) {
         const uint8_t *bytes = buffer->segments[i].iov_base;
         size_t left = buffer->segments[i].iov_len;
 
-        while (left && terminal_output() >= 0) {
+        while (left && terminal_output() >= 0 &&
+               !__atomic_load_n(&console->worker.stopping, __ATOMIC_RELAXED)) {
             ssize_t done = write(terminal_output(), bytes, left);
 
             if (done < 0 && errno != EINTR && errno != EAGAIN) {
@@ -66,7 +69,7 @@ static int64_t serve(struct virtio_worker *worker, unsigned queue,
     struct virtio_console *console = (struct virtio_console *)worker;
 
     if (queue == TRANSMIT) {
-        return console->connected ? transmit(buffer) : 0;
+        return console->connected ? transmit(console, buffer) : 0;
     }
     int64_t written = receive(console, buffer);
     listen_to_terminal(console);

@@ -281,6 +281,9 @@ START_TEST(test_domain_refused) {
                  "<disk type='file'><source file='/b'/><target dev='vda'/></disk>"),
          "another"},
         {DEVICES("<interface type='network'/>"), "type='network'"},
+        {DEVICES("<interface type='vhostuser'><source path='/s'/><mtu size='9000,id=x'/>"
+                 "</interface>"),
+         "'9000,id=x' is no MTU"},
         {DEVICES("<interface type='vhostuser'><mac address='01:0:0:0:0:0'/><source "
                  "path='/s'/></interface>"),
          "MAC"},
@@ -331,7 +334,7 @@ START_TEST(test_monitor_arguments) {
         "<devices><disk type='file'><source file='/d'/><target dev='vda'/><readonly/></disk>"
         "<disk type='vhostuser'><driver queues='2'/><source path='/v'/><target dev='vdb'/></disk>"
         "<interface type='vhostuser'><mac address='52:54:00:00:00:01'/><source "
-        "path='/n'/></interface>"
+        "path='/n'/><mtu size='9000'/></interface>"
         "<channel type='unix'><source path='/c'/><target type='virtio' name='a.0'/></channel>"
         "<input type='keyboard' bus='virtio'/>"
         "<rng model='virtio'><backend model='random'/></rng><memballoon model='virtio' "
@@ -359,7 +362,7 @@ START_TEST(test_monitor_arguments) {
         "--disk",
         "vhost_user=true,socket=/v,num_queues=2,id=vdb",
         "--net",
-        "vhost_user=true,socket=/n,mac=52:54:00:00:00:01,id=52:54:00:00:00:01",
+        "vhost_user=true,socket=/n,mac=52:54:00:00:00:01,mtu=9000,id=52:54:00:00:00:01",
         "--channel",
         "name=a.0,socket=/c",
         "--keyboard",
