@@ -45,6 +45,9 @@ unsigned cpu_thread_bits(void);
 
 // Interrupts another CPU out of user, guest or idle so that it looks at its reschedule flag and its
 // thread's work. No wait.
+void cpu_interrupt(struct cpu *cpu);
+// The same, and an emulator that runs one CPU at a time goes on with the other: not for a sender
+// that holds a lock or whose time has begun.
 void cpu_kick(struct cpu *cpu);
 // Runs function(argument) on every CPU of the mask (bit per CPU, this one included if set) with
 // interrupts off; returns when all have. Serves calls of others while it waits. No lock held.

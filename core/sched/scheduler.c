@@ -150,9 +150,13 @@ static void put_previous(struct scheduler_cpu *here, struct thread *thread, uint
 
 static __attribute__((noinline)) void kick_core(struct run_queue *queue) {
     queue->kick_core = false;
-    for (unsigned i = 0; i < queue->core->count; i++)
-        if (queue->core->queues[i] != queue)
-            request_reschedule(queue->core->queues[i]);
+    for (unsigned i = 0; i < queue->core->count; i++) {
+        struct cpu *cpu = cpu_at(queue->core->queues[i]->cpu);
+        if (cpu == this_cpu())
+            continue;
+        atomic_store(&cpu->reschedule, true);
+        cpu_interrupt(cpu); // our turn may have begun: to pause now would be to lose it
+    }
 }
 
 static struct thread *pick_next(struct scheduler_cpu *here, uint64_t now) {

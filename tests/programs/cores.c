@@ -15,9 +15,9 @@
 #include "tap.h"
 
 #define HOGS     4
-#define TURNS    4000
-#define TURN_NS  100000 // noted at once
-#define APART_NS 20000  // of the two clocks that a reader of both may see
+#define TURNS    8000   // more than a test lasts
+#define TURN_NS  400000 // noted at once
+#define APART_NS 100000 // of the two clocks that a reader of both may see, system calls included
 #define SECONDS  2
 
 // A time in which a hog ran without a break on one CPU.

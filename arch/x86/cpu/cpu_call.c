@@ -13,8 +13,12 @@ static unsigned words(void) {
     return (cpu_count() + 63) / 64;
 }
 
-void cpu_kick(struct cpu *cpu) {
+void cpu_interrupt(struct cpu *cpu) {
     local_apic_send(cpu->apic_id, IRQ_VECTOR_KICK);
+}
+
+void cpu_kick(struct cpu *cpu) {
+    cpu_interrupt(cpu);
     cpu_relax(); // an emulator that runs one CPU at a time goes on with the other here
 }
 
