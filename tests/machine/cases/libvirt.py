@@ -343,14 +343,19 @@ def changes(test, daemon, client):
 AGENT = "    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>\n"
 
 
-@case("virtd: what only a running domain says of itself", "linux")
-@with_daemon
-def live_definition(test, daemon, client):
+def start_with_disk(daemon, client, more=""):
+    """Defines and starts "guest", whose vda is a file."""
     image = os.path.join(daemon.directory, "image")
     with open(image, "wb") as file:
         file.truncate(65536)
-    client.define("guest", devices=f"    <disk type='file'><source file='{image}'/><target dev='vda'/></disk>\n" + AGENT)
+    client.define("guest", devices=f"    <disk type='file'><source file='{image}'/><target dev='vda'/></disk>\n" + more)
     client.virsh("start", "guest")
+
+
+@case("virtd: what only a running domain says of itself", "linux")
+@with_daemon
+def live_definition(test, daemon, client):
+    start_with_disk(daemon, client, AGENT)
     events = connected_events(client, "guest")
     state = "<target type='virtio' name='org.qemu.guest_agent.0' state='%s'/>"
     try:
@@ -380,11 +385,7 @@ def live_definition(test, daemon, client):
 @case("virtd: limits that no domain has, and what there is none of", "linux")
 @with_daemon
 def limits(test, daemon, client):
-    image = os.path.join(daemon.directory, "image")
-    with open(image, "wb") as file:
-        file.truncate(65536)
-    client.define("guest", devices=f"    <disk type='file'><source file='{image}'/><target dev='vda'/></disk>\n")
-    client.virsh("start", "guest")
+    start_with_disk(daemon, client)
     client.expect("^hard_limit *: unlimited$", "memtune", "guest")
     client.expect("^numa_mode *: strict$", "numatune", "guest")
     client.expect("^total_iops_sec *: 0$", "blkdeviotune", "guest", "vda")
