@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The host: its processors, memory and name.
+// The host: its processors, memory and name, and their statistics, whose names are libvirt's
+// (libvirt-host.h).
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 
 #include "call.h"
 #include "capabilities.h"
+#include "host.h"
 #include "loop.h"
 
 enum { MODEL_LENGTH = 32 };
@@ -87,12 +89,48 @@ static enum outcome get_cpu_map(struct call *call) {
     return CALL_DONE;
 }
 
+// Pairs of a name and a number, and their number where only that is asked for.
+static enum outcome put_host(struct call *call, const char *const *names, const uint64_t *values,
+                             uint32_t count, uint32_t asked) {
+    uint32_t given = asked < count ? asked : count;
+
+    xdr_put_u32(&call->reply, given);
+    for (uint32_t i = 0; i < given; i++) {
+        xdr_put_string(&call->reply, names[i]);
+        xdr_put_u64(&call->reply, values[i]);
+    }
+    xdr_put_u32(&call->reply, asked ? 0 : count);
+    return CALL_DONE;
+}
+
+static enum outcome node_cpu_stats(struct call *call) {
+    static const char *const names[] = {"kernel", "user", "idle", "iowait"};
+    struct host_cpu cpu;
+
+    if (!host_cpu(call->arguments[0].i, &cpu)) {
+        return call_fail(call, ERROR_INVALID_ARG, "invalid argument: no CPU %d",
+                         call->arguments[0].i);
+    }
+    const uint64_t values[] = {cpu.system, cpu.user, cpu.idle, cpu.iowait};
+    return put_host(call, names, values, 4, call->arguments[1].u);
+}
+
+static enum outcome node_memory_stats(struct call *call) {
+    static const char *const names[] = {"total", "free", "buffers", "cached"};
+    const uint64_t values[] = {host_memory("MemTotal"), host_memory("MemFree"),
+                               host_memory("Buffers"), host_memory("Cached")};
+
+    return put_host(call, names, values, 4, call->arguments[0].u);
+}
+
 const struct procedure node_calls[] = {
     {6, ROLE_MONITOR, "NODE_GET_INFO", "", get_info},
     {59, ROLE_MONITOR, "CONNECT_GET_HOSTNAME", "", get_hostname},
     {101, ROLE_MONITOR, "NODE_GET_CELLS_FREE_MEMORY", "uu", get_cells_free_memory},
     {102, ROLE_MONITOR, "NODE_GET_FREE_MEMORY", "", get_free_memory},
     {122, ROLE_MONITOR, "NODE_GET_SECURITY_MODEL", "", get_security_model},
+    {227, ROLE_MONITOR, "NODE_GET_CPU_STATS", "uuu", node_cpu_stats},
+    {228, ROLE_MONITOR, "NODE_GET_MEMORY_STATS", "uuu", node_memory_stats},
     {293, ROLE_MONITOR, "NODE_GET_CPU_MAP", "uuu", get_cpu_map},
     {0},
 };

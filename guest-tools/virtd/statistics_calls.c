@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Statistics of domains and of the host. Names and numbers of parameters are libvirt's
-// (libvirt-domain.h, libvirt-host.h).
+// Statistics of domains. Names and numbers of parameters are libvirt's (libvirt-domain.h).
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,6 @@
 #include "capabilities.h"
 #include "domain.h"
 #include "domain_xml.h"
-#include "host.h"
 #include "memory.h"
 #include "resources.h"
 #include "statistics.h"
@@ -564,49 +562,11 @@ static enum outcome cpu_stats(struct call *call) {
     return CALL_DONE;
 }
 
-// --- the host ------------------------------------------------------------------------------------
-
-// Pairs of a name and a number, and their number where only that is asked for.
-static enum outcome put_host(struct call *call, const char *const *names, const uint64_t *values,
-                             uint32_t count, uint32_t asked) {
-    uint32_t given = asked < count ? asked : count;
-
-    xdr_put_u32(&call->reply, given);
-    for (uint32_t i = 0; i < given; i++) {
-        xdr_put_string(&call->reply, names[i]);
-        xdr_put_u64(&call->reply, values[i]);
-    }
-    xdr_put_u32(&call->reply, asked ? 0 : count);
-    return CALL_DONE;
-}
-
-static enum outcome node_cpu_stats(struct call *call) {
-    static const char *const names[] = {"kernel", "user", "idle", "iowait"};
-    struct host_cpu cpu;
-
-    if (!host_cpu(call->arguments[0].i, &cpu)) {
-        return call_fail(call, ERROR_INVALID_ARG, "invalid argument: no CPU %d",
-                         call->arguments[0].i);
-    }
-    const uint64_t values[] = {cpu.system, cpu.user, cpu.idle, cpu.iowait};
-    return put_host(call, names, values, 4, call->arguments[1].u);
-}
-
-static enum outcome node_memory_stats(struct call *call) {
-    static const char *const names[] = {"total", "free", "buffers", "cached"};
-    const uint64_t values[] = {host_memory("MemTotal"), host_memory("MemFree"),
-                               host_memory("Buffers"), host_memory("Cached")};
-
-    return put_host(call, names, values, 4, call->arguments[0].u);
-}
-
 const struct procedure statistics_calls[] = {
     {64, ROLE_MONITOR, "DOMAIN_BLOCK_STATS", "Ds", block_stats},
     {65, ROLE_MONITOR, "DOMAIN_INTERFACE_STATS", "Ds", interface_stats},
     {159, ROLE_MONITOR, "DOMAIN_MEMORY_STATS", "Duu", memory_stats},
     {194, ROLE_MONITOR, "DOMAIN_GET_BLOCK_INFO", "Dsu", get_block_info},
-    {227, ROLE_MONITOR, "NODE_GET_CPU_STATS", "uuu", node_cpu_stats},
-    {228, ROLE_MONITOR, "NODE_GET_MEMORY_STATS", "uuu", node_memory_stats},
     {243, ROLE_MONITOR, "DOMAIN_BLOCK_STATS_FLAGS", "Dsuu", block_stats_flags},
     {263, ROLE_MONITOR, "DOMAIN_GET_DISK_ERRORS", "Duu", disk_errors},
     {262, ROLE_MONITOR, "DOMAIN_GET_CPU_STATS", "Duuuu", cpu_stats},
