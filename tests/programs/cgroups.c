@@ -428,12 +428,18 @@ static pid_t start_hog(int priority) {
     return child;
 }
 
-static double cpu_seconds(pid_t child) {
+static double seconds(clockid_t clock) {
     struct timespec time = {0};
+
+    CHECK(clock_gettime(clock, &time) == 0, "");
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static double cpu_seconds(pid_t child) {
     clockid_t clock;
 
-    CHECK(clock_getcpuclockid(child, &clock) == 0 && clock_gettime(clock, &time) == 0, "");
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+    CHECK(clock_getcpuclockid(child, &clock) == 0, "");
+    return seconds(clock);
 }
 
 // What an ordinary thread gets of a CPU beside a fixed priority that never sleeps.
@@ -465,7 +471,7 @@ static void throttle(void) {
     // A host that holds up an emulator at the end of a period shortens what the ordinary one gets
     // of it: not each time.
     double part = 0;
-    for (int tries = 0; tries < 4 && !(part > 0.07 && part < 0.14); tries++) {
+    for (int tries = 0; tries < 20 && !(part > 0.07 && part < 0.14); tries++) {
         part = part_beside_fixed();
     }
     CHECK(part > 0.07 && part < 0.14, "(%.3f)", part);
@@ -477,24 +483,29 @@ static void throttle(void) {
     CHECK_EQUAL(put(runtime, "950000"), 0);
 }
 
+// How much of a CPU this thread gets within that many seconds of never sleeping.
+static double part_of_cpu(double duration) {
+    double from = seconds(CLOCK_MONOTONIC), used = seconds(CLOCK_THREAD_CPUTIME_ID), now = from;
+
+    while (now - from < duration) {
+        now = seconds(CLOCK_MONOTONIC);
+    }
+    return (seconds(CLOCK_THREAD_CPUTIME_ID) - used) / (now - from);
+}
+
 static void reservations(void) {
     struct attributes attributes = {
         .size = 48, .policy = SCHED_DEADLINE, .runtime = 5000000, .deadline = 10000000};
-    struct timespec before, after;
 
     CHECK(syscall(SYS_sched_setattr, 0, &attributes, 0) == 0, "");
     CHECK_EQUAL(sched_getscheduler(0), SCHED_DEADLINE);
-    // Half of a CPU is all it gets, even where nobody else wants it.
-    clock_gettime(CLOCK_MONOTONIC, &before);
-    struct timespec used, start;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
-    do {
-        clock_gettime(CLOCK_MONOTONIC, &after);
-    } while ((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec <
-             200000000);
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    long ns = (used.tv_sec - start.tv_sec) * 1000000000 + used.tv_nsec - start.tv_nsec;
-    CHECK(ns < 120000000, "(%ld ns of 200 ms)", ns);
+    // Half of a CPU is all it gets, even where nobody else wants it; where an emulator is held up
+    // within its time, it has more for once.
+    double part = 1;
+    for (int tries = 0; tries < 20 && part >= 0.6; tries++) {
+        part = part_of_cpu(0.2);
+    }
+    CHECK(part < 0.6, "(%.3f)", part);
     attributes = (struct attributes){.size = 48};
     CHECK(syscall(SYS_sched_setattr, 0, &attributes, 0) == 0, "");
     attributes = (struct attributes){
@@ -502,22 +513,32 @@ static void reservations(void) {
     CHECK(syscall(SYS_sched_setattr, 0, &attributes, 0) < 0 && errno == EINVAL, "");
     // Two CPUs: what they cannot keep is refused.
     pid_t child[3];
-    int refused = 0, status;
+    int refused = 0, status, asked[2], all[2];
+    char byte;
+    CHECK(pipe2(asked, O_CLOEXEC) == 0 && pipe2(all, O_CLOEXEC) == 0, "");
     for (int i = 0; i < 3; i++) {
         child[i] = fork();
         if (child[i] == 0) {
             attributes.runtime = 8000000;
             int error = syscall(SYS_sched_setattr, 0, &attributes, 0) < 0 ? errno : 0;
-            usleep(300000);
-            _exit(error);
+            close(all[1]);
+            int told = write(asked[1], "", 1) == 1 && read(all[0], &byte, 1) == 0;
+            _exit(told ? error : ENOTRECOVERABLE);
         }
     }
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQUAL(read(asked[0], &byte, 1), 1);
+    }
+    close(all[1]); // all have asked
     for (int i = 0; i < 3; i++) {
         waitpid(child[i], &status, 0);
         CHECK(status == 0 || WEXITSTATUS(status) == EBUSY, "");
         refused += status != 0;
     }
     CHECK(refused >= 1, "");
+    close(all[0]);
+    close(asked[0]);
+    close(asked[1]);
 }
 
 static const struct tap_test tests[] = {

@@ -19,6 +19,7 @@
 #define TURN_NS  400000 // noted at once
 #define APART_NS 100000 // of the two clocks that a reader of both may see, system calls included
 #define SECONDS  2
+#define PATIENCE 60 // seconds until each must have had a turn, or be there
 
 // A time in which a hog ran without a break on one CPU.
 struct turn {
@@ -105,12 +106,24 @@ static unsigned together(const struct hog *a, const struct hog *b) {
     return found;
 }
 
+static int all_had_turns(void) {
+    int all = 1;
+
+    for (unsigned i = 0; i < HOGS; i++) {
+        all = all && __atomic_load_n(&hogs[i].count, __ATOMIC_ACQUIRE) > 0;
+    }
+    return all;
+}
+
 // Lets them run. `apart`: pairs of unequal cookies that were seen on a core at one time, `beside`:
 // pairs of equal ones.
 static void watch(unsigned *apart, unsigned *beside) {
     uint64_t cookies[HOGS];
 
     sleep(SECONDS);
+    for (int i = 0; i < PATIENCE && !all_had_turns(); i++) {
+        sleep(1);
+    }
     *apart = *beside = 0;
     for (unsigned i = 0; i < HOGS; i++) {
         cookies[i] = cookie_of(children[i]);
@@ -150,7 +163,9 @@ static void created(void) {
     unsigned apart, beside;
 
     start_hogs(1);
-    usleep(100000);
+    for (int i = 0; i < PATIENCE && !all_had_turns(); i++) {
+        sleep(1);
+    }
     CHECK(cookie_of(children[0]) != cookie_of(children[1]) && cookie_of(children[0]) != 0, "");
     CHECK(control(PR_SCHED_CORE_SHARE_FROM, children[0], PR_SCHED_CORE_SCOPE_THREAD, NULL) == 0,
           "");

@@ -387,9 +387,19 @@ static void ignore_signal(int signal) {
     (void)signal;
 }
 
-static void *signal_soon(void *thread) {
-    usleep(50000);
-    pthread_kill(*(pthread_t *)thread, SIGUSR1);
+struct signals {
+    pthread_t target;
+    volatile int over;
+};
+
+// Again and again: the first may come before the guest is entered.
+static void *send_signals(void *argument) {
+    const struct signals *signals = argument;
+
+    while (!signals->over) {
+        usleep(20000);
+        pthread_kill(signals->target, SIGUSR1);
+    }
     return NULL;
 }
 
@@ -397,15 +407,16 @@ LONG_MODE_CODE(spin, "1: jmp 1b\n");
 
 static void test_signal(void) {
     struct sigaction action = {.sa_handler = ignore_signal};
-    pthread_t self = pthread_self();
+    struct signals signals = {.target = pthread_self()};
     pthread_t other;
     struct kvm_regs regs = START_LONG(spin);
 
     sigaction(SIGUSR1, &action, NULL);
-    pthread_create(&other, NULL, signal_soon, &self);
+    pthread_create(&other, NULL, send_signals, &signals);
     CHECK_EQUAL(ioctl(guest.vcpu_fd, KVM_RUN, 0), -1);
     CHECK_EQUAL(errno, EINTR);
     CHECK_EQUAL(guest.run->exit_reason, KVM_EXIT_INTR);
+    signals.over = 1;
     pthread_join(other, NULL);
     regs.rip = GUEST_CODE;
     check_regs(&regs);

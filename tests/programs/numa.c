@@ -50,6 +50,20 @@ static void touch(unsigned char *memory, unsigned count[16]) {
     }
 }
 
+// Waits until the process sleeps. False: it does not.
+static int sleeps(pid_t pid) {
+    char path[32], state = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    for (int i = 0; i < 1000 && state != 'S'; i++) {
+        FILE *file = fopen(path, "r");
+        CHECK(file && fscanf(file, "%*[^)]) %c", &state) == 1, "");
+        fclose(file);
+        usleep(10000);
+    }
+    return state == 'S';
+}
+
 static void run_on(unsigned cpu) {
     cpu_set_t cpus;
 
@@ -122,9 +136,7 @@ static void moved(void) {
             long woken = syscall(SYS_futex, word, FUTEX_WAIT, 5, &limit, NULL, 0);
             _exit(woken == 0 && *word == 6 && memory[9 * PAGE + 8] == 9 ? 0 : 1);
         }
-        if (shared) {
-            usleep(200000);
-        }
+        CHECK(!shared || sleeps(child), "");
         CHECK(bind(memory, SIZE, MPOL_BIND, 1ul << (nodes - 1), MPOL_MF_STRICT | MPOL_MF_MOVE) == 0,
               "(%d)", errno);
         for (size_t at = 0; at < SIZE; at += PAGE) {

@@ -192,7 +192,8 @@ static void on_alarm(int signal) {
 static void test_halt_inside(void) {
     struct tiny_guest guest;
     struct kvm_regs regs = {.rip = GUEST_CODE, .rsp = GUEST_STACK, .rflags = 2};
-    struct itimerval soon = {.it_value.tv_usec = 20000}, never = {0};
+    // Again and again: the first may come before the guest is entered.
+    struct itimerval soon = {.it_value.tv_usec = 20000, .it_interval.tv_usec = 20000}, never = {0};
     struct sigaction action = {.sa_handler = on_alarm};
 
     tiny_create_vm(&guest, MEMORY);

@@ -10,7 +10,7 @@
 #include "tap.h"
 
 #define IMAGE      "/work/disk.img"
-#define PATIENCE_S 20
+#define PATIENCE_S 60
 
 // Connects and reads what there is. -1 where nobody listens.
 static ssize_t ask(char *text, size_t size) {

@@ -278,28 +278,31 @@ static void test_fault_signal(void) {
 
 struct interruption {
     pthread_t target;
-    int signal;
-    int delay_ms;
+    atomic_int over;
 };
 
-static void *interrupt_later(void *argument) {
-    const struct interruption *interruption = argument;
+// Again and again: the first may come before the call has begun.
+static void *interrupt(void *argument) {
+    struct interruption *interruption = argument;
 
-    usleep((useconds_t)interruption->delay_ms * 1000);
-    pthread_kill(interruption->target, interruption->signal);
+    do {
+        usleep(30000);
+        pthread_kill(interruption->target, SIGUSR1);
+    } while (!atomic_load(&interruption->over));
     return NULL;
 }
 
 // Runs a call that blocks while another thread sends a signal to this one; returns the call's
 // errno, 0 where it went through.
 static int interrupted(long (*call)(void *), void *argument, int flags) {
-    struct interruption interruption = {pthread_self(), SIGUSR1, 30};
+    struct interruption interruption = {.target = pthread_self()};
     pthread_t thread;
 
     catch_signal(SIGUSR1, flags);
-    CHECK(pthread_create(&thread, NULL, interrupt_later, &interruption) == 0);
+    CHECK(pthread_create(&thread, NULL, interrupt, &interruption) == 0);
     long result = call(argument);
     int error = result < 0 ? errno : 0;
+    atomic_store(&interruption.over, 1);
     pthread_join(thread, NULL);
     CHECK_EQUAL(caught, SIGUSR1);
     CHECK(pthread_equal(caught_by, pthread_self()));

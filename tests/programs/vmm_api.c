@@ -16,6 +16,7 @@
 
 #define API     "/work/vmm.sock"
 #define PATIENT 300 // seconds for what the guest has to boot or shut down for
+#define ANSWER  60  // seconds for what the monitor answers by itself
 #define PROMPT  "guest:~# "
 
 extern char **environ;
@@ -71,7 +72,7 @@ static bool request(const char *line) {
     int fd = attach();
 
     send_text(fd, line);
-    bool done = expect(fd, "ok\n", 10);
+    bool done = expect(fd, "ok\n", ANSWER);
     close(fd);
     return done;
 }
@@ -102,7 +103,7 @@ static void boots(void) {
     CHECK_EQUAL(posix_spawn(&vmm, "/bin/vmm", NULL, NULL, arguments, environ), 0);
     events = attach();
     send_text(events, "events\n");
-    CHECK(expect(events, "ok\n", 10));
+    CHECK(expect(events, "ok\n", ANSWER));
     CHECK(request("info\n"));
     CHECK(strstr(seen, "state=paused\ncpus=2\n") != NULL, "%s", seen);
     CHECK(value("vcpu.1.tid=") > (unsigned)vmm);
@@ -110,7 +111,7 @@ static void boots(void) {
     CHECK_EQUAL(value("vcpu.0.exits="), 0);
     int fd = console();
     CHECK(request("resume\n"));
-    CHECK(expect(events, "event resumed\n", 10));
+    CHECK(expect(events, "event resumed\n", ANSWER));
     CHECK(expect(fd, PROMPT, PATIENT));
     send_text(fd, "echo $((6*7))is\n");
     CHECK(expect(fd, "42is", PATIENT));
@@ -120,15 +121,15 @@ static void boots(void) {
 static void shows_what_was_shown(void) {
     int fd = console(), other = console();
 
-    CHECK(expect(fd, "42is", 10));
-    CHECK(expect(other, "42is", 10));
+    CHECK(expect(fd, "42is", ANSWER));
+    CHECK(expect(other, "42is", ANSWER));
     send_text(other, "head -c 100000 /dev/zero | tr '\\0' .; echo; echo di''d\n");
     CHECK(expect(fd, "did", PATIENT)); // both see it
     close(fd);
     close(other);
     fd = console();
     send_text(fd, "echo la''st\n");
-    CHECK(expect(fd, "last", 10));
+    CHECK(expect(fd, "last", ANSWER));
     CHECK(strlen(seen) > 60 << 10 && strlen(seen) < 66 << 10, "%zu bytes", strlen(seen));
     CHECK(!strstr(seen, "42is"));
     close(fd);
@@ -138,7 +139,7 @@ static void stands_still(void) {
     unsigned long long exits, balloon;
 
     CHECK(request("pause\n"));
-    CHECK(expect(events, "event paused\n", 10));
+    CHECK(expect(events, "event paused\n", ANSWER));
     CHECK(request("statistics\n"));
     exits = value("vcpu.0.exits=");
     CHECK(exits > 0 && value("vcpu.0.time=") > 0, "%s", seen);
@@ -150,7 +151,7 @@ static void stands_still(void) {
     CHECK(request("info\n"));
     CHECK(strstr(seen, "state=paused\n") != NULL, "%s", seen);
     CHECK(request("resume\n"));
-    CHECK(expect(fd, "awake", 30));
+    CHECK(expect(fd, "awake", ANSWER));
     // The third CPU, which has not run yet, was told to stop with the others.
     CHECK(request("cpus 3\n"));
     send_text(fd, "until echo 1 >/sys/devices/system/cpu/cpu2/online; do sleep 0.1; done "
@@ -159,7 +160,7 @@ static void stands_still(void) {
     close(fd);
     CHECK(request("balloon 167772160\n"));
     balloon = 0;
-    for (int i = 0; i < 100 && balloon != 160 << 20; i++) {
+    for (int i = 0; i < PATIENT * 10 && balloon != 160 << 20; i++) {
         usleep(100000);
         CHECK(request("statistics\n"));
         balloon = value("balloon.current=");
@@ -176,7 +177,7 @@ static void refuses(void) {
     CHECK(expect(fd,
                  "error: unknown request\nerror: not a number of bytes up to the machine's "
                  "memory\nerror: not",
-                 10));
+                 ANSWER));
     close(fd);
 }
 
@@ -186,11 +187,12 @@ static void says_how_it_ends(void) {
     send_text(fd, "echo c >/proc/sysrq-trigger\n"); // panic=1: and reboots
     CHECK(expect(events, "event panicked\n", PATIENT));
     CHECK(request("reset\n"));
-    CHECK(expect(events, "event reboot\n", 30));
+    CHECK(expect(events, "event reboot\n", ANSWER));
     send_text(fd, "");
-    CHECK(expect(fd, "Kernel panic", 30));
+    CHECK(expect(fd, "Kernel panic", ANSWER));
     CHECK(expect(fd, PROMPT, PATIENT));
-    sleep(3); // acpid is there soon after
+    send_text(fd, "until test -s /tmp/acpid.pid; do sleep 0.1; done; echo list''ens\n");
+    CHECK(expect(fd, "listens", PATIENT));
     CHECK(request("power-button\n"));
     CHECK(expect(events, "event powered-off\n", PATIENT));
     CHECK_EQUAL(read(events, seen, 1), 0);

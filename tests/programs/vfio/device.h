@@ -9,7 +9,7 @@
 
 #define PAGE     4096u
 #define DMA_BASE 0x100000u // I/O virtual addresses from here
-#define WAIT     2000      // ms for an interrupt that must come
+#define WAIT     20000     // ms for an interrupt that must come
 #define NO_WAIT  50        // ms in which none may
 
 struct device {
