@@ -513,7 +513,7 @@ static void reservations(void) {
     CHECK(syscall(SYS_sched_setattr, 0, &attributes, 0) < 0 && errno == EINVAL, "");
     // Two CPUs: what they cannot keep is refused.
     pid_t child[3];
-    int refused = 0, status, asked[2], all[2];
+    int refused = 0, status, asked[2] = {-1, -1}, all[2] = {-1, -1};
     char byte;
     CHECK(pipe2(asked, O_CLOEXEC) == 0 && pipe2(all, O_CLOEXEC) == 0, "");
     for (int i = 0; i < 3; i++) {
