@@ -15,7 +15,8 @@
 
 enum {
     READ_CHUNK = 65536,
-    SILENCE_MS = 250,      // no client pauses that long within a message
+    SILENCE_MS = 250,
+    SILENCES_MAX = 8,      // no client pauses for that many within a message
     OUTPUT_ROOM = 1 << 18, // beyond this streams wait
     OUTPUT_MAX = 4 << 20,  // a client that leaves that much unread is given up
     METRICS_REQUEST_MAX = 8192,
@@ -283,15 +284,22 @@ static void serve_input(struct session *session) {
         }
     }
     timer_stop(&session->silence);
+    session->silences = 0;
     if (session->in.length && session->transport->serial) {
         timer_start(&session->silence, SILENCE_MS);
     }
 }
 
+// Where the host of an emulator stops it for long, the clock leaps while the rest of a message is
+// still on its way: that counts once.
 static void silence(struct timer *timer) {
     struct session *session = (struct session *)((char *)timer - offsetof(struct session, silence));
 
-    buffer_free(&session->in);
+    if (++session->silences < SILENCES_MAX) {
+        timer_start(timer, SILENCE_MS);
+    } else {
+        buffer_free(&session->in);
+    }
 }
 
 static void ready(struct watch *watch, uint32_t events) {

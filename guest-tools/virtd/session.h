@@ -47,6 +47,7 @@ struct session {
     bool broken; // ended as soon as nothing works on it any more
     struct buffer in, out;
     struct timer silence; // serial: a message that stays incomplete is dropped
+    unsigned silences;    // since its last byte
     struct event_callback *callbacks;
     struct stream *streams;
 };

@@ -379,9 +379,11 @@ START_TEST(test_silence) {
     start();
     connect_client(&line);
     make_call(&message, 60, NULL);
-    send_bytes(message.data, 20); // half of a message, and no more for 250 ms
-    usleep(260000);
-    serve(2);
+    send_bytes(message.data, 20); // half of a message, and no more for 8 times 250 ms
+    for (int i = 0; i < 8; i++) {
+        usleep(260000);
+        serve(2);
+    }
     message.length = 0;
     make_call(&message, 66, NULL);
     message.data[27] = PACKET_CONTINUE; // not the usual first packet
@@ -389,6 +391,24 @@ START_TEST(test_silence) {
     ck_assert(drain() && from_server.length == 36);
     ck_assert(packet_parse(&packet, from_server.data, PACKET_HEADER));
     ck_assert_uint_eq(packet.serial, serial);
+    buffer_free(&message);
+    disconnect_client();
+    finish();
+}
+END_TEST
+
+// The clock leaps within a message, as where an emulator was stopped: the call is answered.
+START_TEST(test_leap) {
+    struct buffer message = {0};
+    start();
+    connect_client(&line);
+    make_call(&message, 66, NULL);
+    for (size_t i = 0; i < message.length; i += 14) {
+        send_bytes(message.data + i, 14);
+        usleep(600000);
+        serve(2);
+    }
+    ck_assert(drain() && from_server.length == 36);
     buffer_free(&message);
     disconnect_client();
     finish();
@@ -533,6 +553,7 @@ Suite *virtd_session_suite(void) {
     tcase_add_test(tests, test_random_messages_on_a_line);
     tcase_add_test(tests, test_half_messages);
     tcase_add_test(tests, test_silence);
+    tcase_add_test(tests, test_leap);
     tcase_add_test(tests, test_events);
     tcase_add_test(tests, test_keepalive);
     tcase_add_test(tests, test_audit);
