@@ -255,15 +255,8 @@ static enum outcome resume(struct call *call) {
     return request(call, "resume", resumed);
 }
 
-// The end of the monitor is the answer.
-static void destroyed(struct domain *domain, const char *answer, const char *error, void *context) {
-    struct call *call = context;
-
-    (void)domain, (void)answer, (void)error;
-    call_finish(call);
-}
-
-// The monitor is asked to end, and asked on until it has.
+// The end of the monitor is the answer. It is asked on until it has ended: one that is killed, too,
+// may answer before the signal reaches it.
 static void ending(struct domain *domain, const char *answer, const char *error, void *context) {
     struct call *call = context;
 
@@ -290,7 +283,7 @@ static enum outcome destroy(struct call *call) {
         return request(call, "kill", ending);
     }
     domain->vmm->destroyed = true;
-    vmm_request(domain, "info", destroyed, call);
+    vmm_request(domain, "info", ending, call);
     vmm_kill(domain);
     return CALL_LATER;
 }

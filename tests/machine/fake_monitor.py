@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Stands in for vmm where there is no /dev/kvm: its control socket (guest-tools/vmm/control.h), and a console that echoes.
 
-A kernel named `missing` cannot be opened; the request `end EVENT` ends the machine with that event, `die` without one;
-after `hang` nothing is answered; `channel-opened NAME` and `channel-closed NAME` are such events, after `fail` a request
-of the first disk's has failed. What is to be unplugged goes at once."""
+A kernel named `missing` cannot be opened; one named `lingering` goes on for a while when its process is killed. The request
+`end EVENT` ends the machine with that event, `die` without one; after `hang` nothing is answered; `channel-opened NAME` and
+`channel-closed NAME` are such events, after `fail` a request of the first disk's has failed. What is to be unplugged goes at
+once."""
 
 import array
 import os
 import re
 import selectors
+import signal
 import socket
 import sys
+import threading
 import time
 
 SCROLL_BACK = b"".join(b"line %d of the guest's\r\n" % number for number in range(40))
@@ -127,8 +130,24 @@ class Monitor:
                     self.receive(key.fileobj)
 
 
+def linger():
+    """Goes on in a child, until some time after the parent."""
+    if os.fork():
+        signal.pause()
+
+    def watch(parent=os.getppid()):
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os._exit(0)
+
+    threading.Thread(target=watch).start()
+
+
 if __name__ == "__main__":
     print("vmm: " + " ".join(sys.argv[1:]), flush=True)
     if "/missing" in sys.argv:
         sys.exit("vmm: cannot open /missing: No such file or directory")
+    if "/lingering" in sys.argv:
+        linger()
     Monitor(sys.argv[1:]).run()

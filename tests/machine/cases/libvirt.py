@@ -268,6 +268,10 @@ def hanging_monitor(test, daemon, client):
     client.expect("the monitor does not answer", "destroy", "--graceful", "guest", status=1)
     client.virsh("destroy", "guest")
     client.expect("shut off", "domstate", "guest")
+    client.define("busy", kernel="/lingering")  # and one that answers when it has been killed
+    client.virsh("start", "busy")
+    client.virsh("destroy", "busy")
+    client.expect("shut off", "domstate", "busy")
 
 
 @case("virtd: what is refused, and how it is said", "linux")
