@@ -200,9 +200,13 @@ static int set_fd(struct vhost_user_session *session, struct vhost_user_message 
 }
 
 static int set_vring_kick(struct vhost_user_session *session, struct vhost_user_message *message) {
+    unsigned index = message->value & VHOST_USER_VRING_INDEX_MASK;
     int error = set_fd(session, message, offsetof(struct vhost_user_queue, kick));
 
-    return error ? error : ring_start(session, message->value & VHOST_USER_VRING_INDEX_MASK);
+    if (error)
+        return error;
+    session->queues[index].busy = true; // the one before may have had a kick that nobody read
+    return ring_start(session, index);
 }
 
 static int set_vring_call(struct vhost_user_session *session, struct vhost_user_message *message) {

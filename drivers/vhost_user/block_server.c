@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "drivers/block/virtio_block.h"
-#include "drivers/vhost_user/session.h"
+#include "drivers/vhost_user/rings.h"
 
 #define PENDING_MAX 512 // requests of a session under way
 
@@ -42,16 +42,14 @@ struct state {
 static void finished(struct virtio_block_request *request) {
     struct pending *pending = (struct pending *)request;
     struct state *state = pending->state;
-    const uint64_t one = 1;
 
     pthread_mutex_lock(&state->lock);
-    bool first = !state->finished;
+    // With the lock: who takes the last request off the list may end the session.
+    if (!state->finished)
+        ring_signal_fd(state->finished_fd);
     pending->next = state->finished;
     state->finished = pending;
     pthread_mutex_unlock(&state->lock);
-    // It can only fail by being signalled already.
-    if (first && write(state->finished_fd, &one, sizeof(one)) < 0)
-        return;
 }
 
 static bool give_back_list(struct state *state) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "drivers/net/segments.h"
+#include "drivers/vhost_user/rings.h"
 
 #define BIT(number)  (1ull << (number))
 #define HEADER_SIZE  sizeof(struct virtio_net_hdr_mrg_rxbuf)
@@ -178,7 +179,6 @@ static struct net_frame *peek(struct state *state) {
 }
 
 static void receive(struct state *state) {
-    const uint64_t one = 1;
     struct net_frame *frame;
     unsigned frames = 0;
 
@@ -196,9 +196,8 @@ static void receive(struct state *state) {
     for (unsigned i = 0; i < state->session->device->queues; i += 2)
         if (vhost_user_queue_is_served(state->session, i))
             vhost_user_signal(state->session, i);
-    // It can only fail by being signalled already.
-    if (frames > FRAMES_BATCH && write(state->port.wake_fd, &one, sizeof(one)) < 0)
-        return;
+    if (frames > FRAMES_BATCH)
+        ring_signal_fd(state->port.wake_fd);
 }
 
 static bool fill(void *context, unsigned queue) {
@@ -206,10 +205,9 @@ static bool fill(void *context, unsigned queue) {
 
     if (queue % 2)
         return false;
-    if (vhost_user_queue_is_served(state->session, queue)) {
+    if (vhost_user_queue_is_served(state->session, queue))
         virtqueue_disable_kicks(&state->session->queues[queue].ring);
-        receive(state);
-    }
+    receive(state); // of one that is disabled, too: what waited for its buffers goes elsewhere
     return true;
 }
 

@@ -10,7 +10,7 @@
 
 #define SERVED_AT_ONCE 32 // buffers of a queue, before others and the socket are looked at
 
-static void signal_fd(int fd) {
+void ring_signal_fd(int fd) {
     const uint64_t one = 1;
 
     // It can only fail by being signalled already.
@@ -26,7 +26,7 @@ void ring_replace_fd(int *fd, int by) {
 
 void vhost_user_signal(struct vhost_user_session *session, unsigned index) {
     if (virtqueue_must_signal(&session->queues[index].ring))
-        signal_fd(session->queues[index].call);
+        ring_signal_fd(session->queues[index].call);
 }
 
 void vhost_user_complete(struct vhost_user_session *session, unsigned index,
@@ -43,7 +43,7 @@ void vhost_user_break(struct vhost_user_session *session, unsigned index) {
     fprintf(stderr, "%s: queue %u is malformed and no longer served\n", session->device->name,
             index);
     queue->enabled = false;
-    signal_fd(queue->error);
+    ring_signal_fd(queue->error);
 }
 
 static int ring_next(struct vhost_user_session *session, struct vhost_user_queue *queue) {

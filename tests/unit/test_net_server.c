@@ -163,6 +163,25 @@ START_TEST(test_spreads_connections) {
 }
 END_TEST
 
+// What waits for the buffers of a queue that is disabled then goes to another, which asks for no
+// kick that would say so.
+START_TEST(test_queue_is_disabled) {
+    uint8_t sent = 0;
+
+    connect(FEATURE(VIRTIO_NET_F_MRG_RXBUF), 4);
+    for (unsigned i = 0; i < SIZE; i++)
+        add(0, 200, VRING_DESC_F_WRITE);
+    for (; used(0) == sent && sent < SIZE; sent++) {
+        net_port_send(&peer, frame_of(100, sent), 0);
+        device.extra(session.state);
+    }
+    ck_assert_uint_eq(used(0), sent - 1u); // the last one's queue has none
+    session.queues[2].enabled = false;
+    device.fill(session.state, 2);
+    ck_assert_uint_eq(used(0), sent);
+}
+END_TEST
+
 static int transmit(uint32_t length, uint8_t flags, uint8_t gso) {
     uint8_t *data = add(1, length, 0);
     struct net_frame *frame = frame_of(length, 0);
@@ -526,6 +545,7 @@ Suite *net_server_suite(void) {
     tcase_add_test(tests, test_merges);
     tcase_add_test(tests, test_single_buffer);
     tcase_add_test(tests, test_spreads_connections);
+    tcase_add_test(tests, test_queue_is_disabled);
     tcase_add_test(tests, test_segments);
     tcase_add_test(tests, test_segments_that_are_none);
     tcase_add_test(tests, test_segments_of_ipv6);

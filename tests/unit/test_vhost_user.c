@@ -351,6 +351,17 @@ START_TEST(test_new_memory_table) {
 }
 END_TEST
 
+// A kick that nobody read goes with the descriptor it came by.
+START_TEST(test_new_kick) {
+    start();
+    check_served(0, 1);
+    add(0, 2, VIRTIO_BLK_T_IN, 2);
+    tell_value(VHOST_USER_SET_VRING_KICK, 0, eventfd(0, EFD_NONBLOCK));
+    AWAIT(used(0) == 3);
+    disconnect_front();
+}
+END_TEST
+
 static void add_another(void) {
     add(0, 1, VIRTIO_BLK_T_IN, 1);
 }
@@ -552,6 +563,7 @@ Suite *vhost_user_suite(void) {
     tcase_add_test(tests, test_blocks_of_4_kib);
     tcase_add_test(tests, test_memory_goes_away);
     tcase_add_test(tests, test_new_memory_table);
+    tcase_add_test(tests, test_new_kick);
     tcase_add_test(tests, test_endless_queue);
     tcase_add_test(tests, test_more_than_fit);
     tcase_add_test(tests, test_malformed);
