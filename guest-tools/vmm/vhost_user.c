@@ -23,6 +23,7 @@
 
 #define BIT(number)        (1ull << (number))
 #define RECONNECT_PAUSE_MS 10
+#define DISMISSAL_MS       100 // between looks whether the machine has ended
 // Of the fields for the features below: older back ends refuse to tell more than they know.
 #define BLOCK_CONFIG_SIZE (offsetof(struct virtio_blk_config, write_zeroes_may_unmap) + 1)
 #define PACKED_START      0x80008000u // SET_VRING_BASE: both at 0, wrap counters 1
@@ -218,6 +219,16 @@ static int start_control(struct vhost_user *front) {
     return error;
 }
 
+// A back end that has gone touches nothing any more; any other may have requests under way.
+static void dismiss(const struct vhost_user *front) {
+    struct pollfd fd = {.fd = front->back_end.socket};
+
+    back_end_dismiss(&front->back_end);
+    while (fd.fd >= 0 && front->device.vm->outcome == VM_RUNNING &&
+           poll(&fd, 1, DISMISSAL_MS) != 1) {
+    }
+}
+
 static int start(struct virtio_device *device) {
     struct vhost_user *front = (struct vhost_user *)device;
     int error = 0;
@@ -235,6 +246,7 @@ static int start(struct virtio_device *device) {
     }
     if (error) {
         front->started = front->controlled = false;
+        dismiss(front); // some rings may have been started
     }
     pthread_mutex_unlock(&front->lock);
     return error;
@@ -250,8 +262,8 @@ static void stop(struct virtio_device *device) {
                                              .size = sizeof(message.state),
                                              .state = {.index = i}};
 
-        // Only a back end that has gone does not stop; it touches nothing any more either.
         if (device->queues[i].enabled && back_end_ask(&front->back_end, &message, true)) {
+            dismiss(front);
             break;
         }
     }
@@ -273,10 +285,13 @@ static bool is_stopped(const struct vhost_user *front, int timeout_ms) {
     return poll(&fd, 1, timeout_ms) == 1;
 }
 
-static void reconnect(struct vhost_user *front) {
+// False where there is none, or one that cannot go on.
+static bool reconnect(struct vhost_user *front) {
+    int error = -ENOENT;
+
     pthread_mutex_lock(&front->lock);
     if (back_end_connect(&front->back_end, false)) {
-        int error = back_end_introduce(&front->back_end, front->served);
+        error = back_end_introduce(&front->back_end, front->served);
 
         if (!error && front->device.driver_features & (RING_FEATURES | BIT(VIRTIO_F_RING_PACKED)) &
                           ~front->back_end.features) {
@@ -290,12 +305,13 @@ static void reconnect(struct vhost_user *front) {
                 warning("%s: the new back end cannot go on: %s", front->back_end.path,
                         strerror(-error));
             }
-            back_end_disconnect(&front->back_end);
+            back_end_dismiss(&front->back_end);
         } else {
             warning("%s: a new back end goes on", front->back_end.path);
         }
     }
     pthread_mutex_unlock(&front->lock);
+    return !error;
 }
 
 // 5.1.6.5.5: how many pairs of queues the driver uses, the only thing to be controlled.
@@ -383,8 +399,7 @@ static void *watch(void *argument) {
             back_end_disconnect(&front->back_end);
             pthread_mutex_unlock(&front->lock);
         }
-        reconnect(front);
-        if (front->back_end.socket < 0 && is_stopped(front, RECONNECT_PAUSE_MS)) {
+        if (!reconnect(front) && is_stopped(front, RECONNECT_PAUSE_MS)) {
             break;
         }
     }

@@ -65,6 +65,10 @@ void back_end_disconnect(struct back_end *back_end) {
     back_end->socket = -1;
 }
 
+void back_end_dismiss(const struct back_end *back_end) {
+    shutdown(back_end->socket, SHUT_WR);
+}
+
 bool back_end_is_gone(int error) {
     return error == -EPIPE || error == -ECONNRESET;
 }
@@ -86,7 +90,7 @@ int back_end_ask(struct back_end *back_end, struct vhost_user_message *message, 
         warning("%s: no answer to request %u within %d seconds", back_end->path, request,
                 (int)back_end_patience.tv_sec);
         // Whatever it says later would be taken for another's answer.
-        shutdown(back_end->socket, SHUT_RDWR);
+        back_end_dismiss(back_end);
         return -EPIPE;
     }
     if (got != 1) {

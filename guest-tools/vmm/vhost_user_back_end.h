@@ -21,6 +21,10 @@ extern struct timeval back_end_patience;
 bool back_end_connect(struct back_end *back_end, bool patiently);
 void back_end_disconnect(struct back_end *back_end);
 
+// Says that no request follows. The back end goes then, when it does not touch the guest's memory
+// any more; that is when the socket hangs up.
+void back_end_dismiss(const struct back_end *back_end);
+
 // What both sides say to each other before any ring is known: features, and who owns the device,
 // which has that many queues. 0 or -errno.
 int back_end_introduce(struct back_end *back_end, unsigned queues);

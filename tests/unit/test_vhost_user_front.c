@@ -236,7 +236,10 @@ END_TEST
 
 static int unasked = -1; // a file that comes with answers
 static sem_t kicked;     // a ring's kick arrived
-static unsigned hung_up; // connections that the front end ended
+static int listener;
+static unsigned linger_us; // that a back end takes to go
+static bool haste;         // somebody asked for a successor before it had gone
+static unsigned hung_up;   // connections that the front end ended
 
 // Answers what comes over a connection, up to a request of that kind.
 static void answer_until(int connection, uint32_t silent) {
@@ -267,20 +270,37 @@ static void answer_until(int connection, uint32_t silent) {
         if (request == VHOST_USER_SET_VRING_KICK)
             sem_post(&kicked);
     }
+    struct pollfd successor = {.fd = listener, .events = POLLIN};
+    usleep(linger_us);
+    haste |= poll(&successor, 1, 0) != 0;
     __atomic_add_fetch(&hung_up, 1, __ATOMIC_SEQ_CST);
     close(connection);
 }
 
-static void *silent_back_end(void *listener) {
-    static const uint32_t silent[] = {VHOST_USER_SET_MEM_TABLE, VHOST_USER_GET_FEATURES, SERVED};
-
-    for (unsigned i = 0;; i++) {
-        int connection = accept((int)(intptr_t)listener, NULL, NULL);
+// silent: what each connection's back end does not answer; the last one is SERVED.
+static void *silent_back_end(void *silent) {
+    for (const uint32_t *request = silent;; request += *request != SERVED) {
+        int connection = accept(listener, NULL, NULL);
 
         ck_assert_int_ge(connection, 0);
-        answer_until(connection, silent[i < 2 ? i : 2]);
+        answer_until(connection, *request);
     }
     return NULL;
+}
+
+static void start_silent(uint32_t *silent) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    pthread_t thread;
+
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(path, sizeof(path), "/tmp/silent.%d", (int)getpid());
+    memcpy(address.sun_path, path, strlen(path));
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(listener, 4), 0);
+    sem_init(&kicked, 0, 0);
+    unasked = memfd_create("unasked", 0);
+    pthread_create(&thread, NULL, silent_back_end, silent);
+    back_end_patience = (struct timeval){.tv_usec = 300000};
 }
 
 static unsigned count_files(const char *name) {
@@ -297,24 +317,34 @@ static unsigned count_files(const char *name) {
 }
 
 START_TEST(test_silent_back_end) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    pthread_t thread;
+    static uint32_t silent[] = {VHOST_USER_SET_MEM_TABLE, VHOST_USER_GET_FEATURES, SERVED};
 
-    snprintf(path, sizeof(path), "/tmp/silent.%d", (int)getpid());
-    memcpy(address.sun_path, path, strlen(path));
-    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-    ck_assert_int_eq(listen(listener, 4), 0);
-    sem_init(&kicked, 0, 0);
-    unasked = memfd_create("unasked", 0);
-    pthread_create(&thread, NULL, silent_back_end, (void *)(intptr_t)listener);
-    back_end_patience = (struct timeval){.tv_usec = 300000};
+    start_silent(silent);
     // The driver's start does not fail with the back end, nor with the one after it.
     start_device();
     ck_assert_int_eq(sem_wait(&kicked), 0);
     ck_assert_uint_ge(__atomic_load_n(&hung_up, __ATOMIC_SEQ_CST), 2);
     device->class->destroy(device);
     ck_assert_uint_eq(count_files("unasked"), 1); // what comes unasked is not kept
+    unlink(path);
+}
+END_TEST
+
+// One whose requests take longer than it may be silent: the guest's memory is not the guest's alone
+// before it has gone, nor are the rings its successor's.
+START_TEST(test_slow_back_end) {
+    static uint32_t silent[] = {VHOST_USER_GET_VRING_BASE, SERVED};
+
+    linger_us = 500000;
+    start_silent(silent);
+    start_device();
+    ck_assert_int_eq(sem_wait(&kicked), 0);
+    device->class->stop(device);
+    ck_assert_uint_eq(__atomic_load_n(&hung_up, __ATOMIC_SEQ_CST), 1);
+    ck_assert(!haste);
+    ck_assert_int_eq(device->class->start(device), 0);
+    ck_assert_int_eq(sem_wait(&kicked), 0);
+    device->class->destroy(device);
     unlink(path);
 }
 END_TEST
@@ -326,6 +356,7 @@ Suite *vhost_user_front_suite(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_storage_daemon);
     tcase_add_test(tests, test_silent_back_end);
+    tcase_add_test(tests, test_slow_back_end);
     suite_add_tcase(suite, tests);
     return suite;
 }
