@@ -358,21 +358,26 @@ static void accept_client(void) {
 
 // False: there will be no more events.
 static bool pass_on_events(void) {
-    char names[LINE_MAX], *rest = names, *name, text[LINE_MAX];
-    ssize_t got = read(control.event_fds[0], names, sizeof(names) - 1);
+    static char names[LINE_MAX]; // the last one's rest may be in the pipe still
+    static size_t length;
+    char text[LINE_MAX + sizeof("event ")], *end;
+    ssize_t got = read(control.event_fds[0], names + length, sizeof(names) - length);
 
     if (got <= 0) {
         return got < 0;
     }
-    names[got] = '\0';
-    while ((name = strsep(&rest, "\n")) && *name) {
-        int length = snprintf(text, sizeof(text), "event %s\n", name);
+    length += (size_t)got;
+    while ((end = memchr(names, '\n', length))) {
+        size_t size = (size_t)(end + 1 - names);
+        int count = snprintf(text, sizeof(text), "event %.*s", (int)size, names);
 
         for (unsigned i = 0; i < CLIENTS_MAX; i++) {
             if (control.clients[i].events) {
-                answer(&control.clients[i], text, (size_t)length);
+                answer(&control.clients[i], text, (size_t)count);
             }
         }
+        length -= size;
+        memmove(names, end + 1, length);
     }
     return true;
 }
