@@ -310,9 +310,11 @@ static void recover(struct disk_queue *guilty, unsigned resets) {
         controller->resets++;
         fprintf(stderr, "drivers: %s: reset after a failure\n", controller->pci->identity.address);
         controller->dead = controller->operations->reset(controller) != 0;
-        if (controller->dead)
+        if (controller->dead) {
+            pci_stop_dma(controller->pci); // who is told that a request failed uses its memory
             fprintf(stderr, "drivers: %s: does not come back from reset; its disks fail\n",
                     controller->pci->identity.address);
+        }
         for (unsigned i = 0; i < controller->queue_count; i++) {
             struct disk_queue *queue = controller->queues[i];
 

@@ -207,12 +207,16 @@ struct pci_device *pci_open(const char *address) {
     return NULL;
 }
 
+void pci_stop_dma(const struct pci_device *device) {
+    uint32_t command = pci_read(device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, 2);
+
+    pci_write(device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, 2,
+              command & ~(uint32_t)PCI_COMMAND_MASTER);
+}
+
 void pci_close(struct pci_device *device) {
     if (device->fd >= 0) {
-        uint32_t command = pci_read(device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, 2);
-
-        pci_write(device, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, 2,
-                  command & ~(uint32_t)PCI_COMMAND_MASTER);
+        pci_stop_dma(device);
         close(device->fd);
     }
     for (unsigned i = 0; i < device->vectors; i++)

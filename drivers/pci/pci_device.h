@@ -40,6 +40,8 @@ unsigned pci_list(struct pci_identity *list, unsigned max);
 // Takes a device over: reset, registers and bus mastering on, interrupts off. NULL after a message
 // on standard error. Once only for each device.
 struct pci_device *pci_open(const char *address);
+// Bus mastering off.
+void pci_stop_dma(const struct pci_device *device);
 // Bus mastering and interrupts off, its memory out of reach.
 void pci_close(struct pci_device *device);
 

@@ -67,6 +67,13 @@ void pci_interrupt_served(struct pci_device *device) {
     sem_post(&interrupt_served);
 }
 
+static unsigned dma_stopped;
+
+void pci_stop_dma(const struct pci_device *device) {
+    (void)device;
+    dma_stopped++;
+}
+
 // --- the time
 
 #define SECOND 1000000000ull
@@ -182,6 +189,7 @@ struct user {
 static void done(struct block_request *request, int error) {
     struct user *user = (struct user *)request;
 
+    ck_assert(!controller.dead || dma_stopped); // its memory is the user's again
     user->over++;
     user->error = error;
 }
@@ -384,6 +392,7 @@ START_TEST(a_dead_controller_fails_everything) {
         ck_assert_uint_eq(users[i].over, 1);
     ck_assert_int_eq(users[8].error, -EIO);
     ck_assert_uint_eq(device.resets, 1);
+    ck_assert_uint_eq(dma_stopped, 1);
 }
 END_TEST
 
