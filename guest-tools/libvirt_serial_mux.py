@@ -148,6 +148,8 @@ class Mux:
             return
         client, original, _ = self.calls.get(serial, (None, 0, 0))
         if client is None:
+            if kind == REPLY and status == OK:  # to one that has gone meanwhile
+                self.take_back(procedure, serial, message)
             return
         if kind == REPLY and status == OK and procedure == REGISTER_EVENT:
             client.events.add(struct.unpack_from(">I", message, HEADER.size)[0])
@@ -158,6 +160,14 @@ class Mux:
         if client in self.clients:
             client.output += HEADER.pack(len(message), program, 1, procedure, kind, original, status)
             client.output += message[HEADER.size:]
+
+    def take_back(self, procedure, serial, reply):
+        """Ends in virtd what the call has begun."""
+        if procedure == REGISTER_EVENT:
+            self.serial += 1
+            self.waiting += pack(DEREGISTER_EVENT, CALL, self.serial, payload=reply[HEADER.size:HEADER.size + 4])
+        elif procedure in OPEN_STREAM:
+            self.waiting += pack(procedure, STREAM, serial, ERROR)
 
     # Prometheus ------------------------------------------------------------------------------------------------------
 

@@ -3,13 +3,16 @@
 
 import os
 import re
+import select
+import socket
+import struct
 import subprocess
 import time
 import urllib.request
 
 import boot_disk
 from harness import case
-from management import Management
+from management import Management, libvirt_serial_mux
 
 from cases.libvirt import Client, Daemon, Pump, install
 
@@ -170,6 +173,47 @@ def promtool(test):
         subprocess.run("apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb .", shell=True, check=True,
                        cwd=directory, stderr=subprocess.DEVNULL)
     return path
+
+
+def expect_message(test, mux, line, expected):
+    """The next message that MUX sends to virtd. Returns its serial number."""
+    deadline = time.monotonic() + 10
+    received = b""
+    while len(received) < libvirt_serial_mux.HEADER.size or len(received) < struct.unpack_from(">I", received)[0]:
+        mux.step(0.01)
+        test.check(time.monotonic() < deadline, f"no message {expected}: {received}")
+        if select.select([line], [], [], 0)[0]:
+            received += line.recv(struct.unpack_from(">I", received)[0] - len(received) if len(received) > 3 else
+                                  4 - len(received))
+    _, _, _, procedure, kind, serial, status = libvirt_serial_mux.HEADER.unpack_from(received)
+    test.check((procedure, kind, status) == expected[:3] and received.endswith(expected[3]), f"{received}, not {expected}")
+    return serial
+
+
+@case("mux: a client dies before virtd answers", "linux")
+def orphans(test):
+    """What its call has begun in virtd, an event's callback or a console, is ended."""
+    wire = libvirt_serial_mux
+    ours, line = socket.socketpair()
+    line.setblocking(False)
+    with ours, line, wire.listen_tcp("127.0.0.1", 0) as listener:
+        mux = wire.Mux(line, [listener])
+        for procedure, answer, expected in (
+                (wire.REGISTER_EVENT, struct.pack(">I", 5), (wire.DEREGISTER_EVENT, wire.CALL, wire.OK, struct.pack(">I", 5))),
+                (wire.OPEN_STREAM[0], b"", (wire.OPEN_STREAM[0], wire.STREAM, wire.ERROR, b""))):
+            with socket.create_connection(listener.getsockname()) as client:
+                if mux.greeted is not True:
+                    for verb in (wire.AUTH_LIST, wire.OPEN):
+                        expect_message(test, mux, ours, (verb, wire.CALL, wire.OK, b""))
+                    ours.sendall(wire.pack(wire.OPEN, wire.REPLY, 1))
+                client.sendall(wire.pack(procedure, wire.CALL, 3))
+                serial = expect_message(test, mux, ours, (procedure, wire.CALL, wire.OK, b""))
+            while mux.clients:
+                mux.step(0.01)
+            if procedure in wire.OPEN_STREAM:  # at once, which a virtd that has not begun does not heed
+                expect_message(test, mux, ours, expected)
+            ours.sendall(wire.pack(procedure, wire.REPLY, serial, payload=answer))
+            expect_message(test, mux, ours, expected)
 
 
 @case("virtd: roles of transports, and the audit log", "linux")
