@@ -15,6 +15,7 @@
 
 enum {
     READ_CHUNK = 65536,
+    LINE_CHUNK = 1024, // a line takes it at its speed while others wait: 0.1 s at 115200 baud
     SILENCE_MS = 250,
     SILENCES_MAX = 8,      // no client pauses for that many within a message
     OUTPUT_ROOM = 1 << 18, // beyond this streams wait
@@ -89,21 +90,17 @@ bool session_has_room(const struct session *session) {
 
 static void flush(struct session *session) {
     bool had_room = session_has_room(session);
-    size_t done = 0;
+    size_t length = session->out.length;
 
-    while (done < session->out.length) {
-        ssize_t n = write(session->watch.fd, session->out.data + done, session->out.length - done);
-        if (n > 0) {
-            done += (size_t)n;
-        } else if (n < 0 && errno == EINTR) {
-            continue;
-        } else {
-            session->broken |= n < 0 && errno != EAGAIN && !session->transport->serial;
-            break;
-        }
+    if (session->transport->serial && length > LINE_CHUNK) {
+        length = LINE_CHUNK;
     }
-    if (done) {
-        buffer_consume(&session->out, done);
+    ssize_t n = write(session->watch.fd, session->out.data, length);
+    if (n > 0) {
+        buffer_consume(&session->out, (size_t)n);
+    } else {
+        session->broken |=
+            n < 0 && errno != EAGAIN && errno != EINTR && !session->transport->serial;
     }
     loop_change(&session->watch, session->out.length ? EPOLLIN | EPOLLOUT : EPOLLIN);
     for (struct stream *stream = session->streams, *next; !had_room && stream; stream = next) {

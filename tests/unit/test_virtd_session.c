@@ -415,6 +415,30 @@ START_TEST(test_leap) {
 }
 END_TEST
 
+static void write_much(struct session *session, void *data) {
+    session_write(session, data, 65536);
+}
+
+// A line is slow: what waits for it goes piece by piece, with others served in between.
+START_TEST(test_slow_line) {
+    static uint8_t data[65536];
+    start();
+    connect_client(&line);
+    session_each(write_much, data);
+    serve(1);
+    ck_assert(drain());
+    ck_assert_uint_gt(from_server.length, 0);
+    ck_assert_uint_le(from_server.length, 1024);
+    for (int i = 0; i < 1000 && from_server.length < sizeof(data); i++) {
+        serve(1);
+        ck_assert(drain());
+    }
+    ck_assert_uint_eq(from_server.length, sizeof(data));
+    disconnect_client();
+    finish();
+}
+END_TEST
+
 // Callbacks of a client that is gone do not reach the next one; those of one that is there do.
 START_TEST(test_events) {
     struct buffer arguments = {0};
@@ -554,6 +578,7 @@ Suite *virtd_session_suite(void) {
     tcase_add_test(tests, test_half_messages);
     tcase_add_test(tests, test_silence);
     tcase_add_test(tests, test_leap);
+    tcase_add_test(tests, test_slow_line);
     tcase_add_test(tests, test_events);
     tcase_add_test(tests, test_keepalive);
     tcase_add_test(tests, test_audit);
