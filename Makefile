@@ -260,7 +260,7 @@ $(OUT)/unit/unit: $(UNIT_OBJECTS) $(OUT)/unit/kernel.a
 	$(Q)$(CC) $(SANITIZE) $(UNIT_OBJECTS) $(OUT)/unit/kernel.a $$(pkg-config --libs check) -lexpat -lext2fs -lcom_err -pthread -o $@
 
 unit: $(OUT)/unit/unit
-	CK_DEFAULT_TIMEOUT=300 $(OUT)/unit/unit
+	$(OUT)/unit/unit
 
 FUZZERS := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. -I$(OUT)/include -MMD -MP $(WARNINGS) $(KERNEL_WARNINGS) \

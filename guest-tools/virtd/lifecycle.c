@@ -201,8 +201,15 @@ static void forget_removed(struct domain *domain, const char *answer) {
     }
 }
 
+static unsigned finding; // monitors that were found and have not answered yet
+
+bool lifecycle_finding(void) {
+    return finding;
+}
+
 static void found(struct domain *domain, const char *answer, const char *error, void *context) {
     (void)error, (void)context;
+    finding--;
     if (answer) {
         bool paused = strstr(answer, "state=paused");
         domain_set_state(domain, paused ? STATE_PAUSED : STATE_RUNNING,
@@ -217,6 +224,7 @@ void lifecycle_found(struct domain *domain, int id) {
     set_id(domain, id);
     domain_set_state(domain, STATE_RUNNING, 0);
     if (vmm_reconnect(domain)) {
+        finding++;
         vmm_request(domain, "info", found, NULL);
     } else {
         settle(domain, SHUTOFF_UNKNOWN, STOPPED_FAILED);

@@ -15,6 +15,8 @@ void lifecycle_start(struct domain *domain, struct xml *xml, bool paused, struct
                      bool reply_domain);
 // A domain that an earlier virtd has started, and that was found again.
 void lifecycle_found(struct domain *domain, int id);
+// Whether a monitor that was found has yet to say what its domain does.
+bool lifecycle_finding(void);
 
 // From the monitor: an event's name; and that it has ended, when domain->vmm is NULL already. The
 // domain may be gone afterwards.

@@ -16,12 +16,13 @@
 #include "access.h"
 #include "call.h"
 #include "domain_store.h"
+#include "lifecycle.h"
 #include "loop.h"
 #include "options.h"
 #include "session.h"
 #include "vmm.h"
 
-enum { BACKLOG = 16 };
+enum { BACKLOG = 16, FIND_MS = 5000 };
 
 static struct transport unix_transport = {.name = "unix"};
 static struct transport serial_transport = {.name = "serial", .serial = true};
@@ -76,6 +77,22 @@ static void open_serial(struct transport *transport, const char *path) {
     session_start(transport, fd);
 }
 
+static void waited(struct timer *timer) {
+    (void)timer;
+}
+
+// Clients find the domains of an earlier virtd as they are: their monitors say it first. One that
+// hangs is not waited for.
+static void find_domains(void) {
+    static struct timer patience = {.expired = waited};
+
+    timer_start(&patience, FIND_MS);
+    while (lifecycle_finding() && patience.deadline) {
+        loop_step();
+    }
+    timer_stop(&patience);
+}
+
 int main(int argc, char **argv) {
     options_parse(argc, argv);
     signal(SIGPIPE, SIG_IGN);
@@ -86,6 +103,7 @@ int main(int argc, char **argv) {
     vmm_reap_on_signal();
     dispatch_start();
     store_load();
+    find_domains();
     listen_at(&unix_transport, options.socket);
     if (options.serial) {
         open_serial(&serial_transport, options.serial);

@@ -19,7 +19,7 @@
 #include "memory.h"
 #include "vmm.h"
 
-enum { PATIENCE_MS = 2000, CHUNK = 16384 };
+enum { PATIENCE_MS = 8000, CHUNK = 16384 };
 
 struct sample {
     struct sample *next;

@@ -16,7 +16,7 @@ import kvm_capability
 
 # An emulator must not outlive us, even where we are killed.
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
-CONNECT_TIMEOUT = 20  # seconds until an emulator must have opened its serial line
+CONNECT_TIMEOUT = 120  # seconds until an emulator must have opened its serial line
 
 
 class EmulatorError(Exception):

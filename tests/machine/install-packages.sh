@@ -8,6 +8,9 @@ if ! command -v dpkg-query > /dev/null; then
     exit 0
 fi
 
+# One at a time: machine tests, of which several run, install what they need.
+[ "${ASHLAR_INSTALLING:-}" ] || ASHLAR_INSTALLING=1 exec flock -o "$0" "$0" "$@"
+
 missing=
 for package in "$@"; do
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null || true)
@@ -24,6 +27,6 @@ export DEBIAN_FRONTEND=noninteractive
 echo "Installing:$missing"
 # shellcheck disable=SC2086 # a list of words
 {
-    $sudo apt-get update -qq
-    $sudo apt-get install -y -qq --no-install-recommends $missing > /dev/null
+    $sudo apt-get update -qq -o Acquire::Retries=5
+    $sudo apt-get install -y -qq -o Acquire::Retries=5 --no-install-recommends $missing > /dev/null
 }

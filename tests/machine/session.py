@@ -146,7 +146,7 @@ class Session:
         return self.closed and self._wait_for_process()
 
     def _wait_for_process(self):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while self.emulator.running() and time.monotonic() < deadline:
             time.sleep(0.02)
         return True

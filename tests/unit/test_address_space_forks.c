@@ -105,7 +105,6 @@ Suite *address_space_forks_suite(void);
 Suite *address_space_forks_suite(void) {
     Suite *suite = suite_create("address_space_forks");
     TCase *tests = tcase_create("address_space_forks");
-    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, forks_share_pages_until_one_writes);
     tcase_add_test(tests, a_fork_follows_advice_and_keeps_huge_pages);
     suite_add_tcase(suite, tests);

@@ -176,7 +176,6 @@ Suite *address_space_objects_suite(void);
 Suite *address_space_objects_suite(void) {
     Suite *suite = suite_create("address_space_objects");
     TCase *tests = tcase_create("address_space_objects");
-    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, private_file_pages_are_copied_on_write);
     tcase_add_test(tests, what_an_object_gives_up_goes_though_who_gives_it_up_was_killed);
     tcase_add_test(tests, file_mappings_split_and_join);

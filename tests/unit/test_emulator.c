@@ -462,7 +462,6 @@ END_TEST
 Suite *emulator_suite(void) {
     Suite *suite = suite_create("emulator");
     TCase *tests = tcase_create("emulator");
-    tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, arithmetic, 0, sizeof arithmetics / sizeof arithmetics[0]);
     tcase_add_test(tests, device_load_waits_and_completes);
     tcase_add_test(tests, device_store);

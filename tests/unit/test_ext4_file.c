@@ -211,7 +211,6 @@ Suite *ext4_file_suite(void) {
     Suite *suite = suite_create("ext4_file");
     TCase *tests = tcase_create("ext4_file");
 
-    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_read);
     tcase_add_loop_test(tests, test_write, 0, 2);
     tcase_add_test(tests, test_holes_hold_nobody_up);

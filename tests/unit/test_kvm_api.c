@@ -11,7 +11,6 @@ END_TEST
 Suite *kvm_api_suite(void) {
     Suite *suite = suite_create("kvm_api");
     TCase *tcase = tcase_create("document");
-    tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, document_is_current);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -572,7 +572,6 @@ END_TEST
 Suite *virtd_session_suite(void) {
     Suite *suite = suite_create("virtd_session");
     TCase *tests = tcase_create("virtd_session");
-    tcase_set_timeout(tests, 120);
     tcase_add_test(tests, test_random_messages);
     tcase_add_test(tests, test_random_messages_on_a_line);
     tcase_add_test(tests, test_half_messages);

@@ -45,7 +45,7 @@ ON_ITS_DISK = """console=ttyS0 quiet cryptomgr.notests=1 nokaslr mitigations=off
 initcall_blacklist=load_system_certificate_list,init_kprobe_trace ROOT=LABEL=guest \
 RUN="grep ' / ' /proc/mounts; head -c 2097152 /dev/urandom >/data; sha256sum </data >/tmp/a; sync; \
 echo 3 >/proc/sys/vm/drop_caches; sha256sum </data >/tmp/b; cmp /tmp/a /tmp/b && echo the same; \
-rm /data; udhcpc -q -n -i eth0; dmesg | grep '[I]/O error, dev'" """.strip()
+rm /data; udhcpc -q -n -t 20 -i eth0; dmesg | grep '[I]/O error, dev'" """.strip()
 
 
 @case("guest: its root is on the machine's disk, served by the driver domain")

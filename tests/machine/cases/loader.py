@@ -5,9 +5,9 @@ import os
 
 import boot_disk
 import cpio
-from harness import case
+from harness import BOOT, case
 
-LOADER_TIMEOUT = 90
+LOADER_TIMEOUT = BOOT
 # OVMF's boot manager says this when a loader has returned with an error.
 BACK_IN_FIRMWARE = r"BdsDxe: failed to start Boot"
 

@@ -18,15 +18,16 @@ from harness import Failure, case
 
 TIMEOUT = 240
 # Two guests: each has an address, waits for the other, and says what it saw.
-PING = ("me={me}; other={other}; ip link set eth0 mtu 9000 up; ip address add 10.0.0.$me/24 dev eth0; modprobe 8021q; "
+PING = ("me={me}; other={other}; ip link set eth0 mtu 9000 up; modprobe 8021q; "
         "ip link add link eth0 name eth0.5 type vlan id 5; ip address add 10.0.5.$me/24 dev eth0.5; "
-        "ip link set eth0.5 up; for i in $(seq 60); do ping -c 1 -W 1 10.0.0.$other >/dev/null && break; done; "
+        "ip link set eth0.5 up; ip address add 10.0.0.$me/24 dev eth0; "  # who answers there has all of it
+        "until ping -c 1 -W 1 10.0.0.$other >/dev/null; do :; done; "
         "ping -q -c 5 10.0.0.$other | grep -c ' 0% packet loss' | sed 's/^/ping: /'; "
         "ping -q -c 3 -s 7950 10.0.0.$other | grep -c ' 0% packet loss' | sed 's/^/large: /'; "
         "ping -q -c 3 10.0.5.$other | grep -c ' 0% packet loss' | sed 's/^/vlan: /'; ")
 # One megabyte by TCP; the receiver's standard input stays open.
 SEND = ("head -c 1048576 /dev/urandom >/tmp/sent; sha256sum </tmp/sent; "
-        "for i in $(seq 30); do nc 10.0.0.2 7 </tmp/sent && break; sleep 1; done")
+        "until nc 10.0.0.2 7 </tmp/sent; do sleep 1; done")
 RECEIVE = "mkfifo /tmp/hold; sleep 1000 >/tmp/hold & nc -l -p 7 </tmp/hold >/tmp/got; sha256sum </tmp/got"
 PACKED = "cut -c 35 /sys/bus/virtio/devices/virtio0/features | sed 's/^/packed: /'; "  # VIRTIO_F_RING_PACKED
 QUIET = "console=ttyS0 quiet cryptomgr.notests=1 tsc=reliable"
@@ -137,7 +138,7 @@ def fetch_by_each(test, nics):
     devices = " ".join(f"--net vhost_user=true,socket=/run/drivers/n{network}" for network in nics)
     with web_server() as port:
         script = "; ".join(
-            f"udhcpc -n -q -i eth{number} && wget -q -O /tmp/f http://10.0.{network}.2:{port}/ && "
+            f"udhcpc -n -q -t 20 -i eth{number} && wget -q -O /tmp/f http://10.0.{network}.2:{port}/ && "
             f"sha256sum /tmp/f && base64 /tmp/f >/tmp/g && wget -q -O - --post-file=/tmp/g http://10.0.{network}.2:{port}/"
             for number, network in enumerate(nics))
         test.boot(guest=True, config={"drivers": drivers, "guest.devices": devices,
