@@ -76,6 +76,9 @@ void vmm_remove_files(const struct domain *domain) {
 static void gone(struct vmm *vmm) {
     struct domain *domain = vmm->domain;
 
+    if (vmm->pid > 0) {
+        kill(vmm->pid, SIGKILL); // one that only hangs up must not go on with nobody in charge
+    }
     if (vmm->watch.fd >= 0) {
         loop_remove(&vmm->watch);
         close(vmm->watch.fd);
@@ -391,12 +394,15 @@ void vmm_kill(struct domain *domain) {
 
 static void child_ended(pid_t pid) {
     for (struct domain *domain = domains; domain; domain = domain->next) {
-        // A connected one ends when all it has said is read.
-        if (domain->vmm && domain->vmm->pid == pid && domain->vmm->watch.fd < 0 &&
-            !connect_now(domain->vmm)) {
-            gone(domain->vmm);
-            return;
+        if (!domain->vmm || domain->vmm->pid != pid) {
+            continue;
         }
+        domain->vmm->pid = 0; // the number may become another's
+        // A connected one ends when all it has said is read.
+        if (domain->vmm->watch.fd < 0 && !connect_now(domain->vmm)) {
+            gone(domain->vmm);
+        }
+        return;
     }
 }
 

@@ -3,9 +3,9 @@
 """Stands in for vmm where there is no /dev/kvm: its control socket (guest-tools/vmm/control.h), and a console that echoes.
 
 A kernel named `missing` cannot be opened; one named `lingering` goes on for a while when its process is killed. The request
-`end EVENT` ends the machine with that event, `die` without one; after `hang` nothing is answered; `channel-opened NAME` and
-`channel-closed NAME` are such events, after `fail` a request of the first disk's has failed. What is to be unplugged goes at
-once."""
+`end EVENT` ends the machine with that event, `die` without one; after `hang` nothing is answered, `hang-up` closes the
+connections of those who hear of events; `channel-opened NAME` and `channel-closed NAME` are such events, after `fail` a
+request of the first disk's has failed. What is to be unplugged goes at once."""
 
 import array
 import os
@@ -79,6 +79,10 @@ class Monitor:
         elif verb in ("channel-opened", "channel-closed"):
             self.channels = {"channel-opened": {argument}, "channel-closed": set()}[verb]
             self.event(line)
+        elif verb == "hang-up":
+            for listener in self.listening:
+                self.selector.unregister(listener)
+                listener.close()
         elif verb == "fail":
             self.errors += 1
         elif verb == "reset":

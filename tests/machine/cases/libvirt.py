@@ -299,6 +299,13 @@ def hanging_monitor(test, daemon, client):
     client.virsh("start", "busy")
     client.virsh("destroy", "busy")
     client.expect("shut off", "domstate", "busy")
+    client.virsh("start", "guest")  # and one that only hangs up
+    daemon.ask_monitor("hang-up")
+    client.wait_for_state("guest", "shut off")
+    deadline = time.monotonic() + 20
+    while open(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children", encoding="ascii").read():
+        test.check(time.monotonic() < deadline, "a monitor that virtd does not know of is left")
+        time.sleep(0.1)
 
 
 @case("virtd: what is refused, and how it is said", "linux")
