@@ -96,6 +96,7 @@ int64_t sys_rt_sigsuspend(const uint64_t *a) {
 
 int64_t sys_rt_sigtimedwait(const uint64_t *a) {
     struct signal_state *state = &thread_current()->signals;
+    struct process *process = process_current();
     uint64_t set, deadline;
     struct signal_info info;
     if (a[3] != SIGNAL_SET_SIZE)
@@ -116,7 +117,11 @@ int64_t sys_rt_sigtimedwait(const uint64_t *a) {
         error = wait(deadline);
     }
     wait_cancel();
+    spin_lock(&process->lock);
     __atomic_store_n(&state->waited, 0, __ATOMIC_SEQ_CST);
+    // One that came for this thread meanwhile may be for others now.
+    signal_retarget(process, &(struct signal_state){.blocked = ~set});
+    spin_unlock(&process->lock);
     if (!found)
         return error == -ETIMEDOUT ? -EAGAIN : -EINTR;
     siginfo_t out;

@@ -158,10 +158,11 @@ static int queue(struct process *process, struct thread *to, const struct signal
         taker = choose(process, info->signal);
     else if (!lets_through(to, info->signal))
         taker = NULL;
-    if (!taker || !ignored(process, info->signal) ||
-        taker->signals.waited & SIGNAL_BIT(info->signal))
+    bool wanted = !taker || !ignored(process, info->signal) ||
+                  taker->signals.waited & SIGNAL_BIT(info->signal);
+    if (wanted)
         error = add_entry(process, to ? &to->signals : &process->signals, info);
-    if (!error && taker)
+    if (wanted && !error && taker) // one that is ignored ends no wait
         thread_interrupt(taker, THREAD_WORK_SIGNAL);
     spin_unlock(&process->lock);
     return error;

@@ -308,11 +308,14 @@ void futex_wake(uint64_t address, unsigned count) {
 }
 
 // One lock of the robust list: marks it as left by a dead owner and wakes one waiter
-// (Documentation/locking/robust-futex-ABI).
-static bool robust_lock_died(struct thread *thread, uint64_t address) {
+// (Documentation/locking/robust-futex-ABI). pending: it was about to be taken or left; if it is
+// nobody's, the owner died between leaving it and waking, or one woken for it did.
+static bool robust_lock_died(struct thread *thread, uint64_t address, bool pending) {
     uint32_t value;
     if (address % 4 || user_load_32(&value, address))
         return false;
+    if (pending && !(value & FUTEX_TID_MASK))
+        futex_wake(address, 1);
     while ((value & FUTEX_TID_MASK) == thread->tid) {
         uint64_t found;
         uint32_t dead = (value & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
@@ -339,7 +342,8 @@ static void robust_list_exit(struct thread *thread) {
     for (unsigned i = 0; i < ROBUST_LIST_LIMIT && entry != list; i++) {
         uint64_t next;
         bool more = !copy_from_user(&next, entry, sizeof next);
-        if (entry != pending && !robust_lock_died(thread, entry + (uint64_t)head.futex_offset))
+        if (entry != pending &&
+            !robust_lock_died(thread, entry + (uint64_t)head.futex_offset, false))
             return;
         if (!more)
             break;
@@ -347,7 +351,7 @@ static void robust_list_exit(struct thread *thread) {
         thread_preemption_point();
     }
     if (pending)
-        robust_lock_died(thread, pending + (uint64_t)head.futex_offset);
+        robust_lock_died(thread, pending + (uint64_t)head.futex_offset, true);
 }
 
 void futex_thread_exit(struct thread *thread) {

@@ -2,7 +2,9 @@
 // threads: threads, futexes and signals as Linux has them.
 #define _GNU_SOURCE
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -427,6 +429,116 @@ static void test_time_slices(void) {
     CHECK(now_ms() - start < 20000, "%lld ms", (long long)(now_ms() - start));
 }
 
+static struct {
+    pthread_t main;
+    uint32_t lock;
+    struct robust_list_head head;
+    struct robust_list entry;
+} robust;
+
+static void *die_after_unlock(void *unused) {
+    (void)unused;
+    robust.head.list.next = &robust.head.list;
+    robust.head.list_op_pending = &robust.entry;
+    robust.head.futex_offset = (char *)&robust.lock - (char *)&robust.entry;
+    CHECK_EQUAL(syscall(SYS_set_robust_list, &robust.head, sizeof(robust.head)), 0);
+    usleep(50000);
+    return NULL;
+}
+
+// A lock that its owner has left, but died before it could wake who waits for it.
+static void test_robust_unlock(void) {
+    struct timespec patience = {.tv_sec = 5};
+    pthread_t owner;
+
+    CHECK(pthread_create(&owner, NULL, die_after_unlock, NULL) == 0);
+    CHECK_EQUAL(syscall(SYS_futex, &robust.lock, FUTEX_WAIT, 0, &patience, NULL, 0), 0);
+    pthread_join(owner, NULL);
+}
+
+static void *send_ignored(void *unused) {
+    (void)unused;
+    usleep(20000);
+    pthread_kill(robust.main, SIGURG);
+    return NULL;
+}
+
+// A signal that is ignored ends no wait.
+static void test_ignored(void) {
+    pthread_t sender;
+
+    robust.main = pthread_self();
+    CHECK(pthread_create(&sender, NULL, send_ignored, NULL) == 0);
+    CHECK_EQUAL(poll(NULL, 0, 60), 0);
+    pthread_join(sender, NULL);
+}
+
+static sem_t taken, next_round;
+static atomic_int handed_over;
+
+static void take_second(int signal) {
+    (void)signal;
+    sem_post(&taken);
+}
+
+static void *wait_for_both(void *set) {
+    while (!handed_over) {
+        sigwaitinfo(set, NULL);
+        sem_wait(&next_round);
+    }
+    return NULL;
+}
+
+static void *wait_for_second(void *set) {
+    sigset_t second = *(sigset_t *)set;
+
+    sigdelset(&second, SIGUSR1);
+    pthread_sigmask(SIG_UNBLOCK, &second, NULL);
+    while (!handed_over) {
+        usleep(1000);
+    }
+    return NULL;
+}
+
+// Two signals come for one that waits for either: the one it does not take is another thread's.
+static void test_sigwait_handover(void) {
+    struct sigaction action = {.sa_handler = take_second};
+    struct timespec patience;
+    pthread_t first, second;
+    cpu_set_t before, one;
+    sigset_t set;
+    int lost = 0;
+
+    sched_getaffinity(0, sizeof(before), &before);
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    sched_setaffinity(0, sizeof(one), &one); // so that both signals have come before it runs
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
+    sem_init(&taken, 0, 0);
+    sem_init(&next_round, 0, 0);
+    sigaction(SIGUSR2, &action, NULL);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    CHECK(pthread_create(&first, NULL, wait_for_both, &set) == 0);
+    CHECK(pthread_create(&second, NULL, wait_for_second, &set) == 0);
+    for (int i = 0; i < 20 && !lost; i++) {
+        usleep(2000);
+        pthread_kill(first, SIGUSR1);
+        kill(getpid(), SIGUSR2);
+        clock_gettime(CLOCK_REALTIME, &patience);
+        patience.tv_sec += 2;
+        lost += sem_timedwait(&taken, &patience) != 0;
+        handed_over = i == 19 || lost;
+        sem_post(&next_round);
+    }
+    CHECK_EQUAL(lost, 0);
+    sched_setaffinity(0, sizeof(before), &before);
+    pthread_join(first, NULL);
+    pthread_join(second, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 int main(int argc, char **argv) {
     static const struct tap_test tests[] = {
         {"identity", test_identity},
@@ -442,6 +554,9 @@ int main(int argc, char **argv) {
         {"interruption", test_interruption},
         {"restart", test_restart},
         {"sigtimedwait", test_sigwait},
+        {"robust lock left by the dying", test_robust_unlock},
+        {"ignored signal", test_ignored},
+        {"signal handed over", test_sigwait_handover},
         {"clocks", test_clocks},
         {"time slices", test_time_slices},
     };
