@@ -24,11 +24,21 @@ void stage2_flush(struct vm *vm) {
     cpu_call(mask, stage2_answer, NULL);
 }
 
+// Nobody may take a page to be free because another has taken its entry out already, but has not
+// told the processors yet.
+static void zap_end(struct vm *vm, bool any, uint64_t tables) {
+    if (any || atomic_load(&vm->zapping) > 1)
+        stage2_flush(vm);
+    atomic_fetch_sub(&vm->zapping, 1);
+    page_walker_release(tables);
+}
+
 void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size) {
     uint64_t end = gpa + size;
     uint64_t tables = 0;
     bool any = false;
     atomic_fetch_add_explicit(&vm->statistics.zaps, 1, memory_order_relaxed);
+    atomic_fetch_add(&vm->zapping, 1);
     while (gpa < end) {
         uint64_t chunk = end - gpa < ZAP_CHUNK ? end - gpa : ZAP_CHUNK;
         spin_lock(&vm->mmu_lock);
@@ -37,9 +47,7 @@ void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size) {
         spin_unlock(&vm->mmu_lock);
         gpa += chunk;
     }
-    if (any)
-        stage2_flush(vm);
-    page_walker_release(tables);
+    zap_end(vm, any, tables);
 }
 
 static void stage2_invalidate(struct address_space_listener *listener, uint64_t start,
@@ -48,6 +56,7 @@ static void stage2_invalidate(struct address_space_listener *listener, uint64_t 
     uint64_t tables = 0;
     bool any = false;
     const struct memslot_table *table = atomic_load(&vm->memslots);
+    atomic_fetch_add(&vm->zapping, 1);
     spin_lock(&vm->mmu_lock);
     vm->mmu_sequence++;
     for (uint32_t i = 0; table && i < table->count; i++) {
@@ -59,9 +68,7 @@ static void stage2_invalidate(struct address_space_listener *listener, uint64_t 
                                    slot->gpa + (low - slot->user_address), high - low, &tables);
     }
     spin_unlock(&vm->mmu_lock);
-    if (any)
-        stage2_flush(vm);
-    page_walker_release(tables);
+    zap_end(vm, any, tables);
 }
 
 int stage2_init(struct vm *vm) {
@@ -145,11 +152,10 @@ int stage2_fault(struct vcpu *vcpu, uint64_t gpa, bool write) {
             return STAGE2_MMIO;
         int error = address_space_page(vm->space, memslot_user(&slot, gpa),
                                        write ? ACCESS_WRITE : ACCESS_READ, &page);
-        if (error)
-            return -EFAULT; // KVM_RUN says so of memory that cannot be had, whatever the reason
         spin_lock(&vm->mmu_lock);
         bool stale = sequence != vm->mmu_sequence;
-        error = stale ? 0 : stage2_map(vcpu, &slot, gpa, &page, write);
+        if (!stale) // KVM_RUN says -EFAULT of memory that cannot be had, whatever the reason
+            error = error ? -EFAULT : stage2_map(vcpu, &slot, gpa, &page, write);
         spin_unlock(&vm->mmu_lock);
         if (!stale)
             return error ? error : STAGE2_MAPPED;

@@ -101,7 +101,7 @@ static int vcpu_acquire(struct vcpu *vcpu) {
         atomic_store(&vcpu->wanted, true);
         if (!atomic_exchange(&vcpu->busy, 1))
             break;
-        error = wait(TIME_NEVER);
+        error = wait_uninterruptible(TIME_NEVER); // a signal does not cut short what did not begin
         waiter_remove(&waiter);
         if (error)
             return error;

@@ -53,6 +53,7 @@ struct vm {
     struct address_space_listener listener;
     struct spinlock mmu_lock; // stage-2 table and its sequence
     uint64_t mmu_sequence;    // bumped by every invalidation
+    atomic_uint zapping;      // that take entries out and have not flushed yet
     struct memslot_table *_Atomic memslots;
     _Atomic bool changing;     // one change of memslots, ioeventfds or routing at a time
     _Atomic bool kernel_ports; // some port write may end here: PIC, PIT, ioeventfd, coalesced

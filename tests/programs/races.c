@@ -424,6 +424,49 @@ static void test_vcpus_move(void) {
     }
 }
 
+LONG_MODE_CODE(spin, "1: jmp 1b\n");
+
+static struct tiny_guest spinning;
+
+static void *run_spinning(void *unused) {
+    struct kvm_regs regs = {.rip = GUEST_CODE, .rflags = 2};
+
+    (void)unused;
+    ioctl(spinning.vcpu_fd, KVM_SET_REGS, &regs);
+    return (void *)(intptr_t)ioctl(spinning.vcpu_fd, KVM_RUN, 0);
+}
+
+static void *ask_spinning(void *unused) {
+    struct kvm_regs regs;
+
+    (void)unused;
+    return (void *)(intptr_t)ioctl(spinning.vcpu_fd, KVM_GET_REGS, &regs);
+}
+
+// A call that waits for KVM_RUN's end on another thread goes on waiting whatever signals come.
+static void test_vcpu_asked(void) {
+    struct sigaction action = {.sa_handler = tick};
+    pthread_t runs, asks;
+    void *result;
+
+    sigaction(SIGUSR1, &action, NULL);
+    tiny_create(&spinning, 1 << 20);
+    tiny_enter_long_mode(&spinning);
+    memcpy(spinning.memory + GUEST_CODE, spin, (size_t)(spin_end - spin));
+    CHECK(pthread_create(&runs, NULL, run_spinning, NULL) == 0);
+    usleep(20000);
+    CHECK(pthread_create(&asks, NULL, ask_spinning, NULL) == 0);
+    usleep(20000);
+    pthread_kill(asks, SIGUSR1);
+    usleep(20000);
+    pthread_kill(runs, SIGUSR1);
+    pthread_join(runs, &result);
+    CHECK_EQUAL((intptr_t)result, -1);
+    pthread_join(asks, &result);
+    CHECK_EQUAL((intptr_t)result, 0);
+    tiny_destroy(&spinning);
+}
+
 static void *end_at_once(void *argument) {
     return argument;
 }
@@ -473,6 +516,7 @@ int main(int argc, char **argv) {
         {"irqfds come and go", test_irqfds},
         {"two changes of a machine", test_machine_changes},
         {"vCPUs from CPU to CPU", test_vcpus_move},
+        {"vCPU asked while it runs", test_vcpu_asked},
         {"other programs", test_other_programs},
         {"long path", test_long_path},
         {"ranges of locks", test_lock_ranges},
