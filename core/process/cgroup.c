@@ -71,7 +71,8 @@ void cgroup_join(struct thread *thread) {
     if (cgroup == &cgroup_root)
         return;
     cgroup_get(cgroup);
-    scheduler_set_group(thread, &cgroup->cpu);
+    if (scheduler_set_group(thread, &cgroup->cpu))
+        cgroup_put(cgroup);
 }
 
 // Table lock held.
@@ -80,8 +81,8 @@ static void move(struct thread *thread, struct cgroup *cgroup) {
     if (old == cgroup)
         return;
     cgroup_get(cgroup);
-    scheduler_set_group(thread, cgroup == &cgroup_root ? NULL : &cgroup->cpu);
-    cgroup_put(old);
+    int error = scheduler_set_group(thread, cgroup == &cgroup_root ? NULL : &cgroup->cpu);
+    cgroup_put(error ? cgroup : old);
 }
 
 // A reservation was admitted for the CPUs it had then.

@@ -283,6 +283,7 @@ void run_domain_dismiss(struct run_domain *domain, struct run_entity *entity) {
         return;
     spin_lock(&domain->admission);
     reserved_on(domain, entity)->reserved -= before;
+    entity->policy.policy = SCHED_NORMAL; // once
     spin_unlock(&domain->admission);
 }
 

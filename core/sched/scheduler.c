@@ -195,6 +195,8 @@ __attribute__((noinline)) void scheduler_finish_switch(void) {
     bool homeless = atomic_load(&previous->state) == THREAD_READY &&
                     previous->entity.place == RUN_NOWHERE && previous != here->idle;
     here->previous = NULL;
+    if (dead) // with the lock: change() may come later still
+        run_domain_dismiss(&domain, &previous->entity);
     spin_unlock(&here->queue.lock);
     arm(here, event);
     // An idle CPU keeps the last space loaded: the next thread is likely to be of the same process.
@@ -208,10 +210,8 @@ __attribute__((noinline)) void scheduler_finish_switch(void) {
         virt_leave_cpu();
         enqueue(previous, false);
     }
-    if (dead) {
-        run_domain_dismiss(&domain, &previous->entity);
+    if (dead)
         thread_put(previous);
-    }
 }
 
 __attribute__((noinline)) void schedule(void) {
@@ -340,9 +340,10 @@ static void leave_forbidden(struct run_queue *queue, struct thread *thread) {
         enqueue(thread, false);
 }
 
-// The CPUs of the user's wish that the group has; if none, the group's. False: none is up.
+// The CPUs of the user's wish that the group has; if none, the group's. False: there is none up, or
+// the wish must hold and cannot.
 static bool allowed_cpus(const uint64_t wish[RUN_CPU_WORDS], const struct run_group *group,
-                         uint64_t allowed[RUN_CPU_WORDS]) {
+                         uint64_t allowed[RUN_CPU_WORDS], bool must_hold) {
     uint64_t both = 0, all = 0, cpus[RUN_CPU_WORDS];
     for (unsigned word = 0; word < RUN_CPU_WORDS; word++) {
         cpus[word] = atomic_load(&domain.online[word]) & (group ? group->cpus[word] : UINT64_MAX);
@@ -351,47 +352,49 @@ static bool allowed_cpus(const uint64_t wish[RUN_CPU_WORDS], const struct run_gr
     }
     for (unsigned word = 0; word < RUN_CPU_WORDS; word++)
         allowed[word] = both ? cpus[word] & wish[word] : cpus[word];
-    return all;
+    return must_hold ? both : all;
 }
 
-// Policy, group and CPUs together, for a reservation holds on one CPU only.
-static int change(struct thread *thread, const struct run_policy *wanted, struct run_group *group,
-                  const uint64_t wish[RUN_CPU_WORDS]) {
-    uint64_t allowed[RUN_CPU_WORDS];
-    struct run_policy policy = *wanted;
-    if (!allowed_cpus(wish, group, allowed))
-        return -EINVAL;
+// Policy, group and CPUs together, for a reservation holds on one CPU only. NULL: as they are,
+// which others may change, and free a group left, until the queue is locked.
+static int change(struct thread *thread, const struct run_policy *policy,
+                  struct run_group *const *group, const uint64_t *wish) {
     struct run_queue *queue = lock_queue_of(thread);
-    int error = run_domain_admit(&domain, &thread->entity, &policy, allowed);
+    struct run_entity *entity = &thread->entity;
+    struct run_policy wanted = policy ? *policy : entity->policy;
+    struct run_group *to = group ? *group : entity->group;
+    uint64_t allowed[RUN_CPU_WORDS];
+    int error = -EINVAL;
+    if (policy && thread->state == THREAD_DEAD) // nobody would give a reservation back
+        error = -ESRCH;
+    else if (allowed_cpus(wish ? wish : thread->affinity, to, allowed, wish))
+        error = run_domain_admit(&domain, entity, &wanted, allowed);
     if (error) {
         spin_unlock(&queue->lock);
         return error;
     }
-    run_queue_change(queue, &thread->entity, &policy, group, time_now());
-    memcpy(thread->affinity, wish, sizeof thread->affinity);
+    run_queue_change(queue, entity, &wanted, to, time_now());
+    if (wish)
+        memcpy(thread->affinity, wish, sizeof thread->affinity);
     leave_forbidden(queue, thread);
     return 0;
 }
 
 int scheduler_set_policy(struct thread *thread, const struct run_policy *policy) {
     int error = run_policy_check(policy);
-    return error ? error : change(thread, policy, thread->entity.group, thread->affinity);
+    return error ? error : change(thread, policy, NULL, NULL);
 }
 
 int scheduler_set_group(struct thread *thread, struct run_group *group) {
-    return change(thread, &thread->entity.policy, group, thread->affinity);
+    return change(thread, NULL, &group, NULL);
 }
 
 int scheduler_update_cpus(struct thread *thread) {
-    return scheduler_set_group(thread, thread->entity.group);
+    return change(thread, NULL, NULL, NULL);
 }
 
 int scheduler_set_affinity(struct thread *thread, const uint64_t mask[RUN_CPU_WORDS]) {
-    uint64_t any = 0;
-    for (unsigned word = 0; word < RUN_CPU_WORDS; word++)
-        any |= mask[word] & atomic_load(&domain.online[word]) &
-               (thread->entity.group ? thread->entity.group->cpus[word] : UINT64_MAX);
-    return any ? change(thread, &thread->entity.policy, thread->entity.group, mask) : -EINVAL;
+    return change(thread, NULL, NULL, mask);
 }
 
 int scheduler_set_bandwidth(struct run_group *group, uint64_t quota, uint64_t period) {

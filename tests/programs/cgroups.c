@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -541,10 +542,47 @@ static void reservations(void) {
     close(asked[1]);
 }
 
+static volatile bool moved_enough;
+
+static void *bind_again(void *tid) {
+    cpu_set_t set;
+
+    for (unsigned i = 0; !moved_enough; i++) {
+        CPU_ZERO(&set);
+        CPU_SET(i & 1, &set);
+        sched_setaffinity((pid_t)(intptr_t)tid, sizeof(set), &set);
+    }
+    return NULL;
+}
+
+// Another sets a thread's CPUs while it goes from group to group: it stays where it went.
+static void bound_and_moved(void) {
+    static const char *const groups[] = {ROOT "/a/cgroup.procs", ROOT "/b/cgroup.procs"};
+    char own[16];
+    pthread_t other;
+    int strays = 0;
+
+    snprintf(own, sizeof(own), "%d\n", getpid());
+    mkdir(ROOT "/a", 0755);
+    mkdir(ROOT "/b", 0755);
+    CHECK(pthread_create(&other, NULL, bind_again, (void *)(intptr_t)gettid()) == 0, "");
+    for (int i = 0; i < 300; i++) {
+        CHECK(put(groups[i & 1], "0") == 0, "");
+        strays += strcmp(get(groups[i & 1]), own) != 0;
+    }
+    moved_enough = true;
+    pthread_join(other, NULL);
+    CHECK_EQUAL(strays, 0);
+    put(ROOT "/cgroup.procs", "0");
+    CHECK(rmdir(ROOT "/a") == 0 && rmdir(ROOT "/b") == 0, "");
+}
+
 static const struct tap_test tests[] = {
-    {"the tree", the_tree},       {"settings", settings},         {"members", members},
-    {"memory.max", memory_limit}, {"threads", threads},           {"policies", policies},
-    {"niceness", niceness},       {"reservations", reservations}, {"throttle", throttle},
+    {"the tree", the_tree}, {"settings", settings},
+    {"members", members},   {"memory.max", memory_limit},
+    {"threads", threads},   {"policies", policies},
+    {"niceness", niceness}, {"reservations", reservations},
+    {"throttle", throttle}, {"bound and moved", bound_and_moved},
 };
 
 int main(int argc, char **argv) {
