@@ -56,10 +56,14 @@ static bool take_off(struct timer *timer) {
 
 void timer_start(struct timer *timer, uint64_t deadline) {
     // Two starts at once, here and by an expiry on another CPU say, would put it on two queues.
-    spin_lock(&timer->lock);
-    take_off(timer);
     struct cpu *cpu = this_cpu();
     struct timer_queue *queue = cpu->timers;
+    spin_lock(&timer->lock);
+    if (timer->stopping && atomic_load_explicit(&queue->running, memory_order_relaxed) == timer) {
+        spin_unlock(&timer->lock);
+        return;
+    }
+    take_off(timer);
     spin_lock(&queue->lock);
     timer->deadline = deadline;
     queue->root = timer_heap_insert(queue->root, timer);
@@ -82,15 +86,17 @@ static void wait_for_expiry(const struct timer *timer) {
     }
 }
 
+// That an expiry under way does not arm it again is what makes one look at each CPU enough: one
+// that is due again at once would be off its queue, and not yet or no more running, whenever looked
+// at.
 bool timer_stop(struct timer *timer) {
-    bool armed = false;
-    do {
-        spin_lock(&timer->lock);
-        armed |= take_off(timer);
-        spin_unlock(&timer->lock);
-        // The hardware stays as it is: an early interrupt finds nothing due and sets it anew.
-        wait_for_expiry(timer);
-    } while (atomic_load(&timer->cpu) >= 0); // the expiry waited for has armed it again
+    spin_lock(&timer->lock);
+    timer->stopping = true;
+    bool armed = take_off(timer);
+    spin_unlock(&timer->lock);
+    // The hardware stays as it is: an early interrupt finds nothing due and sets it anew.
+    wait_for_expiry(timer);
+    atomic_store_explicit(&timer->stopping, false, memory_order_relaxed);
     return armed;
 }
 

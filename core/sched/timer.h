@@ -15,6 +15,7 @@ struct timer {
     void (*expired)(struct timer *timer); // may start the timer again or free it
     _Atomic int cpu;                      // the queue it is on, -1: none
     struct spinlock lock;                 // between those who start and stop it
+    _Atomic bool stopping;                // `expired` may not start it again
     struct timer *next, *child,
         *previous; // pairing heap: sibling, first child, left sibling or parent
 };
