@@ -687,7 +687,8 @@ def virsh_on_ashlar(test):
             before = vcpu_time(client, "guest")
             client.virsh("reset", "guest")
             events.expect("'reboot'")
-            type_at_console(client, "guest", "echo again$((6*7))", "again42")
+            # What the power button is to be pressed for is there a little after the prompt.
+            type_at_console(client, "guest", "until [ -e /tmp/acpid.pid ]; do sleep 0.1; done; echo again$((6*7))", "again42")
             client.wait_for(r"^VCPU: +0\nCPU: +1$", "vcpuinfo", "guest")  # on the CPU that it was pinned to before
             test.check(vcpu_time(client, "guest") > before, "the vCPU's time begins again with a reset")
             client.virsh("reboot", "guest")

@@ -6,7 +6,7 @@ import os
 import emulator
 from harness import case
 
-TIMEOUT = 600
+TIMEOUT = 900
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = os.path.join(HERE, "../../programs")
 # Linux's selftests that need a second or two, all in one boot (tests/selftests/suite.c).
