@@ -258,7 +258,7 @@ static void ready(struct watch *watch, uint32_t events) {
 
 int vmm_connect_to(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
@@ -366,14 +366,15 @@ bool vmm_spawn(struct domain *domain, bool paused, unsigned delay) {
     return true;
 }
 
-// A socket that is not there yet is that of a monitor which was starting when virtd ended.
+// A socket that is not there yet is that of a monitor which was starting when virtd ended; one that
+// does not take another connection now may do so soon.
 bool vmm_reconnect(struct domain *domain) {
     struct vmm *vmm = make(domain);
 
     if (connect_now(vmm)) {
         return true;
     }
-    if (errno == ENOENT) {
+    if (errno == ENOENT || errno == EAGAIN) {
         vmm->deadline = loop_now() + FOUND_NS;
         timer_start(&vmm->retry, RETRY_MS);
         return true;

@@ -49,7 +49,7 @@ void vmm_remove_files(const struct domain *domain);
 bool vmm_spawn(struct domain *domain, bool paused, unsigned delay);
 // Connects to the monitor of an earlier virtd. False: it has ended.
 bool vmm_reconnect(struct domain *domain);
-// A new connection to the monitor, -1 with errno.
+// A new connection to the monitor, -1 with errno: EAGAIN where as many wait for it as may.
 int vmm_connect(const struct domain *domain);
 int vmm_connect_to(const char *path); // a socket of its
 // A number in an answer. False: it has no such key.

@@ -124,7 +124,7 @@ class Monitor:
     def run(self):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.options["--api-socket"])
-        listener.listen()
+        listener.listen(4)
         self.selector.register(listener, selectors.EVENT_READ)
         while True:
             for key, _ in self.selector.select():

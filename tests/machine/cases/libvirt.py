@@ -281,6 +281,17 @@ def policies(test, daemon, client):
             events.stop()
 
 
+CONSOLES = """
+import os, sys, threading, time
+import libvirt
+domain = (connection := libvirt.open(sys.argv[1])).lookupByName(sys.argv[2])
+for _ in range(8):
+    threading.Thread(target=lambda: domain.openConsole(None, connection.newStream(0), 0), daemon=True).start()
+time.sleep(1)
+os._exit(0)
+"""
+
+
 @case("virtd: a monitor that does not answer", "linux")
 @with_daemon
 def hanging_monitor(test, daemon, client):
@@ -291,6 +302,8 @@ def hanging_monitor(test, daemon, client):
     daemon.ask_monitor("hang")
     client.expect("the monitor does not answer", "suspend", "guest", status=1)
     client.expect("guest +running", "list")  # the others are served
+    client.run(PYTHON, "-c", CONSOLES, client.uri, "guest")  # more than it takes connections
+    client.expect("guest +running", "list")
     client.virsh("dominfo", "guest")
     client.expect("the monitor does not answer", "destroy", "--graceful", "guest", status=1)
     client.virsh("destroy", "guest")
