@@ -193,7 +193,7 @@ static int connect_to_listener(struct unix_socket *socket, struct unix_socket *l
     unix_socket_get(server); // for socket->peer; the first is the queue's
     int error;
     while ((error = enqueue(listener, server)) == -EAGAIN && !nonblocking) {
-        error = file_wait(&listener->queue, has_backlog_room, listener, TIME_NEVER);
+        error = unix_wait(&listener->queue, has_backlog_room, listener, socket->send_timeout);
         if (error)
             break;
     }

@@ -103,6 +103,10 @@ struct unix_receive {
 int64_t unix_socket_receive(struct unix_socket *socket, struct io_buffer *buffer,
                             struct unix_receive *receive);
 
+// As file_wait, for a socket's timeout: -EAGAIN when that is over.
+int unix_wait(struct wait_queue *queue, bool (*ready)(void *object), void *object,
+              uint64_t timeout);
+
 unsigned unix_socket_poll(struct file *file, struct poll_table *table);
 
 // unix_address.c: names.

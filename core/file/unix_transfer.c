@@ -59,11 +59,9 @@ static bool has_room(void *object) {
     return ready;
 }
 
-static uint64_t deadline_after(uint64_t timeout) {
-    return timeout ? time_after(timeout) : TIME_NEVER;
-}
-
-static int wait_outcome(int error) {
+int unix_wait(struct wait_queue *queue, bool (*ready)(void *object), void *object,
+              uint64_t timeout) {
+    int error = file_wait(queue, ready, object, timeout ? time_after(timeout) : TIME_NEVER);
     return error == -ETIMEDOUT ? -EAGAIN : error;
 }
 
@@ -81,8 +79,7 @@ static int deliver(struct unix_socket *from, struct unix_socket *to, struct unix
             wait_queue_wake(&to->queue, EPOLLIN | EPOLLRDNORM);
         if (error != -EAGAIN || nonblocking)
             return error;
-        error = wait_outcome(
-            file_wait(&to->queue, has_room, &room, deadline_after(from->send_timeout)));
+        error = unix_wait(&to->queue, has_room, &room, from->send_timeout);
         if (error)
             return error;
     }
@@ -303,8 +300,7 @@ int64_t unix_socket_receive(struct unix_socket *socket, struct io_buffer *buffer
             return done;
         if (status != -EAGAIN || nonblocking)
             return done ? done : status;
-        int error = wait_outcome(file_wait(&socket->queue, can_receive, socket,
-                                           deadline_after(socket->receive_timeout)));
+        int error = unix_wait(&socket->queue, can_receive, socket, socket->receive_timeout);
         if (error)
             return done ? done : error;
     }

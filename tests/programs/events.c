@@ -336,6 +336,31 @@ static void test_listening_socket(void) {
     CHECK(unlink(path) == 0);
 }
 
+// Who waits for room among those that are not accepted does so for the time it has to send.
+static void test_full_backlog(void) {
+    const struct timeval patience = {.tv_usec = 20000};
+    char path[64];
+    socklen_t length;
+    int clients[2];
+
+    snprintf(path, sizeof(path), "/tmp/events-%d.full", (int)getpid());
+    struct sockaddr_un address = socket_address(path, &length);
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(bind(listener, (struct sockaddr *)&address, length) == 0 && listen(listener, 0) == 0);
+    for (int i = 0; i < 2; i++) {
+        clients[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+        CHECK(setsockopt(clients[i], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0);
+        int error = connect(clients[i], (struct sockaddr *)&address, length);
+        CHECK(i ? error == -1 && errno == EAGAIN : !error);
+    }
+    close(accept(listener, NULL, NULL));
+    CHECK(connect(clients[1], (struct sockaddr *)&address, length) == 0);
+    close(clients[0]);
+    close(clients[1]);
+    close(listener);
+    CHECK(unlink(path) == 0);
+}
+
 // Sends and receives one byte with a descriptor beside it.
 static void send_fd(int socket_fd, int fd) {
     char byte = 'f';
@@ -442,6 +467,7 @@ int main(int argc, char **argv) {
         {"timerfd", test_timerfd},
         {"socketpair", test_socketpair},
         {"listening socket", test_listening_socket},
+        {"full backlog", test_full_backlog},
         {"SCM_RIGHTS", test_pass_descriptor},
         {"SOCK_SEQPACKET", test_datagrams},
     };
