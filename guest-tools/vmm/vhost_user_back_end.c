@@ -31,15 +31,16 @@ static int connect_once(const char *path) {
     if (fd < 0) {
         fatal_errno("socket");
     }
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        close(fd);
-        return -1;
-    }
+    // Before it connects, too: others may wait where nobody accepts.
     if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &back_end_patience, sizeof(back_end_patience)) <
             0 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &back_end_patience, sizeof(back_end_patience)) <
             0) {
         fatal_errno("setsockopt");
+    }
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        close(fd);
+        return -1;
     }
     return fd;
 }

@@ -237,6 +237,7 @@ END_TEST
 static int unasked = -1; // a file that comes with answers
 static sem_t kicked;     // a ring's kick arrived
 static int listener;
+static pthread_t silent_thread;
 static unsigned linger_us; // that a back end takes to go
 static bool haste;         // somebody asked for a successor before it had gone
 static unsigned hung_up;   // connections that the front end ended
@@ -290,7 +291,6 @@ static void *silent_back_end(void *silent) {
 
 static void start_silent(uint32_t *silent) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    pthread_t thread;
 
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     snprintf(path, sizeof(path), "/tmp/silent.%d", (int)getpid());
@@ -300,7 +300,7 @@ static void start_silent(uint32_t *silent) {
     ck_assert_int_eq(listen(listener, 4), 0);
     sem_init(&kicked, 0, 0);
     unasked = memfd_create("unasked", 0);
-    pthread_create(&thread, NULL, silent_back_end, silent);
+    pthread_create(&silent_thread, NULL, silent_back_end, silent);
     back_end_patience = (struct timeval){.tv_usec = 300000};
 }
 
@@ -351,6 +351,21 @@ START_TEST(test_slow_back_end) {
 }
 END_TEST
 
+// Nor does it wait for ever where nobody accepts.
+START_TEST(test_nobody_accepts) {
+    struct back_end others[2] = {{.path = path}, {.path = path}};
+    static uint32_t none[] = {SERVED};
+
+    start_silent(none);
+    pthread_cancel(silent_thread);
+    pthread_join(silent_thread, NULL);
+    ck_assert_int_eq(listen(listener, 0), 0);
+    ck_assert(back_end_connect(&others[0], false));
+    ck_assert(!back_end_connect(&others[1], false));
+    unlink(path);
+}
+END_TEST
+
 Suite *vhost_user_front_suite(void) {
     Suite *suite = suite_create("vhost_user_front");
     TCase *tests = tcase_create("vhost_user_front");
@@ -358,6 +373,7 @@ Suite *vhost_user_front_suite(void) {
     tcase_add_test(tests, test_storage_daemon);
     tcase_add_test(tests, test_silent_back_end);
     tcase_add_test(tests, test_slow_back_end);
+    tcase_add_test(tests, test_nobody_accepts);
     suite_add_tcase(suite, tests);
     return suite;
 }
