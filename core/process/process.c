@@ -255,6 +255,7 @@ static void process_end(struct process *process) {
     kernel_stack_trim();
     if (process == init_process)
         init_ended(process);
+    process->run_time += thread_run_time(thread_current()); // who reaps it may be quick
     report_end(process);
 }
 
@@ -278,7 +279,8 @@ _Noreturn void thread_exit(int code) {
     process_table_remove_thread(thread);
     list_remove(&thread->process_node);
     process->thread_count--;
-    process->run_time += thread_run_time(thread);
+    if (!last)
+        process->run_time += thread_run_time(thread);
     signal_retarget(process, &thread->signals);
     spin_unlock(&process->lock);
     spin_unlock(&process_table_lock);

@@ -191,6 +191,28 @@ static int set_pid_and_end(void *argument) {
     return grandparent(argument);
 }
 
+static int use_time(void *unused) {
+    (void)unused;
+    while (clock() < CLOCKS_PER_SEC / 50) {
+    }
+    return 0;
+}
+
+// What a child has used is known when it is reaped, however soon.
+static void test_time_used(void) {
+    for (int i = 0; i < 5; i++) {
+        struct rusage usage;
+        int status;
+        pid_t pid = child(use_time, NULL), reaped;
+
+        while ((reaped = wait4(pid, &status, WNOHANG, &usage)) == 0) {
+        }
+        CHECK(reaped == pid && exited_with(status, 0));
+        long used = usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+        CHECK(used >= 15000, "%ld us", used);
+    }
+}
+
 static void test_ends(void) {
     struct rusage usage;
     siginfo_t info;
@@ -475,6 +497,7 @@ int main(int argc, char **argv) {
         {"shared futex", test_shared_futex},
         {"threads", test_threads},
         {"ends", test_ends},
+        {"time used", test_time_used},
         {"exec", test_exec},
         {"many", test_many},
         {"groups", test_groups},
