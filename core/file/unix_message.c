@@ -85,10 +85,11 @@ static bool reaches(struct walk *walk, struct unix_socket *socket, unsigned dept
         return true;
     bool found = false;
     spin_lock(&socket->lock);
-    list_for_each(link, &socket->messages) {
-        found = files_reach(walk, container_of(link, struct unix_message, link)->files, depth + 1);
-        if (found)
-            break;
+    for (unsigned i = 0; i < 2; i++) {
+        struct list *messages = i ? &socket->in_hand : &socket->messages;
+        for (struct list *link = messages->next; !found && link != messages; link = link->next)
+            found =
+                files_reach(walk, container_of(link, struct unix_message, link)->files, depth + 1);
     }
     if (!found && socket->state == UNIX_LISTENING) {
         list_for_each(link, &socket->accept_queue) {
@@ -120,4 +121,19 @@ int passed_files_send(struct passed_files *files, struct unix_socket *to,
     }
     spin_unlock(&in_flight_lock);
     return error;
+}
+
+bool passed_files_requeue(struct unix_socket *listener, struct unix_socket *accepted) {
+    struct walk walk = {.target = listener};
+    spin_lock(&in_flight_lock);
+    bool may = !reaches(&walk, accepted, 1);
+    spin_lock(&listener->lock);
+    may &= !listener->closed;
+    if (may) {
+        list_push_front(&listener->accept_queue, &accepted->accept_node);
+        listener->waiting++;
+    }
+    spin_unlock(&listener->lock);
+    spin_unlock(&in_flight_lock);
+    return may;
 }

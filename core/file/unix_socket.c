@@ -26,6 +26,7 @@ struct unix_socket *unix_socket_create(int type) {
     atomic_store(&socket->references, 1);
     socket->type = type;
     list_init(&socket->messages);
+    list_init(&socket->in_hand);
     list_init(&socket->accept_queue);
     list_init(&socket->accept_node);
     list_init(&socket->name_node);
@@ -265,17 +266,10 @@ struct unix_socket *unix_socket_accept(struct unix_socket *socket, bool nonblock
 }
 
 void unix_socket_unaccept(struct unix_socket *listener, struct unix_socket *accepted) {
-    spin_lock(&listener->lock);
-    bool closed = listener->closed;
-    if (!closed) {
-        list_push_front(&listener->accept_queue, &accepted->accept_node);
-        listener->waiting++;
-    }
-    spin_unlock(&listener->lock);
-    if (closed)
-        unix_socket_close(accepted);
-    else
+    if (passed_files_requeue(listener, accepted))
         wait_queue_wake(&listener->queue, EPOLLIN | EPOLLRDNORM);
+    else
+        unix_socket_close(accepted);
 }
 
 int unix_socket_shutdown(struct unix_socket *socket, int how) {

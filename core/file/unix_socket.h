@@ -43,7 +43,8 @@ struct unix_socket {
     enum unix_state state;
     struct unix_socket *peer; // with a reference
     struct list messages;
-    size_t queued; // bytes charged for messages
+    struct list in_hand; // messages whose receivers may yet put them back
+    size_t queued;       // bytes charged for messages
     size_t receive_limit, send_limit;
     bool closed;                  // its file is gone
     bool receive_shut, send_shut; // shutdown(2) here
@@ -132,3 +133,6 @@ void passed_files_free(struct passed_files *files);  // drops the references
 int passed_files_send(struct passed_files *files, struct unix_socket *to,
                       int (*put)(struct unix_socket *to, struct unix_message *message),
                       struct unix_message *message);
+// Back to the head of the listener's queue. False: it has closed, or files that have come to the
+// other meanwhile lead back to it.
+bool passed_files_requeue(struct unix_socket *listener, struct unix_socket *accepted);

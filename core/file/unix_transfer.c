@@ -175,6 +175,7 @@ static struct unix_message *first_message(struct unix_socket *socket, bool peek,
             atomic_fetch_add(&message->references, 1);
         } else {
             list_remove(&message->link);
+            list_push_back(&socket->in_hand, &message->link);
         }
     } else if (socket->error) {
         *status = -socket->error;
@@ -191,6 +192,7 @@ static struct unix_message *first_message(struct unix_socket *socket, bool peek,
 // A taken message was used up: its room is the senders' again.
 static void finish(struct unix_socket *socket, struct unix_message *message) {
     spin_lock(&socket->lock);
+    list_remove(&message->link);
     socket->queued -= unix_message_charge(message);
     struct unix_socket *peer = socket->peer;
     if (peer)
@@ -208,14 +210,10 @@ static void finish(struct unix_socket *socket, struct unix_message *message) {
 
 static void put_back(struct unix_socket *socket, struct unix_message *message) {
     spin_lock(&socket->lock);
-    bool closed = socket->closed;
-    if (!closed)
-        list_push_front(&socket->messages, &message->link);
+    list_remove(&message->link);
+    list_push_front(&socket->messages, &message->link);
     spin_unlock(&socket->lock);
-    if (closed)
-        unix_message_put(message);
-    else
-        wait_queue_wake(&socket->queue, EPOLLIN | EPOLLRDNORM);
+    wait_queue_wake(&socket->queue, EPOLLIN | EPOLLRDNORM);
 }
 
 static void give_files(struct unix_message *message, struct unix_receive *receive) {

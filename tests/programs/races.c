@@ -138,6 +138,60 @@ static void test_bind(void) {
     }
 }
 
+static int pairs[3][2];
+
+// Sends one end of a pair over another; as sendmsg.
+static ssize_t send_fd(int over, int fd) {
+    static char data[32768];
+    struct iovec vector = {data, sizeof(data)};
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct msghdr message = {.msg_iov = &vector,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    return sendmsg(over, &message, MSG_DONTWAIT);
+}
+
+static void *receive_in_vain(void *memory) {
+    while (!stop) {
+        recv(pairs[0][1], memory, 32768, MSG_DONTWAIT);
+    }
+    return NULL;
+}
+
+// A message that a receiver has in its hands, and puts back because its memory is bad, still counts
+// where sockets are looked at for a ring of passed fds.
+static void test_files_in_hand(void) {
+    char *memory = mmap(NULL, 32768, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char data[4096];
+    pthread_t other;
+
+    stop = 0;
+    CHECK(memory != MAP_FAILED && munmap(memory + 28672, 4096) == 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pairs[i]) == 0);
+    }
+    CHECK(send_fd(pairs[0][0], pairs[1][1]) > 0);
+    CHECK(pthread_create(&other, NULL, receive_in_vain, memory) == 0);
+    for (int i = 0; i < 4 * ROUNDS; i++) {
+        send_fd(pairs[1][0], pairs[0][1]);
+        send_fd(pairs[2][0], pairs[0][1]); // would go round the ring for ever
+        recv(pairs[1][1], data, sizeof(data), MSG_DONTWAIT);
+        recv(pairs[2][1], data, sizeof(data), MSG_DONTWAIT);
+    }
+    stop = 1;
+    pthread_join(other, NULL);
+    for (int i = 0; i < 6; i++) {
+        close(pairs[i / 2][i % 2]);
+    }
+}
+
 static void *write_pipe(void *argument) {
     int fd = *(int *)argument;
     size_t size = 16 << 20;
@@ -510,6 +564,7 @@ int main(int argc, char **argv) {
         {"timers set from two CPUs", test_timers},
         {"timer storm", test_timer_storm},
         {"two binds", test_bind},
+        {"fds in hand", test_files_in_hand},
         {"pipe and signal", test_pipe_interrupted},
         {"epoll and signal", test_epoll_interrupted},
         {"one epoll, two threads", test_epoll_shared},
