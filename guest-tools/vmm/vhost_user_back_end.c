@@ -2,6 +2,7 @@
 #include "vhost_user_back_end.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -74,6 +75,26 @@ bool back_end_is_gone(int error) {
     return error == -EPIPE || error == -ECONNRESET;
 }
 
+static int64_t now_ms(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+// A socket's own time to receive begins anew with each signal.
+static bool is_answered(const struct back_end *back_end) {
+    struct pollfd fd = {.fd = back_end->socket, .events = POLLIN};
+    int64_t left = back_end_patience.tv_sec * 1000 + back_end_patience.tv_usec / 1000;
+    int64_t deadline = now_ms() + left;
+    int ready;
+
+    while ((ready = poll(&fd, 1, left > 0 ? (int)left : 0)) < 0 && errno == EINTR) {
+        left = deadline - now_ms();
+    }
+    return ready != 0;
+}
+
 int back_end_ask(struct back_end *back_end, struct vhost_user_message *message, bool answered) {
     uint32_t request = message->request;
     bool acknowledged =
@@ -85,7 +106,7 @@ int back_end_ask(struct back_end *back_end, struct vhost_user_message *message, 
         if (!answered && !acknowledged) {
             return 0;
         }
-        got = vhost_user_receive(back_end->socket, message);
+        got = is_answered(back_end) ? vhost_user_receive(back_end->socket, message) : -EAGAIN;
     }
     if (got == -EAGAIN) {
         warning("%s: no answer to request %u within %d seconds", back_end->path, request,
