@@ -232,14 +232,15 @@ static void watch_pit(struct vm *vm) {
 int irqchip_create_pit(struct vm *vm, const struct kvm_pit_config *config) {
     if (vm->irqchip.mode != IRQCHIP_KERNEL)
         return -ENOENT;
-    if (vm->irqchip.pit_created)
-        return -EEXIST;
     spin_lock(&vm->irqchip.lock);
-    pit_init(&vm->irqchip.pit, config->flags, &pit_ops);
-    vm->irqchip.pit_created = true;
-    watch_pit(vm);
+    bool created = vm->irqchip.pit_created;
+    if (!created) {
+        pit_init(&vm->irqchip.pit, config->flags, &pit_ops);
+        vm->irqchip.pit_created = true;
+        watch_pit(vm);
+    }
     spin_unlock(&vm->irqchip.lock);
-    return 0;
+    return created ? -EEXIST : 0;
 }
 
 void irqchip_destroy(struct vm *vm) {

@@ -101,6 +101,19 @@ static struct irqfd *irqfd_detach(struct vm *vm, const struct eventfd *eventfd, 
     return found;
 }
 
+// A level that nobody is left to resample falls.
+static void irqfd_lower(struct vm *vm, uint32_t gsi) {
+    bool resampled = false;
+    spin_lock(&vm->lock);
+    list_for_each(node, &vm->irqchip.irqfds) {
+        const struct irqfd *irqfd = container_of(node, struct irqfd, node);
+        resampled |= irqfd->resample && irqfd->gsi == gsi;
+    }
+    if (!resampled)
+        irqchip_set_gsi(vm, gsi, IRQ_SOURCE_RESAMPLE, false);
+    spin_unlock(&vm->lock);
+}
+
 // As KVM: taking away what is not there is no error, a bad fd is.
 static int irqfd_deassign(struct vm *vm, const struct kvm_irqfd *request) {
     struct file *file;
@@ -108,8 +121,12 @@ static int irqfd_deassign(struct vm *vm, const struct kvm_irqfd *request) {
     if (!eventfd)
         return -EBADF;
     struct irqfd *irqfd;
-    while ((irqfd = irqfd_detach(vm, eventfd, request->gsi)))
+    while ((irqfd = irqfd_detach(vm, eventfd, request->gsi))) {
+        bool resampled = irqfd->resample;
         irqfd_free(irqfd);
+        if (resampled)
+            irqfd_lower(vm, request->gsi);
+    }
     file_put(file);
     return 0;
 }

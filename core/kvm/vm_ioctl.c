@@ -19,7 +19,12 @@ static int64_t check_extension(struct vm *vm, uint64_t capability) {
 
 static int64_t create_vcpu(struct vm *vm, uint64_t id) {
     uint32_t limit = vm->max_vcpu_ids;
-    return id >= (limit ? limit : VM_MAX_VCPUS) ? -EINVAL : vcpu_create_fd(vm, (uint32_t)id);
+    if (id >= (limit ? limit : VM_MAX_VCPUS))
+        return -EINVAL;
+    vm_change_begin(vm); // the irqchip it is created for comes before it or not at all
+    int fd = vcpu_create_fd(vm, (uint32_t)id);
+    vm_change_end(vm);
+    return fd;
 }
 
 // Unrestricted guests need neither the TSS nor the identity map: where they are is only checked.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// reports: what user space is told, whole: coalesced writes, EOIs of a split irqchip, exception
-// payloads, triple faults, instructions that cannot be emulated.
+// reports: what user space is told, whole: coalesced writes, EOIs of a split irqchip, a
+// line that is resampled, exception payloads, triple faults, instructions that cannot be emulated.
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/time.h>
 
 #include "tap.h"
@@ -185,6 +186,43 @@ static void test_emulation(void) {
     tiny_destroy(&guest);
 }
 
+// Whether IRQ 10's line is up.
+static int line_is_up(const struct tiny_guest *guest) {
+    struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_PIC_SLAVE};
+
+    CHECK(ioctl(guest->vm_fd, KVM_GET_IRQCHIP, &chip) == 0);
+    return chip.chip.pic.last_irr >> (10 - 8) & 1;
+}
+
+// The level of an irqfd with resampling falls with the last one.
+static void test_resample(void) {
+    struct tiny_guest guest;
+    struct kvm_irqfd irqfds[2];
+
+    tiny_create_vm(&guest, MEMORY);
+    tiny_check(ioctl(guest.vm_fd, KVM_CREATE_IRQCHIP, 0) == 0, "KVM_CREATE_IRQCHIP");
+    tiny_create_vcpu(&guest);
+    for (int i = 0; i < 2; i++) {
+        irqfds[i] = (struct kvm_irqfd){.fd = (uint32_t)eventfd(0, EFD_CLOEXEC),
+                                       .resamplefd = (uint32_t)eventfd(0, EFD_CLOEXEC),
+                                       .gsi = 10,
+                                       .flags = KVM_IRQFD_FLAG_RESAMPLE};
+        CHECK(ioctl(guest.vm_fd, KVM_IRQFD, &irqfds[i]) == 0);
+    }
+    CHECK(!line_is_up(&guest));
+    CHECK(eventfd_write((int)irqfds[0].fd, 1) == 0);
+    CHECK(line_is_up(&guest));
+    for (int i = 0; i < 2; i++) {
+        CHECK(line_is_up(&guest));
+        irqfds[i].flags = KVM_IRQFD_FLAG_DEASSIGN;
+        CHECK(ioctl(guest.vm_fd, KVM_IRQFD, &irqfds[i]) == 0);
+        close((int)irqfds[i].fd);
+        close((int)irqfds[i].resamplefd);
+    }
+    CHECK(!line_is_up(&guest));
+    tiny_destroy(&guest);
+}
+
 static void on_alarm(int signal) {
     (void)signal;
 }
@@ -217,6 +255,7 @@ int main(int argc, char **argv) {
     static const struct tap_test tests[] = {
         {"coalesced writes", test_coalesced},
         {"EOIs of a split irqchip", test_split},
+        {"a resampled line", test_resample},
         {"an exception's payload", test_payload},
         {"a triple fault as an event", test_triple_fault},
         {"an instruction that cannot be emulated", test_emulation},
