@@ -10,6 +10,7 @@
 #define RAM      0x4000u
 #define DEVICE   0x8000u // RAM to here wraps around; from here to UNMAPPED user space answers
 #define UNMAPPED 0xc000u
+#define PORTS    64u // bytes of port data: as many may be one access to memory (REP INS and OUTS)
 
 #define REQUIRE(condition)                                                                         \
     do {                                                                                           \
@@ -46,7 +47,7 @@ static int translate(void *context, uint64_t linear, unsigned access, uint64_t *
 
 static enum emulated_access read_gpa(void *context, uint64_t gpa, void *data, uint32_t len) {
     struct machine *machine = context;
-    REQUIRE(len >= 1 && len <= 8 && (gpa & 4095) + len <= 4096);
+    REQUIRE(len >= 1 && len <= PORTS && (gpa & 4095) + len <= 4096);
     if (gpa >= DEVICE)
         return ACCESS_MMIO;
     memcpy(data, machine->ram + gpa % RAM, len);
@@ -55,7 +56,7 @@ static enum emulated_access read_gpa(void *context, uint64_t gpa, void *data, ui
 
 static enum emulated_access write_gpa(void *context, uint64_t gpa, const void *data, uint32_t len) {
     struct machine *machine = context;
-    REQUIRE(len >= 1 && len <= 8 && (gpa & 4095) + len <= 4096);
+    REQUIRE(len >= 1 && len <= PORTS && (gpa & 4095) + len <= 4096);
     if (gpa >= DEVICE)
         return ACCESS_MMIO;
     memcpy(machine->ram + gpa % RAM, data, len);
@@ -147,7 +148,7 @@ static void run(struct emulation *emulation, struct machine *machine) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct machine machine;
     static struct emulation emulation;
-    static uint8_t port_page[64];
+    static uint8_t port_page[PORTS];
     static uint64_t gpr[16];
 
     if (size < 4)

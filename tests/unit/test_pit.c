@@ -65,6 +65,22 @@ START_TEST(periodic_interrupt) {
 }
 END_TEST
 
+// The host would do nothing but expire a timer of one count, 838 ns.
+START_TEST(short_period_is_lengthened) {
+    start();
+    program(0, 2, 1);
+    now = pit.deadline_ns;
+    ck_assert_uint_le(now, 5000 + 1000);
+    pit_expired(&pit);
+    ck_assert_int_eq(edges, 1);
+    ck_assert_uint_eq(pit.deadline_ns, now + 200000);
+    program(0, 2, 300); // 251 us
+    ck_assert_uint_eq(pit.deadline_ns, now + pit.period_ns);
+    ck_assert_uint_lt(pit.period_ns, 252000);
+    ck_assert_uint_gt(pit.period_ns, 251000);
+}
+END_TEST
+
 START_TEST(reinjection) {
     start();
     program(0, 2, 11932);
@@ -206,6 +222,7 @@ Suite *pit_suite(void) {
     Suite *suite = suite_create("pit");
     TCase *tests = tcase_create("pit");
     tcase_add_test(tests, periodic_interrupt);
+    tcase_add_test(tests, short_period_is_lengthened);
     tcase_add_test(tests, reinjection);
     tcase_add_test(tests, masked_ticks_are_not_kept);
     tcase_add_test(tests, lost_acknowledgement_recovers);

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The local APIC's timer (SDM vol. 3 11.5.4). Its input clock is 1 GHz, as KVM's: one tick is 1 ns.
 #include "lapic_internal.h"
-
-// A shorter period only floods the host; KVM's default limit is the same.
-#define MINIMUM_PERIOD_NS 200000
+#include "timer_limit.h"
 
 static uint32_t timer_mode(const struct lapic *lapic) {
     return lapic_reg(lapic, LAPIC_LVT_TIMER) & LVT_TIMER_MODE;
@@ -34,8 +32,8 @@ static uint64_t later(uint64_t now, uint64_t ns) {
 static uint64_t period_ns(const struct lapic *lapic) {
     uint64_t ns = (uint64_t)lapic_reg(lapic, LAPIC_TIMER_INITIAL) << divide_shift(lapic);
 
-    if (ns && timer_mode(lapic) == TIMER_PERIODIC && ns < MINIMUM_PERIOD_NS)
-        ns = MINIMUM_PERIOD_NS;
+    if (ns && timer_mode(lapic) == TIMER_PERIODIC && ns < GUEST_TIMER_MINIMUM_PERIOD)
+        ns = GUEST_TIMER_MINIMUM_PERIOD;
     return ns;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The guest's 8254: counters are never stepped, their state follows from the time of loading.
 #include "pit.h"
+#include "timer_limit.h"
 
 #define NS_PER_SECOND 1000000000ull
 
@@ -84,7 +85,8 @@ static void start_timer(struct pit *pit) {
         return;
     }
     uint64_t ns = ticks_to_ns(channel->count);
-    pit->period_ns = periodic ? ns : 0;
+    uint64_t period = ns < GUEST_TIMER_MINIMUM_PERIOD ? GUEST_TIMER_MINIMUM_PERIOD : ns;
+    pit->period_ns = periodic ? period : 0;
     set_deadline(pit, (uint64_t)channel->count_load_time + ns);
 }
 
