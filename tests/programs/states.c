@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // states: every state of a virtual CPU and machine that can be set reads back as it was set.
 #include <stddef.h>
+#include <time.h>
 
 #include "tap.h"
 #include "tiny_guest.h"
@@ -395,6 +396,48 @@ static void test_pit(void) {
     destroy_with_irqchip();
 }
 
+static unsigned long timer_interrupts(void) {
+    FILE *file = fopen("/proc/interrupts", "r");
+    unsigned long sum = 0;
+    char line[512];
+
+    while (file && fgets(line, sizeof(line), file)) {
+        char *at = strstr(line, "LOC:");
+        for (char *end = at ? at + 4 : NULL; at && end != at; sum += strtoul(at, &end, 10))
+            at = end;
+    }
+    if (file)
+        fclose(file);
+    return sum;
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+// A guest's timer of 838 ns would leave the host no time for anything else.
+static void test_pit_period(void) {
+    struct kvm_pit_config config = {0};
+    struct kvm_pit_state2 pit;
+    struct timespec pause = {.tv_nsec = 200000000};
+
+    create_with_irqchip();
+    CHECK(ioctl(guest.vm_fd, KVM_CREATE_PIT2, &config) == 0);
+    CHECK(ioctl(guest.vm_fd, KVM_GET_PIT2, &pit) == 0);
+    pit.channels[0].count = 1;
+    pit.channels[0].mode = 2;
+    double begun = seconds();
+    unsigned long before = timer_interrupts();
+    CHECK(ioctl(guest.vm_fd, KVM_SET_PIT2, &pit) == 0);
+    nanosleep(&pause, NULL);
+    unsigned long after = timer_interrupts();
+    CHECK((double)(after - before) < (seconds() - begun) * 2 / 200e-6, "%lu interrupts",
+          after - before);
+    destroy_with_irqchip();
+}
+
 static void test_clock(void) {
     struct kvm_clock_data clock = {.clock = 123456789000ull};
     struct kvm_clock_data seen = {0};
@@ -485,6 +528,7 @@ int main(int argc, char **argv) {
         {"LAPIC", test_lapic},
         {"IRQCHIP", test_irqchip},
         {"PIT2", test_pit},
+        {"the least period of the PIT", test_pit_period},
         {"CLOCK and TSC_KHZ", test_clock},
         {"CPUID2", test_cpuid},
         {"refusals", test_refusals},
