@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -16,6 +17,7 @@ import kvm_capability
 
 # An emulator must not outlive us, even where we are killed.
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+EXAMINE_TIMEOUT = 10  # seconds until an emulator must have said where its CPUs are
 CONNECT_TIMEOUT = 120  # seconds until an emulator must have opened its serial line
 
 
@@ -107,6 +109,10 @@ class Emulator:
         """After the end of a machine that did not power off: what the emulator says about it."""
         raise NotImplementedError
 
+    def instruction_pointers(self):
+        """Of a running machine: the address at which each CPU is now; an empty list where the emulator does not say."""
+        raise NotImplementedError
+
     def stop(self):
         """Ends the emulator however it feels; a wedged Bochs ignores SIGTERM."""
         if self.process is not None and self.process.poll() is None:
@@ -123,6 +129,11 @@ class Bochs(Emulator):
     bios = "/usr/share/bochs/BIOS-bochs-latest"
     cpu_model = "corei7_icelake_u"
     ips = 50000000
+    # What its debugger says of each CPU when it stops: (0) [0x00001e0385bd] 0010:ffffffff800385bd (unk. ctxt): ...
+    STOPPED = re.compile(rb"^\((\d+)\) \[0x[0-9a-f]+\] [0-9a-f]+:([0-9a-f]+) ", re.MULTILINE)
+
+    _terminal = b""  # what it wrote last
+    _master = None
 
     def more(self):
         """Further lines."""
@@ -170,34 +181,30 @@ class Bochs(Emulator):
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
             env=dict(os.environ, TERM="xterm"))
         os.close(slave)
-        self._drain_screen(master)
+        self._master = master
+        threading.Thread(target=self._read_terminal, daemon=True).start()
 
-    @staticmethod
-    def _drain_screen(master):
+    def _read_terminal(self):
         """Bochs's `term` display opens a pty of its own and names it on the terminal."""
+        drained = False
+        try:
+            while data := os.read(self._master, 4096):
+                self._terminal = (self._terminal + data)[-65536:]
+                screen = None if drained else re.search(rb"/dev/pts/\d+(?=\D)", self._terminal)
+                if screen:
+                    drained = True
+                    _drain(os.open(screen[0].decode(), os.O_RDONLY | os.O_NOCTTY))
+        except OSError:
+            pass
 
-        def loop():
-            text = b""
-            screen = None
-            try:
-                while True:
-                    data = os.read(master, 4096)
-                    if not data:
-                        return
-                    if screen is not None:
-                        continue
-                    text += data
-                    at = text.find(b"/dev/pts/")
-                    if at >= 0 and len(text) > at + 9:
-                        digits = text[at + 9:].lstrip(b"0123456789")
-                        if digits:
-                            name = text[at:len(text) - len(digits)].decode()
-                            screen = os.open(name, os.O_RDONLY | os.O_NOCTTY)
-                            _drain(screen)
-            except OSError:
-                pass
-
-        threading.Thread(target=loop, daemon=True).start()
+    def instruction_pointers(self):
+        self._terminal = b""
+        self.process.send_signal(signal.SIGINT)  # its debugger stops the machine
+        deadline = time.monotonic() + EXAMINE_TIMEOUT
+        while len(found := dict(self.STOPPED.findall(self._terminal))) < self.cpus and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.write(self._master, b"c\n")
+        return [int(found[cpu], 16) for cpu in sorted(found, key=int)]
 
     def powered_off(self):
         try:
@@ -265,6 +272,23 @@ class Qemu(Emulator):
             if message.get("event") == "SHUTDOWN":
                 return message["data"].get("reason", "unknown")
         return "none"
+
+    def instruction_pointers(self):
+        question = {"execute": "human-monitor-command", "id": "registers",
+                    "arguments": {"command-line": "info registers -a"}}
+        self.monitor.sendall(json.dumps(question).encode() + b"\n")
+        deadline = time.monotonic() + EXAMINE_TIMEOUT
+        answer = None
+        while not answer and select.select([self.monitor], [], [], max(0, deadline - time.monotonic()))[0]:
+            data = self.monitor.recv(65536)
+            if not data:
+                break
+            self._events += data
+            answer = re.search(rb'^[^\n]*"registers"[^\n]*\n', self._events, re.MULTILINE)
+        if not answer:
+            return []
+        self._events = self._events.replace(answer[0], b"")
+        return [int(address, 16) for address in re.findall(rb"[RE]IP=([0-9a-f]+)", answer[0])]
 
     def powered_off(self):
         return self._end_reason() == "guest-shutdown"

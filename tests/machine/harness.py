@@ -6,6 +6,7 @@ A case is a function with the decorator @case in a module under cases/; it gets 
 import os
 import re
 import shutil
+import subprocess
 import time
 
 import boot_disk
@@ -14,6 +15,8 @@ import session
 
 CASES = []
 TAIL = 15  # last serial lines shown for a failure
+SAMPLES = 4  # of where the CPUs are, of a machine that still runs then
+KERNEL = 0xffffffff80000000  # what the kernel is linked to (linker.ld)
 BOOT = 240  # seconds that a boot in Bochs may take on a busy machine
 
 
@@ -128,6 +131,27 @@ class Test:
     def tail(self):
         return self.log().rstrip("\n").split("\n")[-TAIL:]
 
+    def where(self):
+        """Of a machine that still runs: lines that tell at what each CPU is, at a few moments."""
+        if self.emulator is None or self.emulator.process is None or not self.emulator.running():
+            return []
+        samples = []
+        try:
+            for _ in range(SAMPLES):
+                samples.append(self.emulator.instruction_pointers())
+                time.sleep(0.2)
+        except OSError:  # it has ended meanwhile
+            pass
+        return [f"CPU {cpu} is at " + ", ".join(self._place(address) for address in places)
+                for cpu, places in enumerate(zip(*samples))]
+
+    def _place(self, address):
+        if address < KERNEL:
+            return "a program or a guest"
+        command = ["addr2line", "-sfe", os.path.join(self.out, "kernel.debug"), hex(address)]
+        place = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+        return " ".join(place[:2]) or hex(address)
+
 
 def run_case(out, item):
     """Runs one case. Returns (reason or None, the last serial lines)."""
@@ -137,8 +161,8 @@ def run_case(out, item):
             item.function(test)
         return None, []
     except Failure as failure:
-        return str(failure), test.tail()
+        return str(failure), test.tail() + test.where()
     except Exception as error:  # pylint: disable=broad-except  # a command's end or time-out too: the others run on
-        return f"{type(error).__name__}: {error}", test.tail()
+        return f"{type(error).__name__}: {error}", test.tail() + test.where()
     finally:
         test.close()
