@@ -40,6 +40,7 @@ static void find_host(void) {
         .compacts = cpuid_compacts(read_cpuid, fpu_host_xcr0()),
         .x2apic_emulated = true,
         .tsc_stable = true,
+        .linear_bits = (uint8_t)(read_cpuid(0x80000008, 0).eax >> 8),
         .spec_ctrl = features.edx & CPUID_7_EDX_SPEC_CTRL,
         .flush_l1d = features.edx & CPUID_7_EDX_FLUSH_L1D,
         .arch_capabilities = features.edx & CPUID_7_EDX_ARCH_CAPS,
@@ -47,8 +48,8 @@ static void find_host(void) {
     virt->cpuid_host(&virt_host);
 }
 
-// What a guest with all supported CPUID leaves may set in CR4.
-static int find_supported_cr4(void) {
+// What a guest with all supported CPUID leaves may set in CR4 and IA32_SPEC_CTRL.
+static int find_supported_bits(void) {
     uint32_t count = CPUID_MAX_ENTRIES;
     struct kvm_cpuid_entry2 *entries = heap_alloc(count * sizeof(*entries));
     struct guest_cpuid *cpuid = heap_new(struct guest_cpuid);
@@ -58,6 +59,7 @@ static int find_supported_cr4(void) {
     if (!error) {
         guest_cpuid_set(cpuid, entries, count);
         virt_supported_cr4 = cpuid->cr4_allowed;
+        virt_host.spec_ctrl_bits = guest_spec_ctrl_bits(cpuid);
     }
     heap_free(cpuid);
     heap_free(entries);
@@ -95,7 +97,7 @@ int virt_init(void) {
     find_host();
     int error = virt_cpu_enable();
     if (!error)
-        error = find_supported_cr4();
+        error = find_supported_bits();
     if (error) {
         log_line("%s: could not be turned on (error %d)", virt->name, error);
         virt = NULL;

@@ -151,6 +151,22 @@ static void test_xcrs(void) {
     tiny_destroy(&guest);
 }
 
+// A CPUID table may claim what the processor has not: it must not get there.
+static void test_xcrs_beyond(void) {
+    struct {
+        struct kvm_cpuid2 header;
+        struct kvm_cpuid_entry2 entries[1];
+    } cpuid = {.header.nent = 1, .entries = {{.function = 0xd, .eax = ~0u, .edx = ~0u}}};
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs[0].value = 1ull << 62 | 3};
+
+    create();
+    CHECK(ioctl(guest.vcpu_fd, KVM_SET_CPUID2, &cpuid) == 0);
+    CHECK(ioctl(guest.vcpu_fd, KVM_SET_XCRS, &xcrs) == -1 && errno == EINVAL);
+    guest.run->immediate_exit = 1; // XCR0 is loaded nevertheless
+    CHECK(ioctl(guest.vcpu_fd, KVM_RUN, 0) == -1 && errno == EINTR);
+    tiny_destroy(&guest);
+}
+
 static void test_debugregs(void) {
     struct kvm_debugregs debugregs;
 
@@ -519,6 +535,7 @@ int main(int argc, char **argv) {
         {"FPU", test_fpu},
         {"XSAVE", test_xsave},
         {"XCRS", test_xcrs},
+        {"XCRS beyond the processor", test_xcrs_beyond},
         {"DEBUGREGS", test_debugregs},
         {"MSRS", test_msrs},
         {"MSR_INDEX_LIST", test_msr_list},

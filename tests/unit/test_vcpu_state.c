@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What the back ends share of a vCPU's state: reset, KVM's register sets, debug registers, exits.
-// Sources: arch/x86/guest/vcpu_debug.c arch/x86/guest/vcpu_registers.c
+// Sources: arch/x86/guest/vcpu_debug.c arch/x86/guest/vcpu_registers.c arch/x86/guest/vcpu_msr.c
+#include <asm/errno.h>
 #include <asm/processor-flags.h>
 #include <check.h>
 #include <stdlib.h>
@@ -148,6 +149,36 @@ START_TEST(tsc_ratios) {
 }
 END_TEST
 
+uint64_t virt_host_msr(uint32_t index) {
+    return index;
+}
+
+// What a CPUID table claims beyond the processor must never reach it: the host would fault.
+START_TEST(bounded_by_the_processor) {
+    struct kvm_cpuid_entry2 entries[] = {
+        {.function = 0xd, .eax = 0x2e7},
+        {.function = 0xd, .index = 1, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX, .eax = 8, .ecx = 1},
+        {.function = 0x80000008, .eax = 57 << 8 | 40},
+    };
+    struct virt_vm vm = {.disabled_quirks = 0};
+    struct guest_msr_backend backend = {0};
+    vcpu.vm = &vm;
+    virt_host = (struct cpuid_host){.xcr0 = 7, .linear_bits = 48, .spec_ctrl_bits = 3};
+    guest_cpuid_set(&vcpu.cpuid, entries, 3);
+    virt_cpuid_changed(&vcpu);
+    ck_assert_int_eq(virt_set_xcr0(&vcpu, 7), 0);
+    ck_assert_int_eq(virt_set_xcr0(&vcpu, 0x207), -EINVAL);
+    ck_assert_int_eq(virt_set_xcr0(&vcpu, 0xe7), -EINVAL);
+    ck_assert_uint_eq(vcpu.guest_fpu.xcr0, 7);
+    ck_assert_uint_eq(vcpu.cpuid.xss_allowed, 0);
+    ck_assert_uint_eq(vcpu.cpuid.linear_bits, 48);
+    virt_msr_backend(&backend);
+    ck_assert_int_eq(backend.set(&vcpu.msrs, BACKEND_SPEC_CTRL, 4), -1);
+    ck_assert_int_eq(backend.set(&vcpu.msrs, BACKEND_SPEC_CTRL, 3), 0);
+    ck_assert_uint_eq(vcpu.spec_ctrl, 3);
+}
+END_TEST
+
 Suite *vcpu_state_suite(void) {
     Suite *suite = suite_create("vcpu_state");
     TCase *tests = tcase_create("vcpu_state");
@@ -159,6 +190,7 @@ Suite *vcpu_state_suite(void) {
     tcase_add_test(tests, debugger_owns_tf_while_it_steps);
     tcase_add_test(tests, moves_to_and_from_debug_registers);
     tcase_add_test(tests, tsc_ratios);
+    tcase_add_test(tests, bounded_by_the_processor);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -17,7 +17,9 @@ struct cpuid_host {
     uint64_t xss;                          // IA32_XSS bits a guest may set
     bool rdtscp, invpcid, xsaves, waitpkg; // the back end enables them
     bool compacts;                         // cpuid_compacts
+    uint8_t linear_bits;                   // of canonical addresses in MSRs
     bool spec_ctrl;                        // IA32_SPEC_CTRL is switched with the guest
+    uint64_t spec_ctrl_bits;               // those it has
     bool flush_l1d, arch_capabilities;     // MSRs the host has
     bool x2apic_emulated; // in-kernel local APIC: X2APIC and TSC_DEADLINE may be offered
     bool tsc_stable;      // KVM_FEATURE_CLOCKSOURCE_STABLE_BIT

@@ -63,21 +63,22 @@ static bool has(const struct access *access, uint64_t feature) {
     return guest_cpuid_has(access->msrs->cpuid, feature);
 }
 
-static uint64_t spec_ctrl_allowed(const struct access *access) {
-    bool intel = has(access, CPUID_SPEC_CTRL);
-    return (intel || has(access, CPUID_AMD_IBRS) ? 1 : 0) |
-           (intel || has(access, CPUID_STIBP) || has(access, CPUID_AMD_STIBP) ? 2 : 0) |
-           (has(access, CPUID_SSBD) || has(access, CPUID_AMD_SSBD) ? 4 : 0);
+uint64_t guest_spec_ctrl_bits(const struct guest_cpuid *cpuid) {
+    bool intel = guest_cpuid_has(cpuid, CPUID_SPEC_CTRL);
+    bool stibp = guest_cpuid_has(cpuid, CPUID_STIBP) || guest_cpuid_has(cpuid, CPUID_AMD_STIBP);
+    bool ssbd = guest_cpuid_has(cpuid, CPUID_SSBD) || guest_cpuid_has(cpuid, CPUID_AMD_SSBD);
+    return (intel || guest_cpuid_has(cpuid, CPUID_AMD_IBRS) ? 1 : 0) | (intel || stibp ? 2 : 0) |
+           (ssbd ? 4 : 0);
 }
 
 static int read_spec_ctrl(const struct access *access, uint64_t *value) {
-    if (!access->host && !spec_ctrl_allowed(access))
+    if (!access->host && !guest_spec_ctrl_bits(access->msrs->cpuid))
         return GP;
     return read_backend(access, value);
 }
 
 static int write_spec_ctrl(const struct access *access, uint64_t value) {
-    uint64_t allowed = access->host ? 7 : spec_ctrl_allowed(access);
+    uint64_t allowed = access->host ? 7 : guest_spec_ctrl_bits(access->msrs->cpuid);
 
     if (!allowed || (value & ~allowed))
         return GP;

@@ -137,5 +137,7 @@ extern uint32_t guest_msr_index_list[], guest_msr_index_count;
 extern const uint32_t guest_msr_feature_list[GUEST_MSR_FEATURES];
 // Value of a feature MSR for KVM_GET_MSRS on /dev/kvm. host_msr reads the host's (0 if none).
 int guest_msr_feature(uint32_t index, uint64_t (*host_msr)(uint32_t index), uint64_t *value);
+// Bits of IA32_SPEC_CTRL that a CPUID table brings.
+uint64_t guest_spec_ctrl_bits(const struct guest_cpuid *cpuid);
 // KVM_X86_SETUP_MCE: 0 or -EINVAL.
 int guest_msrs_setup_mce(struct guest_msrs *msrs, uint64_t mcg_cap);

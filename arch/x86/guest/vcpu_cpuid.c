@@ -22,6 +22,12 @@ void virt_cpuid_update(struct virt_vcpu *vcpu) {
 }
 
 void virt_cpuid_changed(struct virt_vcpu *vcpu) {
+    struct guest_cpuid *cpuid = &vcpu->cpuid;
+    // What a table offers beyond the processor would fault where the host loads it.
+    cpuid->xcr0_allowed &= virt_host.xcr0;
+    cpuid->xss_allowed &= virt_host.xss;
+    if (cpuid->linear_bits > virt_host.linear_bits)
+        cpuid->linear_bits = virt_host.linear_bits;
     virt->set(vcpu, BACKEND_CR4, virt->get(vcpu, BACKEND_CR4)); // which bits the guest owns
     virt_cpuid_update(vcpu);
 }

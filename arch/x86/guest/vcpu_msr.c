@@ -42,7 +42,7 @@ static int set(struct guest_msrs *msrs, enum backend_register which, uint64_t va
         set_xss(vcpu, value);
         return 0;
     case BACKEND_SPEC_CTRL:
-        if (!virt_host.spec_ctrl && value)
+        if (value & ~virt_host.spec_ctrl_bits) // the world switch would fault
             return -1;
         vcpu->spec_ctrl = value;
         vcpu->load_spec_ctrl = value != 0;
