@@ -9,14 +9,18 @@
 #include "core/sched/timer_heap.h"
 #include "core/sched/wait.h"
 
-// Expiries handled in one interrupt; more are left to the next, which comes at once.
+// Expiries handled in one interrupt; more are left to the next, which comes soon.
 #define EXPIRY_BATCH 64
+// ns from the start, 36 years. In the hardware's ticks later deadlines may wrap into the past, and
+// the interrupt would come back for ever; before it the queue looks again.
+#define HORIZON (1ull << 60)
 
 struct timer_queue {
     struct spinlock lock;
     struct timer *root;
     uint64_t interrupts;             // so far
-    uint64_t programmed;             // what the hardware is set to; only its own CPU writes it
+    uint64_t programmed;             // what the hardware is set to, 0 while timers expire; only
+                                     // its own CPU writes it
     _Atomic(struct timer *) running; // whose `expired` runs now
 };
 
@@ -33,6 +37,10 @@ int timer_cpu_init(struct cpu *cpu) {
 
 void timer_init(struct timer *timer, void (*expired)(struct timer *timer)) {
     *timer = (struct timer){.expired = expired, .cpu = -1};
+}
+
+static void set_hardware(uint64_t deadline) {
+    cpu_timer_set(deadline > HORIZON && deadline != TIME_NEVER ? HORIZON : deadline);
 }
 
 // Takes the timer off whatever queue it is on. True if it was on one.
@@ -74,7 +82,7 @@ void timer_start(struct timer *timer, uint64_t deadline) {
     spin_unlock(&queue->lock);
     spin_unlock(&timer->lock);
     if (sooner)
-        cpu_timer_set(deadline);
+        set_hardware(deadline);
 }
 
 static void wait_for_expiry(const struct timer *timer) {
@@ -102,7 +110,9 @@ bool timer_stop(struct timer *timer) {
 
 void timer_interrupt(void) {
     struct timer_queue *queue = this_cpu()->timers;
+    uint64_t begin = time_now();
     queue->interrupts++;
+    queue->programmed = 0;
     for (unsigned batch = 0; batch < EXPIRY_BATCH; batch++) {
         spin_lock(&queue->lock);
         struct timer *timer = queue->root;
@@ -120,10 +130,14 @@ void timer_interrupt(void) {
         atomic_store_explicit(&queue->running, NULL, memory_order_release);
     }
     spin_lock(&queue->lock);
-    queue->programmed = queue->root ? queue->root->deadline : TIME_NEVER;
-    uint64_t deadline = queue->programmed;
+    uint64_t deadline = queue->root ? queue->root->deadline : TIME_NEVER, now = time_now();
+    // What is due again waits for as long as this took: whatever expires how often, half of the
+    // time is left for the others.
+    if (deadline <= now)
+        deadline = now + (now - begin);
+    queue->programmed = deadline;
     spin_unlock(&queue->lock);
-    cpu_timer_set(deadline);
+    set_hardware(deadline);
 }
 
 uint64_t timer_interrupts(const struct cpu *cpu) {
