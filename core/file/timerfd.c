@@ -54,7 +54,9 @@ static uint64_t take_ticks(struct timerfd *timerfd) {
         uint64_t missed =
             now > timerfd->deadline ? (now - timerfd->deadline) / timerfd->interval : 0;
         ticks += missed;
-        timerfd->deadline += (missed + 1) * timerfd->interval;
+        timerfd->deadline += missed * timerfd->interval;
+        if (__builtin_add_overflow(timerfd->deadline, timerfd->interval, &timerfd->deadline))
+            timerfd->deadline = TIME_NEVER;
         timer_start(&timerfd->timer, timerfd->deadline);
     } else if (ticks) {
         timerfd->deadline = TIME_NEVER;

@@ -42,7 +42,9 @@ struct posix_timer {
 // Process lock held.
 static uint64_t next_period(struct timer *timer, uint64_t interval, unsigned count) {
     uint64_t earliest = time_now() + (uint64_t)PERIOD_LEAST * count, missed = 0;
-    uint64_t deadline = timer->deadline + interval;
+    uint64_t deadline;
+    if (__builtin_add_overflow(timer->deadline, interval, &deadline))
+        deadline = TIME_NEVER;
     if (deadline <= earliest) {
         missed = (earliest - deadline) / interval + 1;
         deadline += missed * interval;

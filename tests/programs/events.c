@@ -254,6 +254,12 @@ static void test_timerfd(void) {
     CHECK_EQUAL(read(fd, &expirations, 8), 8);
     CHECK(expirations >= 4, "%llu", (unsigned long long)expirations);
 
+    // A period longer than time itself: the next never comes.
+    setting = (struct itimerspec){.it_value.tv_nsec = 1, .it_interval.tv_sec = INT64_MAX};
+    CHECK(timerfd_settime(fd, 0, &setting, NULL) == 0);
+    CHECK_EQUAL(read(fd, &expirations, 8), 8);
+    CHECK_EQUAL(poll_one(fd, POLLIN, 30), 0);
+
     setting = (struct itimerspec){0};
     CHECK(timerfd_settime(fd, 0, &setting, NULL) == 0);
     CHECK_EQUAL(poll_one(fd, POLLIN, 30), 0);

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
@@ -111,6 +112,60 @@ static void test_timer_storm(void) {
     }
     sigprocmask(SIG_UNBLOCK, &set, NULL);
     CHECK(now_ms() - start < 10000, "%lld ms", (long long)(now_ms() - start));
+}
+
+// A period longer than time itself, and an end that a count of ticks can hardly hold.
+static void test_timer_ends(void) {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    struct itimerspec setting = {.it_interval.tv_sec = INT64_MAX, .it_value.tv_nsec = 1};
+    timer_t timer;
+
+    atomic_store(&ticks, 0);
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+    for (int round = 0; round < 2; round++) {
+        CHECK(timer_settime(timer, 0, &setting, NULL) == 0);
+        for (int i = 0; i < 3; i++) {
+            usleep(2000); // a tick ends it
+        }
+        CHECK_EQUAL(atomic_load(&ticks), 1);
+        setting = (struct itimerspec){.it_value.tv_sec = INT64_MAX / 1000000000};
+    }
+    CHECK(timer_delete(timer) == 0);
+}
+
+// The same storm, of a process for each timer.
+static void test_timer_crowd(void) {
+    struct itimerval fast = {.it_interval = {0, 1}, .it_value = {0, 1}};
+    pid_t children[TIMERS];
+    int64_t start = now_ms();
+    cpu_set_t all, one;
+    sigset_t set;
+
+    CHECK(sched_getaffinity(0, sizeof(all), &all) == 0);
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    for (int i = 0; i < TIMERS; i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            setitimer(ITIMER_REAL, &fast, NULL);
+            for (;;) {
+                pause();
+            }
+        }
+        CHECK(children[i] > 0);
+    }
+    usleep(10000);
+    for (int i = 0; i < TIMERS; i++) {
+        CHECK(kill(children[i], SIGKILL) == 0);
+        CHECK(waitpid(children[i], NULL, 0) == children[i]);
+    }
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    CHECK(sched_setaffinity(0, sizeof(all), &all) == 0);
+    CHECK(now_ms() - start < 20000, "%lld ms", (long long)(now_ms() - start));
 }
 
 static void *bind_name(void *argument) {
@@ -563,6 +618,8 @@ int main(int argc, char **argv) {
     static const struct tap_test tests[] = {
         {"timers set from two CPUs", test_timers},
         {"timer storm", test_timer_storm},
+        {"timers of many processes", test_timer_crowd},
+        {"timers without end", test_timer_ends},
         {"two binds", test_bind},
         {"fds in hand", test_files_in_hand},
         {"pipe and signal", test_pipe_interrupted},
