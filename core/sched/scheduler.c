@@ -202,16 +202,18 @@ __attribute__((noinline)) void scheduler_finish_switch(void) {
     // An idle CPU keeps the last space loaded: the next thread is likely to be of the same process.
     if (current->process && current->process->space != cpu->space)
         address_space_switch(current->process->space);
-    if (current->rseq && current->rseq_cpu != cpu->index) {
-        current->rseq_cpu = cpu->index;
-        rseq_cpu_changed(current);
-    }
     if (homeless) {
         virt_leave_cpu();
         enqueue(previous, false);
     }
     if (dead)
         thread_put(previous);
+    // Last: it may fault, and wait for a change of mappings that the previous thread has begun.
+    cpu = this_cpu();
+    if (current->rseq && current->rseq_cpu != cpu->index) {
+        current->rseq_cpu = cpu->index;
+        rseq_cpu_changed(current);
+    }
 }
 
 __attribute__((noinline)) void schedule(void) {
