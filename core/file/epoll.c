@@ -181,6 +181,7 @@ void epoll_file_released(struct file *file) {
             item_remove(item);
         spin_unlock(&epoll->lock);
         epoll_put(epoll);
+        thread_preemption_point(); // there may be many
     }
 }
 
@@ -415,8 +416,12 @@ static void epoll_release(struct file *file) {
     struct epoll *epoll = file->object;
     spin_lock(&epoll->lock);
     for (unsigned i = 0; i < BUCKETS; i++) {
-        while (!list_empty(&epoll->buckets[i]))
+        while (!list_empty(&epoll->buckets[i])) {
             item_remove(container_of(epoll->buckets[i].next, struct epoll_item, node));
+            spin_unlock(&epoll->lock);
+            thread_preemption_point();
+            spin_lock(&epoll->lock);
+        }
     }
     spin_unlock(&epoll->lock);
     epoll_put(epoll);

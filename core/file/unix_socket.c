@@ -15,6 +15,7 @@
 #include "core/process/process.h"
 #include "core/process/signal.h"
 #include "core/process/system_call.h"
+#include "core/sched/thread.h"
 
 #define BUFFER_LIMIT 212992u // /proc/sys/net/core/wmem_default
 #define BACKLOG_MAX  4096u   // /proc/sys/net/core/somaxconn
@@ -58,6 +59,7 @@ static void drop_messages(struct list *messages) {
     list_for_each_safe(link, messages) {
         list_remove(link);
         unix_message_put(container_of(link, struct unix_message, link));
+        thread_preemption_point(); // each of those not accepted may have a queue full
     }
 }
 

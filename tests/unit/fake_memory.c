@@ -103,7 +103,10 @@ FAKE void address_space_leave(struct address_space *space) {
         atomic_store(&space->cpus[i], 0);
 }
 
+unsigned fake_preemption_points;
+
 FAKE void thread_preemption_point(void) {
+    fake_preemption_points++;
 }
 
 FAKE void wait_queue_init(struct wait_queue *queue) {

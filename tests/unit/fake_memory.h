@@ -19,4 +19,5 @@ struct fake_flush {
     uint64_t address, size;
 };
 extern struct fake_flush fake_flush;
-extern int fake_wait_result; // -EINTR: the thread that waits was killed
+extern int fake_wait_result;            // -EINTR: the thread that waits was killed
+extern unsigned fake_preemption_points; // passed so far

@@ -7,6 +7,7 @@
 #include "core/file/epoll.h"
 #include "core/file/eventfd.h"
 #include "core/process/system_call.h"
+#include "tests/unit/fake_memory.h"
 #include "tests/unit/fake_process.h"
 
 // Sources: core/file/descriptor_calls.c core/file/pipe.c core/process/time.c
@@ -152,6 +153,26 @@ START_TEST(files_go_away) {
 }
 END_TEST
 
+// Of a file, and of an epoll: interrupts come between.
+START_TEST(many_go_away) {
+    enum { ITEMS = 500 };
+    int other = (int)CALL(sys_eventfd, 0);
+    for (int i = 0; i < ITEMS; i++) {
+        int twin = (int)CALL(sys_dup, counter), kept = (int)CALL(sys_dup, other);
+        ck_assert_int_eq(add(epoll, twin, EPOLLIN, 0), 0);
+        ck_assert_int_eq(add(epoll, kept, EPOLLIN, 0), 0);
+    }
+    for (int fd = other + 1; fd < other + 2 * ITEMS; fd += 2)
+        ck_assert_int_eq(CALL(sys_close, fd), 0);
+    fake_preemption_points = 0;
+    ck_assert_int_eq(CALL(sys_close, counter), 0);
+    ck_assert_uint_ge(fake_preemption_points, ITEMS);
+    fake_preemption_points = 0;
+    ck_assert_int_eq(CALL(sys_close, epoll), 0);
+    ck_assert_uint_ge(fake_preemption_points, ITEMS);
+}
+END_TEST
+
 START_TEST(refused) {
     struct epoll_event event = {.events = EPOLLIN};
     ck_assert_int_eq(add(epoll, counter, EPOLLIN, 0), 0);
@@ -179,6 +200,7 @@ Suite *epoll_suite(void) {
     tcase_add_test(cases, fair_with_few_slots);
     tcase_add_test(cases, nesting);
     tcase_add_test(cases, files_go_away);
+    tcase_add_test(cases, many_go_away);
     tcase_add_test(cases, refused);
     suite_add_tcase(suite, cases);
     return suite;

@@ -11,6 +11,7 @@
 #include "core/file/socket_abi.h"
 #include "core/file/unix_socket.h"
 #include "core/process/system_call.h"
+#include "tests/unit/fake_memory.h"
 #include "tests/unit/fake_process.h"
 
 // Sources: core/file/unix_transfer.c core/file/unix_message.c core/file/unix_address.c
@@ -103,6 +104,17 @@ START_TEST(hang_up) {
     CALL(sys_close, a);
     ck_assert_int_eq(take(b, 10), -ECONNRESET);
     ck_assert_int_eq(take(b, 10), 0);
+}
+END_TEST
+
+// What was not read goes with the socket: interrupts come between.
+START_TEST(much_unread) {
+    enum { MESSAGES = 500 };
+    for (int i = 0; i < MESSAGES; i++)
+        ck_assert_int_eq(put(a, "x"), 1);
+    fake_preemption_points = 0;
+    ck_assert_int_eq(CALL(sys_close, b), 0);
+    ck_assert_uint_ge(fake_preemption_points, MESSAGES);
 }
 END_TEST
 
@@ -205,6 +217,7 @@ Suite *unix_socket_suite(void) {
     tcase_add_checked_fixture(cases, start, NULL);
     tcase_add_test(cases, stream);
     tcase_add_test(cases, hang_up);
+    tcase_add_test(cases, much_unread);
     tcase_add_test(cases, files_travel);
     tcase_add_test(cases, cycles_are_refused);
     tcase_add_test(cases, long_chains);
