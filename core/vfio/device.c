@@ -211,9 +211,10 @@ static void start(struct pci_device *pci) {
         pci_write(pci->function, pci->power + (unsigned)PCI_PM_CTRL, 2,
                   state & ~(uint32_t)PCI_PM_CTRL_STATE_MASK);
     }
-    uint32_t command =
-        pci_read(pci->function, PCI_COMMAND, 2) & ~(uint32_t)PCI_COMMAND_INTX_DISABLE;
-    pci_write(pci->function, PCI_COMMAND, 2, command | PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+    // Its line is off until somebody listens: others of the same line could not make it fall.
+    pci_write(pci->function, PCI_COMMAND, 2,
+              pci_read(pci->function, PCI_COMMAND, 2) | PCI_COMMAND_IO | PCI_COMMAND_MEMORY |
+                  PCI_COMMAND_INTX_DISABLE);
     pci_reset(pci);
     pci->dma.fault = report_fault;
 }

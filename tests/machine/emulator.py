@@ -339,7 +339,8 @@ class QemuDevices(QemuTcg):
     name = "QEMU TCG with devices to drive"
 
     def more(self):
-        return ("-device", "edu,dma_mask=0xffffffffffffffff", "-device", "nvme,serial=1",
+        # Four slots apart two devices share a line.
+        return ("-device", "edu,dma_mask=0xffffffffffffffff,addr=8", "-device", "nvme,serial=1,addr=c",
                 "-device", "pcie-root-port,id=below,chassis=1",
                 "-device", "virtio-rng-pci,bus=below,disable-legacy=on,iommu_platform=on")
 

@@ -375,6 +375,7 @@ int main(int argc, char **argv) {
         {"interrupts asked for wrongly", test_bad_irqs},
         {"edu: registers by mmap, read and write", test_edu_registers},
         {"edu: its line", test_edu_line},
+        {"edu: up on a line of another's", test_edu_silent},
         {"edu: MSI", test_edu_message},
         {"edu: DMA", test_edu_dma},
         {"edu: its program is killed during a transfer", test_edu_killed},

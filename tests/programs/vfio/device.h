@@ -64,6 +64,7 @@ bool comes(int event, int milliseconds);
 // Of edu.c.
 void test_edu_registers(void);
 void test_edu_line(void);
+void test_edu_silent(void);
 void test_edu_message(void);
 void test_edu_dma(void);
 void test_edu_killed(void);

@@ -93,6 +93,25 @@ void test_edu_line(void) {
     close_device(&device);
 }
 
+// Nobody listens to it, but to another device of the line: that one's interrupts would not end.
+void test_edu_silent(void) {
+    struct device device = {0}, other = {0};
+    volatile uint8_t *registers;
+
+    if (!find_nvme(other.address) || !open_edu(&device, &registers) || !open_device(&other))
+        return;
+    CHECK_EQUAL(config_read(&device, PCI_INTERRUPT_LINE, 1),
+                config_read(&other, PCI_INTERRUPT_LINE, 1));
+    set(registers, EDU_RAISE, 1);
+    int event = irq_event(&other, VFIO_PCI_INTX_IRQ_INDEX);
+    CHECK(!comes(event, NO_WAIT));
+    set(registers, EDU_LOWER, 1);
+    CHECK(irq_off(&other, VFIO_PCI_INTX_IRQ_INDEX) == 0);
+    close(event);
+    close_device(&other);
+    close_device(&device);
+}
+
 void test_edu_message(void) {
     struct device device = {0};
     volatile uint8_t *registers;
