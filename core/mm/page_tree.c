@@ -79,8 +79,10 @@ int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uin
             return -EEXIST;
         if (!*slot) {
             uint64_t *node = node_create();
-            if (!node)
+            if (!node) { // page_tree_last must not meet the empty ones above
+                page_tree_remove(tree, index, index + 1);
                 return -ENOMEM;
+            }
             *slot = (uintptr_t)node;
         }
         slot = &slot_node(*slot)[slot_number(index, level - 1)];

@@ -42,6 +42,28 @@ START_TEST(tree_finds_what_was_put_in) {
 }
 END_TEST
 
+// Memory for some of the nodes only: no empty ones are left, behind which the last page would not
+// be seen.
+START_TEST(tree_without_memory) {
+    enum { LEFT = 3 };
+    fake_memory_start();
+    struct page_tree tree = {0};
+    uint64_t page = page_alloc(0), spare[LEFT];
+    ck_assert_int_eq(page_tree_insert(&tree, 5, 0, page), 0);
+    ck_assert_int_eq(page_tree_insert(&tree, 1ull << 28, 0, page_alloc(0)), 0);
+    for (unsigned i = 0; i < LEFT; i++)
+        spare[i] = page_alloc(0);
+    while (page_alloc(0) != PHYSICAL_NONE)
+        ;
+    for (unsigned i = 0; i < LEFT; i++) {
+        ck_assert_int_eq(page_tree_insert(&tree, 1ull << 35, 0, 0x1000), -ENOMEM);
+        ck_assert_uint_eq(page_tree_last(&tree), 1ull << 28);
+        ck_assert_uint_eq(page_free_bytes(), i * PAGE_SIZE);
+        page_put(spare[i]);
+    }
+}
+END_TEST
+
 // Far more pages apart than go at once, so that it takes several steps; what is left is the same.
 START_TEST(a_file_gets_shorter_in_steps) {
     enum { COUNT = 40 };
@@ -297,6 +319,7 @@ Suite *memory_object_suite(void) {
     Suite *suite = suite_create("memory_object");
     TCase *tests = tcase_create("memory_object");
     tcase_add_test(tests, tree_finds_what_was_put_in);
+    tcase_add_test(tests, tree_without_memory);
     tcase_add_test(tests, a_file_gets_shorter_in_steps);
     tcase_add_test(tests, tree_holds_blocks);
     tcase_add_test(tests, tree_loses_pieces);
