@@ -14,6 +14,9 @@
 // ns from the start, 36 years. In the hardware's ticks later deadlines may wrap into the past, and
 // the interrupt would come back for ever; before it the queue looks again.
 #define HORIZON (1ull << 60)
+// ns that expiries which are due wait for the sake of others at most: the interrupt before may have
+// taken long because an emulator was held up in its midst.
+#define PAUSE_MOST 10000000u
 
 struct timer_queue {
     struct spinlock lock;
@@ -134,7 +137,7 @@ void timer_interrupt(void) {
     // What is due again waits for as long as this took: whatever expires how often, half of the
     // time is left for the others.
     if (deadline <= now)
-        deadline = now + (now - begin);
+        deadline = now + (now - begin < PAUSE_MOST ? now - begin : PAUSE_MOST);
     queue->programmed = deadline;
     spin_unlock(&queue->lock);
     set_hardware(deadline);

@@ -64,6 +64,26 @@ START_TEST(in_time) {
 }
 END_TEST
 
+static void held_up(struct timer *timer) {
+    (void)timer;
+    fake_time += 1000000000;
+}
+
+// The host of an emulator held it up while a timer expired: what else is due waits no second more.
+START_TEST(after_a_pause) {
+    struct timer timers[EXPIRY_BATCH + 1];
+    for (unsigned i = 0; i <= EXPIRY_BATCH; i++) {
+        timer_init(&timers[i], i ? once : held_up);
+        timer_start(&timers[i], 2000 + i);
+    }
+    fake_time = 3000;
+    timer_interrupt();
+    ck_assert_uint_eq(expiries, EXPIRY_BATCH - 1);
+    ck_assert_uint_gt(hardware, fake_time);
+    ck_assert_uint_le(hardware, fake_time + 10000000);
+}
+END_TEST
+
 // Timers that are due faster than they can be served leave half of the time to others.
 START_TEST(storm) {
     struct timer timer[3];
@@ -108,6 +128,7 @@ Suite *timer_suite(void) {
     tcase_add_checked_fixture(cases, start, NULL);
     tcase_add_test(cases, in_time);
     tcase_add_test(cases, storm);
+    tcase_add_test(cases, after_a_pause);
     tcase_add_test(cases, far);
     suite_add_tcase(suite, cases);
     return suite;
