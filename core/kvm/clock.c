@@ -86,14 +86,33 @@ int clock_set(struct vm *vm, const struct kvm_clock_data *data) {
     return 0;
 }
 
+// The guest's WRMSR is handled inside virt->run, where nothing may wait as the page may: it is
+// written on the way to the next entry.
 void clock_system_time(struct vcpu *vcpu, uint64_t value) {
     vcpu->clock_gpa = value;
-    if (value & 1)
-        clock_update(vcpu);
+    vcpu_attend(vcpu, ATTENTION_CLOCK);
+}
+
+void clock_wall_time(struct vcpu *vcpu) {
+    vcpu->wall_clock_due = true;
+    vcpu_attend(vcpu, ATTENTION_CLOCK);
+}
+
+static void write_wall_time(struct vcpu *vcpu) {
+    uint64_t gpa = vcpu->virt.msrs.kvm_wall_clock;
+    struct pvclock_wall_clock page;
+    vcpu->wall_clock_due = false;
+    if (vcpu_read_guest(vcpu, gpa, &page, sizeof(page)))
+        return;
+    // Unix time at which the guest's clock read 0.
+    kvmclock_fill_wall(&page, time_realtime_offset() - vcpu->vm->clock_offset);
+    vcpu_write_guest(vcpu, gpa, &page, sizeof(page));
 }
 
 void clock_update(struct vcpu *vcpu) {
     uint64_t gpa = vcpu->clock_gpa & ~1ull;
+    if (vcpu->wall_clock_due)
+        write_wall_time(vcpu);
     if (!(vcpu->clock_gpa & 1))
         return;
     struct pvclock_vcpu_time_info page;
@@ -112,13 +131,4 @@ void clock_update(struct vcpu *vcpu) {
     page.version = version + 1;
     vcpu_write_guest(vcpu, gpa + sizeof(version), &page.pad0, sizeof(page) - sizeof(version));
     vcpu_write_guest(vcpu, gpa, &page.version, sizeof(page.version));
-}
-
-void clock_wall_time(struct vcpu *vcpu, uint64_t gpa) {
-    struct pvclock_wall_clock page;
-    if (vcpu_read_guest(vcpu, gpa, &page, sizeof(page)))
-        return;
-    // Unix time at which the guest's clock read 0.
-    kvmclock_fill_wall(&page, time_realtime_offset() - vcpu->vm->clock_offset);
-    vcpu_write_guest(vcpu, gpa, &page, sizeof(page));
 }

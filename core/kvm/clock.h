@@ -12,9 +12,9 @@ int clock_get(struct vm *vm, struct kvm_clock_data *data);
 int clock_set(struct vm *vm, const struct kvm_clock_data *data);
 // MSR_KVM_SYSTEM_TIME was written.
 void clock_system_time(struct vcpu *vcpu, uint64_t value);
-// MSR_KVM_WALL_CLOCK was written: fills the page now.
-void clock_wall_time(struct vcpu *vcpu, uint64_t gpa);
-// Writes the vCPU's page if it has one. The vCPU's thread, before an entry.
+// MSR_KVM_WALL_CLOCK was written.
+void clock_wall_time(struct vcpu *vcpu);
+// Writes the vCPU's pages if it has any that are due. The vCPU's thread, before an entry.
 void clock_update(struct vcpu *vcpu);
 void clock_set_guest_tsc(struct vcpu *vcpu, uint64_t value);
 // The same from user space, which means to keep the vCPUs' TSCs alike.

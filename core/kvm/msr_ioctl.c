@@ -31,7 +31,7 @@ static void paravirtual(struct guest_msrs *msrs, uint32_t index, uint64_t value,
     case MSR_KVM_WALL_CLOCK:
     case MSR_KVM_WALL_CLOCK_NEW:
         if (!host) // a VMM restoring the value does not want the page written again
-            clock_wall_time(of(msrs), value);
+            clock_wall_time(of(msrs));
         break;
     case MSR_KVM_STEAL_TIME:
         paravirt_steal_enabled(of(msrs));

@@ -9,6 +9,7 @@
 #include "core/mm/heap.h"
 #include "core/mm/memory_object.h"
 #include "core/mm/page.h"
+#include "core/mm/user_copy.h"
 #include "core/process/process.h"
 
 void vcpu_attend(struct vcpu *vcpu, uint32_t attention) {
@@ -66,9 +67,34 @@ static void vcpu_timer_expired(struct timer *timer) {
     vcpu_attend(container_of(timer, struct vcpu, timer), ATTENTION_TIMER);
 }
 
+// Inside virt->run nothing may wait, as a page fault may: another vCPU would run on top of this
+// one. What is not mapped just then counts as no memory. True: they are
+// to be put on again.
+static bool faults_off(const struct virt_vcpu *virt_vcpu, struct user_faults *saved) {
+    bool running = atomic_load_explicit(&virt_vcpu->in_guest, memory_order_relaxed);
+    if (running)
+        user_faults_off(saved);
+    return running;
+}
+
 static bool read_physical(struct virt_vcpu *virt_vcpu, uint64_t gpa, void *data, uint32_t size) {
     struct vcpu *vcpu = vcpu_of(virt_vcpu);
-    return vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), data, size) == 0;
+    struct user_faults saved;
+    bool off = faults_off(virt_vcpu, &saved);
+    int error = vcpu_read_guest(vcpu, gpa | vcpu_space(vcpu), data, size);
+    if (off)
+        user_faults_on(&saved);
+    return !error;
+}
+
+static unsigned fetch(struct virt_vcpu *virt_vcpu, const struct virt_state *state, unsigned access,
+                      uint8_t *bytes, struct guest_exception *exception) {
+    struct user_faults saved;
+    bool off = faults_off(virt_vcpu, &saved);
+    unsigned count = guest_memory_fetch(virt_vcpu, state, access, bytes, exception);
+    if (off)
+        user_faults_on(&saved);
+    return count;
 }
 
 static void note_write(struct virt_vcpu *virt_vcpu, uint64_t gpa) {
@@ -195,7 +221,7 @@ static void vcpu_init(struct vcpu *vcpu, struct vm *vm, uint32_t id) {
     state->vm = &vm->virt;
     state->events.user_interrupt = -1;
     state->read_physical = read_physical;
-    state->fetch = guest_memory_fetch;
+    state->fetch = fetch;
     state->note_write = note_write;
     state->irqchip = vm->irqchip.mode != IRQCHIP_NONE;
     state->tsc_khz = vm->default_tsc_khz;

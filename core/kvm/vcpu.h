@@ -62,6 +62,7 @@ struct vcpu {
     struct kvm_cpuid_entry2 *cpuid_entries;
     uint64_t clock_gpa;   // MSR_KVM_SYSTEM_TIME, bit 0: enabled
     bool clock_stopped;   // KVM_KVMCLOCK_CTRL: tell the guest it was paused
+    bool wall_clock_due;  // to be written where MSR_KVM_WALL_CLOCK says
     uint64_t signal_mask; // KVM_SET_SIGNAL_MASK
     bool has_signal_mask;
 };

@@ -533,6 +533,55 @@ static void test_vcpus_move(void) {
     }
 }
 
+// MSR_KVM_SYSTEM_TIME_NEW, with a page of 1 GiB.
+LONG_MODE_CODE(set_clock, "2: mov %rax, %rbx\n mov $0x4b564d01, %ecx\n"
+                          "mov $0x40000001, %eax\n xor %edx, %edx\n wrmsr\n"
+                          "mov %rbx, %rax\n inc %rax\n out %al, $0x10\n jmp 2b\n");
+
+static void *change_mappings(void *unused) {
+    (void)unused;
+    while (!stop) {
+        const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+        void *pages = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, flags, -1, 0);
+        munmap(pages, 1 << 20);
+    }
+    return NULL;
+}
+
+// Two vCPUs share a CPU. A guest's clock is where nothing is mapped, so it waits for the changes
+// that another thread makes: never in the midst of its vCPU's run.
+static void test_clock_waits(void) {
+    struct tiny_guest guests[2];
+    pthread_t threads[3];
+    cpu_set_t set;
+
+    stop = 0;
+    CHECK(pthread_create(&threads[2], NULL, change_mappings, NULL) == 0);
+    CPU_ZERO(&set);
+    CPU_SET(1, &set);
+    CHECK(pthread_setaffinity_np(threads[2], sizeof(set), &set) == 0);
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    for (int i = 0; i < 2; i++) {
+        tiny_create(&guests[i], 1 << 20);
+        tiny_enter_long_mode(&guests[i]);
+        tiny_add_memory(&guests[i], 1, 1 << 30, (void *)(1ull << 40), 4096);
+        memcpy(guests[i].memory + GUEST_CODE, i ? count : set_clock,
+               (size_t)(i ? count_end - count : set_clock_end - set_clock));
+        CHECK(pthread_create(&threads[i], NULL, run_counter, &guests[i]) == 0);
+        CHECK(pthread_setaffinity_np(threads[i], sizeof(set), &set) == 0);
+    }
+    usleep(200000);
+    stop = 1;
+    pthread_join(threads[2], NULL);
+    for (int i = 0; i < 2; i++) {
+        void *exits;
+        pthread_join(threads[i], &exits);
+        CHECK(exits != NULL);
+        tiny_destroy(&guests[i]);
+    }
+}
+
 LONG_MODE_CODE(spin, "1: jmp 1b\n");
 
 static struct tiny_guest spinning;
@@ -628,6 +677,7 @@ int main(int argc, char **argv) {
         {"irqfds come and go", test_irqfds},
         {"two changes of a machine", test_machine_changes},
         {"vCPUs from CPU to CPU", test_vcpus_move},
+        {"a guest's clock waits", test_clock_waits},
         {"vCPU asked while it runs", test_vcpu_asked},
         {"other programs", test_other_programs},
         {"long path", test_long_path},
