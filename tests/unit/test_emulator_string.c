@@ -156,6 +156,36 @@ START_TEST(string_output_in_batches) {
 }
 END_TEST
 
+static unsigned port_writes;
+
+static enum emulated_access port_write(void *context, uint16_t port, uint32_t size,
+                                       const void *data) {
+    (void)context;
+    (void)port;
+    (void)size;
+    (void)data;
+    port_writes++;
+    return ACCESS_DONE;
+}
+
+// What the kernel's own devices take of a string is bounded too: interrupts wait for it.
+START_TEST(string_output_inside_is_bounded) {
+    START(CODE_64, 0xf3, 0x6e); // rep outsb
+    struct emulation_ops inside = *emulation.ops;
+    inside.port_write = port_write;
+    emulation.ops = &inside;
+    emulation.gpr[RSI] = 0x2000;
+    emulation.gpr[RCX] = 5000;
+    while (emulation.rip == 0x1000) {
+        port_writes = 0;
+        ck_assert_int_eq(emulate_step(&emulation), EMULATE_DONE);
+        ck_assert_uint_le(port_writes, 2048);
+    }
+    ck_assert_uint_eq(emulation.gpr[RCX], 0);
+    ck_assert_uint_eq(emulation.gpr[RSI], 0x2000 + 5000);
+}
+END_TEST
+
 START_TEST(single_steps_of_a_repetition) {
     START(CODE_64, 0xf3, 0xaa);
     emulation.single_step = true;
@@ -229,6 +259,7 @@ Suite *emulator_string_suite(void) {
     tcase_add_test(tests, address_size_of_strings);
     tcase_add_test(tests, string_output_in_batches);
     tcase_add_test(tests, single_steps_of_a_repetition);
+    tcase_add_test(tests, string_output_inside_is_bounded);
     tcase_add_test(tests, string_input_in_batches);
     suite_add_tcase(suite, tests);
     return suite;

@@ -396,6 +396,7 @@ static void begin_run(struct emulation *emulation, struct run *run) {
     run->gpr = emulation->gpr;
     run->rflags = emulation->rflags;
     run->repeats = false;
+    run->elements = 0;
     run->changes = 0;
     set_rip(run, emulation->rip + emulation->instruction.length);
     emulation->read_cursor = 0;
@@ -480,6 +481,7 @@ enum emulate_result emulate_step(struct emulation *emulation) {
         }
         commit(&run);
         bool ends = !run.repeats || emulation->single_step;
+        iteration += run.elements; // each is as long as an iteration
         emulation->complete = posted && ends;
         if (posted)
             return EMULATE_MMIO_WRITE;

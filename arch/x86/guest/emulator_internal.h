@@ -33,7 +33,8 @@ struct run {
     const struct instruction *instruction;
     uint64_t *gpr; // changed by set_register and set_gpr
     uint64_t rip, rflags;
-    bool repeats; // a REP iteration after which rip stays
+    bool repeats;      // a REP iteration after which rip stays
+    unsigned elements; // of string I/O that devices here took in this iteration
     unsigned changes;
     struct {
         unsigned reg;

@@ -163,6 +163,7 @@ static int port_out(struct run *run, uint16_t port, uint32_t size, uint32_t coun
             return EMULATE_FAILED;
         }
     }
+    run->elements = ops->port_write ? count : 0;
     return ops->port_write ? 0 : EMULATE_PORT_OUT;
 }
 
@@ -181,6 +182,7 @@ static int port_in(struct run *run, uint16_t port, uint32_t size, uint32_t count
             return EMULATE_FAILED;
         }
     }
+    run->elements = ops->port_read ? count : 0;
     return ops->port_read ? 0 : EMULATE_PORT_IN;
 }
 
