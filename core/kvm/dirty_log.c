@@ -10,6 +10,7 @@
 #include "core/mm/heap.h"
 #include "core/mm/page.h"
 #include "core/mm/user_copy.h"
+#include "core/sched/thread.h"
 
 #define WORD_PAGES  64
 #define CHUNK_WORDS 32           // words handled under one hold of the lock
@@ -110,6 +111,7 @@ static int get(struct vm *vm, const struct memslot *slot, uint64_t user) {
             any |= chunk[i];
         }
         spin_unlock(&vm->mmu_lock);
+        thread_preemption_point();
         error = copy_to_user(user + first * sizeof(uint64_t), chunk, count * sizeof(uint64_t));
     }
     if (clear && any)
@@ -139,6 +141,7 @@ static int clear(struct vm *vm, const struct memslot *slot,
         for (uint64_t i = 0; !error && i < count; i++)
             any |= take(vm, slot, base + first + i, chunk[i]);
         spin_unlock(&vm->mmu_lock);
+        thread_preemption_point();
     }
     if (any)
         stage2_flush(vm);

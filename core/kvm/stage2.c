@@ -8,6 +8,7 @@
 #include "core/kvm/dirty_log.h"
 #include "core/kvm/vcpu.h"
 #include "core/mm/page.h"
+#include "core/sched/thread.h"
 
 #define ZAP_CHUNK (64ull << 20) // bytes of guest memory taken out under one hold of the lock
 
@@ -45,6 +46,7 @@ void stage2_zap(struct vm *vm, uint64_t gpa, uint64_t size) {
         vm->mmu_sequence++;
         any |= page_walker_zap(virt->stage2_format, stage2_root(vm, gpa), gpa, chunk, &tables);
         spin_unlock(&vm->mmu_lock);
+        thread_preemption_point();
         gpa += chunk;
     }
     zap_end(vm, any, tables);

@@ -23,7 +23,11 @@ static const struct virt_ops ops = {.stage2_format = &ept_format};
 static struct vm vm;
 static struct vcpu vcpu = {.vm = &vm};
 static struct memslot slot;
-static unsigned flushes;
+static unsigned flushes, preemption_points;
+
+void thread_preemption_point(void) {
+    preemption_points++;
+}
 
 bool memslot_by_id(struct vm *of, uint32_t id, struct memslot *found) {
     *found = slot;
@@ -111,6 +115,24 @@ START_TEST(manual_protection_clears_what_is_asked) {
     ck_assert_uint_eq(bits[0], 1);
     ck_assert_uint_eq(bits[1], 0);
     ck_assert_uint_eq(flushes, 2);
+}
+END_TEST
+
+// A large log is gone through in pieces, with interrupts between them.
+START_TEST(large_logs_are_interruptible) {
+    static uint64_t bits[1024];
+    const uint64_t pages = 1024 * 64;
+    const struct kvm_clear_dirty_log all = {
+        .slot = 3, .num_pages = (uint32_t)pages, .dirty_bitmap = bits};
+    start(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
+    slot.size = pages * PAGE_SIZE;
+    slot.dirty = dirty_log_create(&vm, pages);
+    preemption_points = 0;
+    fetch(bits);
+    ck_assert_uint_ge(preemption_points, 31);
+    preemption_points = 0;
+    ck_assert_int_eq(dirty_log_clear(&vm, &all), 0);
+    ck_assert_uint_ge(preemption_points, 31);
 }
 END_TEST
 
@@ -230,6 +252,7 @@ Suite *kvm_dirty_log_suite(void) {
     tcase_add_test(tcase, getting_clears_and_protects);
     tcase_add_test(tcase, manual_protection_clears_what_is_asked);
     tcase_add_test(tcase, initially_set);
+    tcase_add_test(tcase, large_logs_are_interruptible);
     tcase_add_test(tcase, dirty_marks_go);
     tcase_add_test(tcase, ring_takes_a_page_once_until_reset);
     tcase_add_test(tcase, refusals);
