@@ -8,7 +8,7 @@
 #include <string.h>
 #include "arch/x86/guest/vcpu_exit.h"
 #include "fake_backend.h"
-// Sources: arch/x86/guest/vcpu_reset.c
+// Sources: arch/x86/guest/vcpu_reset.c arch/x86/guest/vcpu_entry_failure.c
 
 static struct virt_vcpu vcpu;
 static struct virt_exit left;
@@ -179,6 +179,24 @@ START_TEST(bounded_by_the_processor) {
 }
 END_TEST
 
+static unsigned lines;
+
+void log_line(const char *format, ...) {
+    lines += *format != 0;
+}
+
+// A program can make entries fail as often as it likes; the log takes long.
+START_TEST(entry_failures_are_logged_now_and_then) {
+    vcpu_entry_failed(&vcpu, &left, 33, "no reason", NULL, 0, NULL);
+    ck_assert_uint_gt(lines, 4);
+    lines = 0;
+    left.kind = VIRT_EXIT_HALT;
+    vcpu_entry_failed(&vcpu, &left, 33, "no reason", NULL, 0, NULL);
+    ck_assert_uint_eq(lines, 0);
+    ck_assert(left.kind == VIRT_EXIT_FAIL_ENTRY && left.fail_reason == 33);
+}
+END_TEST
+
 Suite *vcpu_state_suite(void) {
     Suite *suite = suite_create("vcpu_state");
     TCase *tests = tcase_create("vcpu_state");
@@ -191,6 +209,7 @@ Suite *vcpu_state_suite(void) {
     tcase_add_test(tests, moves_to_and_from_debug_registers);
     tcase_add_test(tests, tsc_ratios);
     tcase_add_test(tests, bounded_by_the_processor);
+    tcase_add_test(tests, entry_failures_are_logged_now_and_then);
     suite_add_tcase(suite, tests);
     return suite;
 }

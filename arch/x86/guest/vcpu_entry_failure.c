@@ -23,13 +23,24 @@ static void log_registers(struct virt_vcpu *vcpu) {
         log_segment(names[i], vcpu_sregs_segment(&s, i));
 }
 
+#define QUIET_NS 5000000000ull
+
+// A serial line takes a fifth of a second for all this, and a program can have it said in a loop.
+static bool may_say(void) {
+    static _Atomic uint64_t next;
+    uint64_t now = time_now(), due = atomic_load(&next);
+    return now >= due && atomic_compare_exchange_strong(&next, &due, now + QUIET_NS);
+}
+
 void vcpu_entry_failed(struct virt_vcpu *vcpu, struct virt_exit *exit, uint64_t code,
                        const char *reason, const struct entry_field *fields, size_t count,
                        uint64_t (*read)(struct virt_vcpu *vcpu, const struct entry_field *field)) {
+    exit->kind = VIRT_EXIT_FAIL_ENTRY;
+    exit->fail_reason = code;
+    if (!may_say())
+        return;
     log_line("%s: entry of vCPU %u failed: %s (%lu)", virt->name, vcpu->id, reason, code & 0xffff);
     log_registers(vcpu);
     for (size_t i = 0; i < count; i++)
         log_line("  %s %lx", fields[i].name, read(vcpu, &fields[i]));
-    exit->kind = VIRT_EXIT_FAIL_ENTRY;
-    exit->fail_reason = code;
 }

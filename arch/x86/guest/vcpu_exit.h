@@ -105,7 +105,8 @@ struct entry_field {
     uint16_t where; // as read takes it
 };
 
-// Logs the reason, the guest's registers and the fields; fills exit with VIRT_EXIT_FAIL_ENTRY.
+// Logs the reason, the guest's registers and the fields, but not again within five seconds; fills
+// exit with VIRT_EXIT_FAIL_ENTRY.
 void vcpu_entry_failed(struct virt_vcpu *vcpu, struct virt_exit *exit, uint64_t code,
                        const char *reason, const struct entry_field *fields, size_t count,
                        uint64_t (*read)(struct virt_vcpu *vcpu, const struct entry_field *field));
