@@ -45,7 +45,8 @@ struct vhost_user {
     bool controlled;          // it is
     struct virtqueue_buffer buffer; // of the control queue
     pthread_t watcher;
-    int stop_fd;
+    int wake_fd; // eventfd: the watcher has something to look at
+    bool ending;
 };
 
 static void signal_fd(int fd) {
@@ -215,7 +216,7 @@ static int start_control(struct vhost_user *front) {
     int error = virtqueue_attach(&front->control, &device->vm->memory_map, queue->size,
                                  &queue->addresses, device->driver_features);
     front->controlled = !error;
-    signal_fd(device->queues[device->queue_count - 1].kick_fd); // the watcher looks for its kicks
+    signal_fd(front->wake_fd); // the watcher looks for its kicks
     return error;
 }
 
@@ -279,10 +280,8 @@ static void read_config(struct virtio_device *device, uint32_t offset, void *dat
     memcpy(data, ((struct vhost_user *)device)->config + offset, length);
 }
 
-static bool is_stopped(const struct vhost_user *front, int timeout_ms) {
-    struct pollfd fd = {.fd = front->stop_fd, .events = POLLIN};
-
-    return poll(&fd, 1, timeout_ms) == 1;
+static bool is_ending(const struct vhost_user *front) {
+    return __atomic_load_n(&front->ending, __ATOMIC_SEQ_CST);
 }
 
 // False where there is none, or one that cannot go on.
@@ -335,11 +334,9 @@ static uint8_t control(struct vhost_user *front) {
     return VIRTIO_NET_OK;
 }
 
-// Returns where the next kick comes: of the control queue, or, before the driver has started, of
-// the last one, where start() sends one. -1: there is no control queue.
+// Returns where the next kick comes. -1: there is no control queue now.
 static int serve_control(struct vhost_user *front) {
     const struct virtio_device *device = &front->device;
-    int kick_fd = -1;
 
     pthread_mutex_lock(&front->lock);
     while (front->controlled) {
@@ -362,35 +359,39 @@ static int serve_control(struct vhost_user *front) {
             signal_fd(virtio_call_fd(device, front->served));
         }
     }
-    if (device->features & BIT(VIRTIO_NET_F_CTRL_VQ)) {
-        unsigned queue = front->controlled ? front->served : device->queue_count - 1;
-
-        kick_fd = device->queues[queue].kick_fd;
-    }
+    int kick_fd = front->controlled ? device->queues[front->served].kick_fd : -1;
     pthread_mutex_unlock(&front->lock);
     return kick_fd;
 }
 
-// Waits for a hang-up, the end of this device, or a kick of the control queue (-1: none). What can
-// be read is for who asked.
+// Waits for a hang-up, for wake_fd, or a kick of the control queue (-1: none). What can be read is
+// for who asked.
 static bool hung_up(struct vhost_user *front, int control_fd) {
     uint64_t kicks;
     struct pollfd fds[3] = {{.fd = front->back_end.socket, .events = 0},
-                            {.fd = front->stop_fd, .events = POLLIN},
+                            {.fd = front->wake_fd, .events = POLLIN},
                             {.fd = control_fd, .events = POLLIN}};
     int ready = poll(fds, 3, -1);
 
-    if (ready > 0 && fds[2].revents && read(control_fd, &kicks, sizeof(kicks)) < 0) {
-        return false;
+    for (unsigned i = 1; ready > 0 && i < 3; i++) {
+        if (fds[i].revents && read(fds[i].fd, &kicks, sizeof(kicks)) < 0) {
+            return false;
+        }
     }
     return ready > 0 && fds[0].revents;
 }
 
 static void *watch(void *argument) {
     struct vhost_user *front = argument;
+    int control_fd = -1;
 
-    while (!is_stopped(front, 0)) {
-        int control_fd = serve_control(front);
+    while (!is_ending(front)) {
+        int before = control_fd;
+
+        control_fd = serve_control(front);
+        if (before != control_fd) {
+            signal_fd(before); // the back end's queue now, whose kick may have been taken here
+        }
         if (front->back_end.socket >= 0) {
             if (!hung_up(front, control_fd)) {
                 continue;
@@ -399,8 +400,8 @@ static void *watch(void *argument) {
             back_end_disconnect(&front->back_end);
             pthread_mutex_unlock(&front->lock);
         }
-        if (!reconnect(front) && is_stopped(front, RECONNECT_PAUSE_MS)) {
-            break;
+        if (!reconnect(front)) {
+            usleep(RECONNECT_PAUSE_MS * 1000);
         }
     }
     return NULL;
@@ -441,8 +442,8 @@ static struct vhost_user *create(struct vm *vm, const struct virtio_class *class
 }
 
 static struct virtio_device *finish(struct vhost_user *front) {
-    front->stop_fd = eventfd(0, EFD_CLOEXEC);
-    if (front->stop_fd < 0) {
+    front->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (front->wake_fd < 0) {
         fatal_errno("eventfd");
     }
     virtio_attach(&front->device);
@@ -455,15 +456,13 @@ static struct virtio_device *finish(struct vhost_user *front) {
 
 static void destroy(struct virtio_device *device) {
     struct vhost_user *front = (struct vhost_user *)device;
-    const uint64_t one = 1;
 
-    if (write(front->stop_fd, &one, sizeof(one)) < 0) {
-        fatal_errno("eventfd");
-    }
+    __atomic_store_n(&front->ending, true, __ATOMIC_SEQ_CST);
+    signal_fd(front->wake_fd);
     pthread_join(front->watcher, NULL);
     virtio_detach(device);
     back_end_disconnect(&front->back_end);
-    close(front->stop_fd);
+    close(front->wake_fd);
     free(front);
 }
 

@@ -9,6 +9,7 @@
 #include <check.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
 #include <pthread.h>
@@ -173,9 +174,7 @@ static unsigned count_flushes(void) {
     return flushes;
 }
 
-static void start_device(void) {
-    const struct disk_options options = {.socket = path, .queues = 1};
-
+static void make_memory(void) {
     vm.memory.fd = memfd_create("guest", 0);
     ck_assert_int_eq(ftruncate(vm.memory.fd, MEMORY_SIZE), 0);
     vm.memory.size = MEMORY_SIZE;
@@ -184,6 +183,12 @@ static void start_device(void) {
     vm.memory_map =
         (struct guest_memory_map){.regions = {{0, MEMORY_SIZE, vm.memory.host}}, .count = 1};
     call_fd = eventfd(0, EFD_NONBLOCK);
+}
+
+static void start_device(void) {
+    const struct disk_options options = {.socket = path, .queues = 1};
+
+    make_memory();
     ck_assert_ptr_nonnull(vhost_user_block_create(&vm, &options));
     device->driver_features =
         device->features & ~(1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << VIRTIO_RING_F_INDIRECT_DESC);
@@ -258,10 +263,12 @@ static void answer_until(int connection, uint32_t silent) {
         else if (request == VHOST_USER_GET_FEATURES)
             message.value = 1ull << VHOST_USER_F_PROTOCOL_FEATURES | 1ull << VIRTIO_F_VERSION_1;
         else if (request == VHOST_USER_GET_PROTOCOL_FEATURES)
-            message.value =
-                1u << VHOST_USER_PROTOCOL_F_CONFIG | 1u << VHOST_USER_PROTOCOL_F_REPLY_ACK;
+            message.value = 1u << VHOST_USER_PROTOCOL_F_CONFIG |
+                            1u << VHOST_USER_PROTOCOL_F_REPLY_ACK | 1u << VHOST_USER_PROTOCOL_F_MQ;
+        else if (request == VHOST_USER_GET_QUEUE_NUM)
+            message.value = 16;
         if (request == VHOST_USER_GET_FEATURES || request == VHOST_USER_GET_PROTOCOL_FEATURES ||
-            flags & VHOST_USER_NEED_REPLY)
+            request == VHOST_USER_GET_QUEUE_NUM || flags & VHOST_USER_NEED_REPLY)
             message.size = sizeof(message.value);
         else if (request != VHOST_USER_GET_CONFIG && request != VHOST_USER_GET_VRING_BASE)
             continue; // no answer is wanted
@@ -351,6 +358,55 @@ START_TEST(test_slow_back_end) {
 }
 END_TEST
 
+// The driver asks for two pairs of queues. Returns what the control queue answers.
+static uint8_t ask_for_pairs(unsigned queue) {
+    uint8_t *ram = vm.memory.host;
+    struct vring_desc *table = (struct vring_desc *)ram;
+    uint16_t *available = (uint16_t *)(ram + DRIVER);
+    const uint16_t *used = (const uint16_t *)(ram + DEVICE);
+    const uint64_t one = 1;
+
+    memset(ram, 0, DATA);
+    memcpy(ram + HEADER, (uint8_t[]){VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, 2, 0}, 4);
+    ram[HEADER + 16] = 0xff;
+    table[0] = (struct vring_desc){HEADER, 4, VRING_DESC_F_NEXT, 1};
+    table[1] = (struct vring_desc){HEADER + 16, 1, VRING_DESC_F_WRITE, 0};
+    ck_assert_int_eq(device->class->start(device), 0);
+    usleep(50000); // the ring is looked at, and its kicks are waited for
+    __atomic_store_n(&available[1], 1, __ATOMIC_SEQ_CST);
+    ck_assert_int_eq(write(device->queues[queue].kick_fd, &one, sizeof(one)), sizeof(one));
+    for (int ms = 0; __atomic_load_n(&used[1], __ATOMIC_ACQUIRE) != 1 && ms < 3000; ms++)
+        usleep(1000);
+    ck_assert_uint_eq(used[1], 1);
+    device->class->stop(device);
+    return ram[HEADER + 16];
+}
+
+// Which queue is the control queue is another driver's choice after a reset.
+START_TEST(test_control_queue) {
+    static uint32_t none[] = {SERVED};
+    const struct net_options options = {.socket = path, .queues = 4};
+
+    start_silent(none);
+    make_memory();
+    ck_assert_ptr_nonnull(vhost_user_net_create(&vm, &options));
+    for (unsigned i = 0; i < device->queue_count; i++)
+        device->queues[i] = (struct virtio_queue){
+            .addresses = {0, DRIVER, DEVICE}, .size = 256, .kick_fd = eventfd(0, EFD_NONBLOCK)};
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned queue = i % 2 ? 4 : 2;
+
+        device->driver_features = 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_NET_F_CTRL_VQ |
+                                  (queue == 4 ? 1ull << VIRTIO_NET_F_MQ : 0);
+        device->queues[queue].enabled = true;
+        ck_assert_uint_eq(ask_for_pairs(queue), queue == 4 ? VIRTIO_NET_OK : VIRTIO_NET_ERR);
+        device->queues[queue].enabled = false;
+    }
+    device->class->destroy(device);
+    unlink(path);
+}
+END_TEST
+
 // Nor does it wait for ever where nobody accepts.
 START_TEST(test_nobody_accepts) {
     struct back_end others[2] = {{.path = path}, {.path = path}};
@@ -374,6 +430,7 @@ Suite *vhost_user_front_suite(void) {
     tcase_add_test(tests, test_silent_back_end);
     tcase_add_test(tests, test_slow_back_end);
     tcase_add_test(tests, test_nobody_accepts);
+    tcase_add_test(tests, test_control_queue);
     suite_add_tcase(suite, tests);
     return suite;
 }
