@@ -8,6 +8,7 @@
 
 #include "domain.h"
 #include "domain_store.h"
+#include "domain_xml.h"
 #include "event.h"
 #include "impact.h"
 #include "memory.h"
@@ -146,6 +147,14 @@ static enum outcome set_metadata(struct call *call) {
     if (kind == METADATA_ELEMENT && text && !(element = read_element(call, text, prefix, uri))) {
         return CALL_FAILED;
     }
+    struct xml *trial = xml_copy(domain_xml(domain));
+    change_metadata(trial, kind, text, element, uri);
+    bool readable = domain_xml_is_readable(trial);
+    xml_free(trial);
+    if (!readable) {
+        xml_free(element);
+        return call_fail(call, ERROR_INVALID_ARG, "that cannot stand in a definition");
+    }
     if (impact & AFFECT_LIVE) {
         change_metadata(domain->live, kind, text, element, uri);
     }
@@ -176,7 +185,8 @@ static enum outcome rename_domain(struct call *call) {
     }
     char *before = copy_string(domain->name);
     xml_set(domain->config, "name", name);
-    if (!store_config(domain)) {
+    errno = EINVAL;
+    if (!domain_xml_is_readable(domain->config) || !store_config(domain)) {
         int error = errno;
         xml_set(domain->config, "name", before);
         free(before);

@@ -476,6 +476,20 @@ struct xml *domain_xml_read(const char *text, size_t length, enum error_code *co
     return domain;
 }
 
+bool domain_xml_is_readable(const struct xml *domain) {
+    struct buffer text = {0};
+    enum error_code code;
+    char *sentence = NULL;
+
+    xml_write(&text, domain, 0);
+    struct xml *again = domain_xml_read((char *)text.data, text.length, &code, &sentence);
+    bool readable = again != NULL;
+    xml_free(again);
+    free(sentence);
+    buffer_free(&text);
+    return readable;
+}
+
 const char *device_id(const struct xml *device) {
     return strcmp(device->name, "disk") == 0        ? xml_get(device, "target@dev")
            : strcmp(device->name, "interface") == 0 ? xml_get(device, "mac@address")

@@ -13,6 +13,10 @@
 struct xml *domain_xml_read(const char *text, size_t length, enum error_code *code,
                             char **sentence);
 
+// Whether a definition can be read again once it is written: what clients say of it in calls may be
+// no XML, or refused in a definition.
+bool domain_xml_is_readable(const struct xml *domain);
+
 // Whether a checked definition takes another disk or interface, whose defaults are filled in then.
 // Otherwise a code and a sentence, as above.
 bool domain_xml_plug(const struct xml *domain, struct xml **device, enum error_code *code,

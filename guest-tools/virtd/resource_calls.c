@@ -118,6 +118,18 @@ static void vcpus_asked(struct domain *domain, const char *answer, const char *e
     }
 }
 
+// Where vCPUs that there are no more may run: a definition with those is refused when it is read.
+static void drop_pins(struct xml *xml, unsigned vcpus) {
+    struct xml *next;
+
+    for (struct xml *pin = xml_find(xml, "cputune/vcpupin"); pin; pin = next) {
+        next = xml_next(pin);
+        if ((unsigned)atoi(xml_get(pin, "@vcpu")) >= vcpus) {
+            xml_free(pin);
+        }
+    }
+}
+
 static enum outcome change_vcpus(struct call *call, uint32_t count, uint32_t flags) {
     struct domain *domain = call->arguments[0].domain;
     uint32_t impact = affected(call, flags);
@@ -155,6 +167,7 @@ static enum outcome change_vcpus(struct call *call, uint32_t count, uint32_t fla
             set_number(domain->config, "vcpu@current", domain_vcpus(domain->config));
         }
         set_number(domain->config, "vcpu", count);
+        drop_pins(domain->config, count);
     } else {
         domain_set_vcpus(domain->config, count);
     }
@@ -384,8 +397,9 @@ static enum outcome change_memory(struct call *call, uint64_t kib, uint32_t flag
             return call_fail(call, ERROR_OPERATION_UNSUPPORTED,
                              "the maximum memory of a running domain cannot change; use --config");
         }
-        if (kib < 16384) {
-            return call_fail(call, ERROR_INVALID_ARG, "less than 16 MiB of memory");
+        if (kib < 16384 || kib > UINT64_MAX / 1024) {
+            return call_fail(call, ERROR_INVALID_ARG, "%llu KiB: less than 16 MiB, or too much",
+                             (unsigned long long)kib);
         }
         set_number(domain->config, "memory", (int64_t)kib);
         if (domain_current_memory(domain->config) < kib) {

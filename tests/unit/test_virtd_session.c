@@ -13,6 +13,7 @@
 #include "guest-tools/virtd/call.h"
 #include "guest-tools/virtd/domain.h"
 #include "guest-tools/virtd/domain_store.h"
+#include "guest-tools/virtd/domain_xml.h"
 #include "guest-tools/virtd/loop.h"
 #include "guest-tools/virtd/options.h"
 #include "guest-tools/virtd/packet.h"
@@ -581,6 +582,89 @@ START_TEST(test_many_clients) {
 }
 END_TEST
 
+// What is stored can be read by the next virtd: else the domain would be gone with this one.
+static void check_stored(const char *name) {
+    static char text[8192];
+    char path[128], *sentence = NULL;
+    enum error_code code;
+
+    snprintf(path, sizeof path, "%s/01234567-89ab-cdef-0123-456789abcdef.xml", directory);
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    size_t length = fread(text, 1, sizeof text, file);
+    fclose(file);
+    struct xml *xml = domain_xml_read(text, length, &code, &sentence);
+    ck_assert_msg(xml, "%s", sentence);
+    ck_assert_str_eq(xml_get(xml, "name"), name);
+    xml_free(xml);
+}
+
+START_TEST(test_stored_definition) {
+    enum { CONFIG = 2, MAXIMUM = 4, TITLE = 1, ELEMENT = 2 };
+    static const char *const names[] = {" ", "\x01", "caf\xe9", "renamed"};
+    static const struct {
+        uint32_t kind;
+        const char *text, *prefix;
+    } metadata[] = {{TITLE, "\x1b[1m", NULL}, {TITLE, "caf\xe9", NULL}, {ELEMENT, "<a/>", "b c"}};
+    struct buffer arguments = {0};
+
+    start();
+    connect_client(&sockets);
+    check_client(0);
+    define_fixed();
+    for (unsigned i = 0; i < sizeof metadata / sizeof metadata[0]; i++) {
+        arguments.length = 0;
+        xdr_put_domain(&arguments, domains);
+        xdr_put_u32(&arguments, metadata[i].kind);
+        xdr_put_optional_string(&arguments, metadata[i].text);
+        xdr_put_optional_string(&arguments, metadata[i].prefix);
+        xdr_put_optional_string(&arguments, metadata[i].prefix ? "urn:x" : NULL);
+        xdr_put_u32(&arguments, CONFIG);
+        ck_assert_int_eq(call(264, &arguments).status, PACKET_ERROR);
+        buffer_free(&from_server);
+        check_stored("fixed");
+    }
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        bool good = strcmp(names[i], "renamed") == 0;
+
+        arguments.length = 0;
+        xdr_put_domain(&arguments, domains);
+        xdr_put_optional_string(&arguments, names[i]);
+        xdr_put_u32(&arguments, 0);
+        ck_assert_int_eq(call(358, &arguments).status, good ? PACKET_OK : PACKET_ERROR);
+        buffer_free(&from_server);
+        check_stored(good ? "renamed" : "fixed");
+    }
+    // Four vCPUs, of which the last is pinned; then there are two.
+    for (uint32_t count = 4; count; count = count == 4 ? 2 : 0) {
+        arguments.length = 0;
+        xdr_put_domain(&arguments, domains);
+        xdr_put_u32(&arguments, count);
+        xdr_put_u32(&arguments, CONFIG | MAXIMUM);
+        ck_assert_int_eq(call(199, &arguments).status, PACKET_OK);
+        buffer_free(&from_server);
+        check_stored("renamed");
+        arguments.length = 0;
+        xdr_put_domain(&arguments, domains);
+        xdr_put_u32(&arguments, count - 1);
+        xdr_put_opaque(&arguments, "\1", 1);
+        xdr_put_u32(&arguments, CONFIG);
+        ck_assert_int_eq(call(225, &arguments).status, PACKET_OK);
+        buffer_free(&from_server);
+        check_stored("renamed");
+    }
+    arguments.length = 0;
+    xdr_put_domain(&arguments, domains);
+    xdr_put_u64(&arguments, UINT64_MAX - 8);
+    xdr_put_u32(&arguments, CONFIG | MAXIMUM);
+    ck_assert_int_eq(call(204, &arguments).status, PACKET_ERROR);
+    check_stored("renamed");
+    buffer_free(&arguments);
+    disconnect_client();
+    finish();
+}
+END_TEST
+
 Suite *virtd_session_suite(void) {
     Suite *suite = suite_create("virtd_session");
     TCase *tests = tcase_create("virtd_session");
@@ -595,6 +679,7 @@ Suite *virtd_session_suite(void) {
     tcase_add_test(tests, test_audit);
     tcase_add_test(tests, test_many_clients);
     tcase_add_test(tests, test_refused_calls);
+    tcase_add_test(tests, test_stored_definition);
     suite_add_tcase(suite, tests);
     return suite;
 }
