@@ -58,8 +58,7 @@ void terminal_open(const struct options *options) {
         }
         break;
     case SERIAL_API:
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
-            fcntl(pair[1], F_SETFL, O_NONBLOCK) < 0) {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
             fatal_errno("socketpair");
         }
         input_fd = output_fd = pair[0];

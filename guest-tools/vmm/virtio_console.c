@@ -3,7 +3,9 @@
 #include "virtio_console.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/virtio_ids.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,16 +39,19 @@ static int64_t receive(struct virtio_console *console, const struct virtqueue_bu
     return written;
 }
 
-// A buffer may have gigabytes: the machine's end does not wait for them.
+// A buffer may have gigabytes, and nobody may read them: the device's end, for which those who read
+// may wait themselves, does not wait. A write of PIPE_BUF bytes does not block where there is room.
 static int64_t transmit(const struct virtio_console *console,
                         const struct virtqueue_buffer *buffer) {
+    struct pollfd fds[] = {{.fd = terminal_output(), .events = POLLOUT},
+                           {.fd = console->worker.stop_fd, .events = POLLIN}};
+
     for (unsigned i = 0; i < buffer->readable; i++) {
         const uint8_t *bytes = buffer->segments[i].iov_base;
         size_t left = buffer->segments[i].iov_len;
 
-        while (left && terminal_output() >= 0 &&
-               !__atomic_load_n(&console->worker.stopping, __ATOMIC_RELAXED)) {
-            ssize_t done = write(terminal_output(), bytes, left);
+        while (left && fds[0].fd >= 0 && (poll(fds, 2, -1) < 0 || !fds[1].revents)) {
+            ssize_t done = write(fds[0].fd, bytes, left < PIPE_BUF ? left : PIPE_BUF);
 
             if (done < 0 && errno != EINTR && errno != EAGAIN) {
                 break; // nobody reads: what a pulled cable does
