@@ -285,6 +285,7 @@ static int add_port(struct ahci *ahci, unsigned number) {
     if (error) {
         fprintf(stderr, "drivers: %s: port %u has no disk that can be used: %s\n",
                 controller->pci->identity.address, number, strerror(-error));
+        *reg(ahci, number, PORT_INTERRUPT_ENABLE) = 0; // nobody would acknowledge them
         return 0;
     }
     port->queued = ahci->capabilities & CAPABILITY_NCQ && port->identity.queue_depth;

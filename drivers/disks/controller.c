@@ -345,7 +345,8 @@ static bool serve(struct disk_queue *queue, bool watch) {
 
     pthread_mutex_lock(&queue->lock);
     unsigned resets = controller->resets;
-    if (queue->started)
+    // Where nothing is under way, too, now and then: an error would interrupt for ever.
+    if (queue->started || watch)
         fine = controller->operations->poll(queue) && !(watch && is_overdue(queue));
     if (fine)
         pump(queue);

@@ -51,7 +51,8 @@ static void write_register(void *context, uint64_t offset, const void *data, uns
     } else if (offset == EJECT && value < HOTPLUG_OBJECTS) {
         hotplug->eject(hotplug->context, value);
     } else if (offset == OUTCOME && value >> 8 < HOTPLUG_OBJECTS && (value & 0xff) != SUCCESS &&
-               (value & 0xff) != IN_PROGRESS) {
+               (value & 0xff) != IN_PROGRESS &&
+               __atomic_exchange_n(&hotplug->asked[value >> 8], false, __ATOMIC_SEQ_CST)) {
         hotplug->refuse(hotplug->context, value >> 8);
     }
 }
@@ -63,6 +64,7 @@ void hotplug_attach(struct hotplug *hotplug, struct bus *ports) {
 }
 
 void hotplug_notify(struct hotplug *hotplug, unsigned object, uint8_t code) {
+    __atomic_store_n(&hotplug->asked[object], code == NOTIFY_EJECT_REQUEST, __ATOMIC_SEQ_CST);
     __atomic_store_n(&hotplug->pending[object], code, __ATOMIC_SEQ_CST);
     if (code) {
         hotplug->interrupt(hotplug->context);

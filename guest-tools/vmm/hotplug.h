@@ -33,6 +33,7 @@ struct hotplug {
     void (*refuse)(void *context, unsigned object);
     void *context;
     uint8_t pending[HOTPLUG_OBJECTS]; // codes; atomic
+    bool asked[HOTPLUG_OBJECTS];      // to be ejected, and refuse not called since; atomic
     uint32_t selected;
 };
 

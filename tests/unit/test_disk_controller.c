@@ -138,6 +138,8 @@ static void fake_kick(struct disk_queue *queue) {
 }
 
 static bool fake_poll(struct disk_queue *queue) {
+    if (device.stopped)
+        return false;
     for (unsigned slot = DISK_SLOTS_MAX; slot-- && !device.silent;) { // the last comes first
         const struct disk_command *command = disk_command_started(queue, slot);
 
@@ -415,6 +417,16 @@ static void start_looking(void) {
     device.silent = true;
 }
 
+START_TEST(an_error_while_nothing_is_under_way_is_reset) {
+    start_looking();
+    device.stopped = true;
+    look_at(2);
+    ck_assert_uint_eq(device.resets, 1);
+    look_at(4);
+    ck_assert_uint_eq(device.resets, 1);
+}
+END_TEST
+
 START_TEST(a_command_without_an_answer_is_tried_again_after_a_reset) {
     struct user user;
 
@@ -486,6 +498,7 @@ Suite *disk_controller_suite(void) {
     tcase_add_test(tests, a_long_request_that_fails_ends_once);
     tcase_add_test(tests, commands_are_tried_again);
     tcase_add_test(tests, a_dead_controller_fails_everything);
+    tcase_add_test(tests, an_error_while_nothing_is_under_way_is_reset);
     tcase_add_test(tests, a_command_without_an_answer_is_tried_again_after_a_reset);
     tcase_add_test(tests, a_disk_that_never_answers_fails_its_requests);
     tcase_add_test(tests, registers_are_not_waited_for_for_ever);

@@ -113,12 +113,18 @@ START_TEST(status_and_eject) {
 END_TEST
 
 START_TEST(outcome) {
+    out(16, 5 << 8 | 0x81); // nobody has asked for it
+    ck_assert_uint_eq(refused, 0);
+    hotplug_notify(&hotplug, 5, NOTIFY_EJECT_REQUEST);
     out(16, 5 << 8);
     out(16, 6 << 8 | 0x84); // it is at work
     out(16, (uint32_t)HOTPLUG_OBJECTS << 8 | 1);
     ck_assert_uint_eq(refused, 0);
     out(16, 5 << 8 | 0x81);
     ck_assert_uint_eq(refused, 5);
+    refused = 0;
+    out(16, 5 << 8 | 0x81); // it was told
+    ck_assert_uint_eq(refused, 0);
     ck_assert_uint_eq(ejected, 0);
 }
 END_TEST
