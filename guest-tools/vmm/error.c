@@ -4,10 +4,16 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#define WARNINGS_AT_ONCE 100u
+#define WARNING_SECONDS  10u // for each one more
 
 static void print_message(const char *format, va_list args, const char *reason) {
     char line[512];
@@ -54,9 +60,27 @@ void fatal_errno(const char *format, ...) {
     exit(1);
 }
 
+// A guest may cause as many as it likes, and the log is in the host's memory.
+static bool is_too_much(void) {
+    static uint64_t first, count; // the first one's second, never 0
+    struct timespec now;
+    uint64_t none = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t second = (uint64_t)now.tv_sec + 1;
+    __atomic_compare_exchange_n(&first, &none, second, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    uint64_t most =
+        WARNINGS_AT_ONCE + (second - __atomic_load_n(&first, __ATOMIC_SEQ_CST)) / WARNING_SECONDS;
+    return __atomic_load_n(&count, __ATOMIC_SEQ_CST) >= most ||
+           __atomic_fetch_add(&count, 1, __ATOMIC_SEQ_CST) >= most;
+}
+
 void warning(const char *format, ...) {
     va_list args;
 
+    if (is_too_much()) {
+        return;
+    }
     va_start(args, format);
     print_message(format, args, NULL);
     va_end(args);
