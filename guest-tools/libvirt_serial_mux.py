@@ -31,6 +31,8 @@ LENGTH_MAX = 33554436
 NOT_OPEN = b"the connection is not open"
 GREETING_RETRY = 1.0  # seconds until virtd is greeted anew
 CHUNK = 4096
+CLIENTS_MAX = 64
+OUTPUT_MAX = 4 << 20   # a client that leaves that much unread is given up
 
 
 def pack(procedure, kind, serial, status=OK, payload=b"", program=REMOTE):
@@ -198,6 +200,9 @@ class Mux:
 
     def accept(self, listener):
         connection = listener.accept()[0]
+        if len(self.clients) >= CLIENTS_MAX:
+            connection.close()
+            return
         connection.setblocking(False)
         client = Client(connection)
         self.clients.append(client)
@@ -284,6 +289,8 @@ class Mux:
             if self.greeted is True:
                 self.take_requests(client)
             if client.output and not self.flush(client.connection, client.output):
+                self.drop(client)
+            elif len(client.output) > OUTPUT_MAX:
                 self.drop(client)
             elif client.scrape == 0 and not client.output:
                 self.drop(client)

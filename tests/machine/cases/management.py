@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The host's console and what manages it: vsh, statistics, roles, several clients on one serial port."""
 
+import contextlib
 import os
 import re
 import select
@@ -221,6 +222,30 @@ def orphans(test):
                 expect_message(test, mux, ours, expected)
             ours.sendall(wire.pack(procedure, wire.REPLY, serial, payload=answer))
             expect_message(test, mux, ours, expected)
+
+
+@case("mux: clients that are too many, and one that reads nothing", "linux")
+def floods(test):
+    wire = libvirt_serial_mux
+    ours, line = socket.socketpair()
+    line.setblocking(False)
+    with ours, line, wire.listen_tcp("127.0.0.1", 0) as listener, contextlib.ExitStack() as stack:
+        mux = wire.Mux(line, [listener])
+        connections = []
+        for _ in range(wire.CLIENTS_MAX + 10):
+            connections.append(stack.enter_context(socket.create_connection(listener.getsockname())))
+            mux.step(0.01)
+        test.check(len(mux.clients) == wire.CLIENTS_MAX, f"{len(mux.clients)} clients")
+        mux.greeted = True
+        connections[0].sendall(wire.pack(wire.OPEN_STREAM[0], wire.CALL, 3))
+        while not mux.calls:
+            mux.step(0.01)
+        reader = mux.clients[0]
+        shown = wire.pack(wire.OPEN_STREAM[0], wire.STREAM, mux.serial, wire.CONTINUE, bytes(1 << 20))
+        for _ in range(100):
+            mux.received += shown
+            mux.step(0)
+        test.check(reader not in mux.clients and len(reader.output) < 2 * wire.OUTPUT_MAX, f"{len(reader.output)} bytes wait")
 
 
 @case("virtd: roles of transports, and the audit log", "linux")
