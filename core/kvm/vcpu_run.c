@@ -400,10 +400,11 @@ int64_t vcpu_run(struct vcpu *vcpu) {
         return -EINVAL;
     if (run->kvm_dirty_regs && load_synced(vcpu))
         return -EINVAL;
-    if (!vcpu->virt.irqchip && run->cr8 != virt_get_cr8(&vcpu->virt)) {
-        if (run->cr8 > 15)
+    uint64_t cr8 = __atomic_load_n(&run->cr8, __ATOMIC_RELAXED); // once: others may write there
+    if (!vcpu->virt.irqchip && cr8 != virt_get_cr8(&vcpu->virt)) {
+        if (cr8 > 15)
             return -EINVAL;
-        virt_set_cr8(&vcpu->virt, run->cr8);
+        virt_set_cr8(&vcpu->virt, cr8);
     }
     if (vcpu->begins)
         begin(vcpu);
