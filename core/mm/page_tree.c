@@ -93,15 +93,22 @@ int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uin
     return 0;
 }
 
-// Drops what lies wholly in [first, end), indices relative to the slot. True: the slot is empty
-// now. Depth is at most MAX_HEIGHT.
-static bool slot_remove(uint64_t *slot, unsigned level, uint64_t first, uint64_t end) {
+// Drops what lies wholly in [first, end), indices relative to the slot; what others have a
+// reference on, too, only if held_too, else it is zeroed. True: the slot is empty now. Depth is at
+// most MAX_HEIGHT.
+static bool slot_remove(uint64_t *slot, unsigned level, uint64_t first, uint64_t end,
+                        bool held_too) {
     if (!*slot)
         return true;
     if (slot_is_page(*slot)) {
         if (first > 0 || end >> level * NODE_BITS == 0)
             return false;
-        page_put(*slot & ~SLOT_PAGE);
+        uint64_t physical = *slot & ~SLOT_PAGE;
+        if (!held_too && page_references(physical) > 1) {
+            page_clear(page_to_virtual(physical), PAGE_SIZE << level * NODE_BITS);
+            return false;
+        }
+        page_put(physical);
         *slot = 0;
         return true;
     }
@@ -114,7 +121,8 @@ static bool slot_remove(uint64_t *slot, unsigned level, uint64_t first, uint64_t
         if (first >= next || end <= base)
             empty = empty && !node[i];
         else
-            empty = slot_remove(&node[i], level - 1, first > base ? first - base : 0, end - base) &&
+            empty = slot_remove(&node[i], level - 1, first > base ? first - base : 0, end - base,
+                                held_too) &&
                     empty;
     }
     if (empty) {
@@ -125,7 +133,12 @@ static bool slot_remove(uint64_t *slot, unsigned level, uint64_t first, uint64_t
 }
 
 void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end) {
-    if (slot_remove(&tree->root, tree->height, first, end))
+    if (slot_remove(&tree->root, tree->height, first, end, true))
+        tree->height = 0;
+}
+
+void page_tree_punch(struct page_tree *tree, uint64_t first, uint64_t end) {
+    if (slot_remove(&tree->root, tree->height, first, end, false))
         tree->height = 0;
 }
 

@@ -18,6 +18,8 @@ uint64_t page_tree_find(const struct page_tree *tree, uint64_t index, unsigned *
 int page_tree_insert(struct page_tree *tree, uint64_t index, unsigned order, uint64_t physical);
 // Drops the pages in [first, end); of a block that is not wholly inside, nothing.
 void page_tree_remove(struct page_tree *tree, uint64_t first, uint64_t end);
+// The same, but what others have a reference on stays, zeroed.
+void page_tree_punch(struct page_tree *tree, uint64_t first, uint64_t end);
 // The 2 MiB block around index becomes pages, if nobody but the tree has a reference on it and
 // there is memory.
 void page_tree_demote(struct page_tree *tree, uint64_t index);

@@ -181,18 +181,22 @@ static void cut_block(struct memory_object *object, uint64_t offset) {
     spin_unlock(&object->lock);
 }
 
+// A page that a device's DMA has pinned stays the file's: the device would go on with one that
+// nobody else sees. So all must forget the pages first; what has a reference then is pinned, or was
+// touched again meanwhile.
 int shared_memory_punch(struct memory_object *object, uint64_t offset, uint64_t size) {
-    enum { CHUNK = PAGE_TREE_CHUNK }; // a multiple of HUGE_PAGES
+    enum { CHUNK = 2 * HUGE_PAGES }; // zeroed under one hold of the lock at most
     struct shared_memory *memory = shared_memory_of(object);
     uint64_t end = offset + size, head_end = block_end(offset);
     uint64_t tail = end & ~(((uint64_t)PAGE_SIZE << PAGE_ORDER_2M) - 1);
     uint64_t last = (end < memory->size ? end : memory->size) >> PAGE_SHIFT;
     cut_block(object, offset);
     cut_block(object, end);
+    address_spaces_forget(object, offset & PAGE_MASK, (end + PAGE_SIZE - 1) & PAGE_MASK);
     for (uint64_t at = (offset + PAGE_SIZE - 1) >> PAGE_SHIFT, next; at < last; at = next) {
         next = (at / CHUNK + 1) * CHUNK < last ? (at / CHUNK + 1) * CHUNK : last;
         spin_lock(&object->lock);
-        page_tree_remove(&memory->pages, at, next);
+        page_tree_punch(&memory->pages, at, next);
         spin_unlock(&object->lock);
         thread_preemption_point();
     }
@@ -201,7 +205,6 @@ int shared_memory_punch(struct memory_object *object, uint64_t offset, uint64_t 
     clear_part(memory, offset, head_end < end ? head_end : end);
     clear_part(memory, tail > offset ? tail : offset, end);
     spin_unlock(&object->lock);
-    address_spaces_forget(object, offset & PAGE_MASK, (end + PAGE_SIZE - 1) & PAGE_MASK);
     return 0;
 }
 

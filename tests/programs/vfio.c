@@ -378,6 +378,7 @@ int main(int argc, char **argv) {
         {"edu: up on a line of another's", test_edu_silent},
         {"edu: MSI", test_edu_message},
         {"edu: DMA", test_edu_dma},
+        {"edu: DMA and a hole in memory", test_edu_hole},
         {"edu: its program is killed during a transfer", test_edu_killed},
         {"edu: outside of what is mapped", test_edu_outside},
         {"NVMe: identify by DMA and MSI-X, reset", test_nvme},

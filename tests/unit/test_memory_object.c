@@ -194,11 +194,17 @@ START_TEST(shared_memory_pages) {
     ck_assert_uint_eq(physical & ((2 << 20) - 1), 7 * PAGE_SIZE);
     ck_assert_int_eq(object->ops->page(object, 7, &again, &order), 0);
     ck_assert_uint_eq(again, physical);
-    // What a hole gives up stays with who has it.
+    // In a hole who has the block pinned and the file go on with the same one, zeroed.
     page_put(again);
+    *(char *)page_to_virtual(physical) = 42;
     ck_assert_int_eq(shared_memory_punch(object, 0, 2 << 20), 0);
-    ck_assert_uint_eq(page_references(physical), 1);
+    ck_assert_int_eq(*(char *)page_to_virtual(physical), 0);
+    ck_assert_int_eq(object->ops->page(object, 7, &again, &order), 0);
+    ck_assert_uint_eq(again, physical);
+    page_put(again);
     page_put(physical);
+    ck_assert_uint_eq(page_references(physical), 1);
+    ck_assert_int_eq(shared_memory_punch(object, 0, 2 << 20), 0);
     ck_assert_uint_eq(page_references(physical), 0);
     ck_assert_int_eq(object->ops->page(object, 513, &physical, &order),
                      0); // the end: no whole 2 MiB

@@ -67,5 +67,6 @@ void test_edu_line(void);
 void test_edu_silent(void);
 void test_edu_message(void);
 void test_edu_dma(void);
+void test_edu_hole(void);
 void test_edu_killed(void);
 void test_edu_outside(void);

@@ -179,6 +179,34 @@ void test_edu_dma(void) {
     close_device(&device);
 }
 
+// What a balloon does to memory that a device knows by its pages: it reads as zeroes, and what the
+// device then writes is seen.
+void test_edu_hole(void) {
+    const size_t size = 2u << 20;
+    struct device device = {0};
+    volatile uint8_t *registers;
+
+    if (!open_edu(&device, &registers))
+        return;
+    int fd = memfd_create("guest", MFD_CLOEXEC);
+    CHECK(ftruncate(fd, (off_t)size) == 0);
+    volatile uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    at[EDU_SIZE - 1] = 42;
+    if (device.iommu && CHECK(map_dma(&device, at, DMA_BASE, size) == 0)) {
+        allow_dma(&device);
+        edu_dma(registers, DMA_BASE, EDU_BUFFER, 0);
+        CHECK(edu_done(registers));
+        CHECK(madvise((void *)at, size, MADV_REMOVE) == 0);
+        CHECK_EQUAL(at[EDU_SIZE - 1], 0);
+        edu_dma(registers, EDU_BUFFER, DMA_BASE, EDU_TO_RAM);
+        CHECK(edu_done(registers));
+        CHECK_EQUAL(at[EDU_SIZE - 1], 42);
+    }
+    close_device(&device);
+    munmap((void *)at, size);
+    close(fd);
+}
+
 // Starts a transfer to its memory, which takes the device a tenth of a second, and is killed.
 static void die_in_transfer(uint64_t *where) {
     struct device device = {0};
