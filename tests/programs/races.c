@@ -60,7 +60,14 @@ static void *set_timer(void *argument) {
     return NULL;
 }
 
-// Both CPUs set the timers while they expire.
+static bool is_pending(int signal) {
+    sigset_t set;
+
+    return sigpending(&set) == 0 && sigismember(&set, signal);
+}
+
+// Both CPUs set the timers while they expire; they go on to tick after that, on a host that is slow
+// to say so, too.
 static void test_timers(void) {
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
     struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
@@ -80,6 +87,12 @@ static void test_timers(void) {
     CHECK(pthread_create(&other, NULL, set_timer, &timer) == 0);
     set_timer(&timer);
     pthread_join(other, NULL);
+    for (int64_t end = now_ms() + PATIENCE_MS;
+         !(is_pending(SIGUSR1) && is_pending(SIGALRM)) && now_ms() < end;) {
+        usleep(1000);
+    }
+    CHECK(is_pending(SIGUSR1));
+    CHECK(is_pending(SIGALRM));
     CHECK(timer_delete(timer) == 0);
     setitimer(ITIMER_REAL, &off, NULL);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
