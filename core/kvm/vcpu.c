@@ -68,8 +68,7 @@ static void vcpu_timer_expired(struct timer *timer) {
 }
 
 // Inside virt->run nothing may wait, as a page fault may: another vCPU would run on top of this
-// one. What is not mapped just then counts as no memory. True: they are
-// to be put on again.
+// one. What is not mapped just then counts as no memory. True: faults are to be put on again.
 static bool faults_off(const struct virt_vcpu *virt_vcpu, struct user_faults *saved) {
     bool running = atomic_load_explicit(&virt_vcpu->in_guest, memory_order_relaxed);
     if (running)

@@ -3,6 +3,8 @@
 #include "arch/x86/guest/vcpu_exit.h"
 #include "core/log.h"
 
+#define QUIET_NS 5000000000ull // after one report
+
 static void log_segment(const char *name, const struct kvm_segment *segment) {
     log_line("  %-4s selector %04x base %016llx limit %08x attributes %03x%s", name,
              segment->selector, segment->base, segment->limit, vcpu_segment_attributes(segment),
@@ -22,8 +24,6 @@ static void log_registers(struct virt_vcpu *vcpu) {
     for (unsigned i = 0; i < VCPU_SEGMENTS; i++)
         log_segment(names[i], vcpu_sregs_segment(&s, i));
 }
-
-#define QUIET_NS 5000000000ull
 
 // A serial line takes a fifth of a second for all this, and a program can have it said in a loop.
 static bool may_say(void) {
